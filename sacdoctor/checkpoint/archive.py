@@ -1,0 +1,269 @@
+"""Zip archives read in place: members as slices of a memory map, with every byte position known.
+
+The standard library's `zipfile` hides where a member's bytes, checksums and records stand, and
+copies what it reads. A checkpoint is read where it lies, and a repair changes single bytes in it,
+so both need those positions. Format: PKWARE's APPNOTE.TXT 6.3.10, sections 4.3 to 4.5.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from sacdoctor.checkpoint.errors import CorruptCheckpoint, UnsupportedCheckpoint
+
+STORED, DEFLATED = 0, 8
+
+EXPANSION_FLOOR = 256 * 1024**2
+"""Bytes that deflated members of one file may always expand to, all together."""
+EXPANSION_RATIO = 20
+"""Beyond the floor: how often the file's own size. Network weights deflate to about 0.9 of their
+size and never below a twentieth, unless they are constant."""
+
+_END = struct.Struct("<4sHHHHIIH")
+_END64_LOCATOR = struct.Struct("<4sIQI")
+_END64 = struct.Struct("<4sQHHIIQQQQ")
+_CENTRAL = struct.Struct("<4sHHHHHHIIIHHHHHII")
+_LOCAL = struct.Struct("<4sHHHHHIIIHH")
+_ENCRYPTED, _UTF8 = 0x1, 0x800
+_MAX_COMMENT = 0xFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file in the archive; positions count from the archive's first byte."""
+
+    name: str
+    method: int
+    flags: int
+    crc: int
+    compressed_size: int
+    size: int
+    header_offset: int
+    data_offset: int
+    central_offset: int
+
+    @property
+    def end(self) -> int:
+        """Position after the last byte of the member's data."""
+        return self.data_offset + self.compressed_size
+
+
+@dataclass(slots=True)
+class Budget:
+    """How many more bytes the deflated members of one file may expand to."""
+
+    left: int
+
+    @classmethod
+    def of(cls, file_size: int) -> Budget:
+        return cls(max(EXPANSION_FLOOR, EXPANSION_RATIO * file_size))
+
+    def spend(self, member: Member) -> None:
+        if member.size > self.left:
+            raise UnsupportedCheckpoint(
+                f"member {member.name!r} would expand from {member.compressed_size:,} to "
+                f"{member.size:,} bytes, more than is allowed; if you trust the file, save it "
+                "again without compression"
+            )
+        self.left -= member.size
+
+
+class Archive(Mapping[str, Member]):
+    """A zip archive over `buffer`, its members in the order of the central directory.
+
+    `position` is where the archive starts in the file on disk, or None if it was expanded from a
+    deflated member and therefore stands nowhere on disk as it is.
+
+    Raises `CorruptCheckpoint` where the directory and the bytes disagree, where members overlap
+    or share a name; `UnsupportedCheckpoint` for encryption, several disks and compression
+    methods that SB3 does not write.
+    """
+
+    def __init__(self, buffer: memoryview, *, position: int | None, budget: Budget) -> None:
+        self.buffer = buffer
+        self.position = position
+        self.budget = budget
+        self._members: dict[str, Member] = {}
+        self._read: dict[str, memoryview] = {}
+        for member in _members(buffer):
+            if member.name in self._members:
+                raise CorruptCheckpoint(f"two members are named {member.name!r}")
+            self._members[member.name] = member
+        _refuse_overlaps(self._members.values())
+
+    def __getitem__(self, name: str) -> Member:
+        return self._members[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def read(self, name: str) -> memoryview:
+        """Return the member's bytes after checking its CRC-32; stored ones are not copied."""
+        if name not in self._read:
+            self._read[name] = self._checked(self._members[name])
+        return self._read[name]
+
+    def position_of(self, name: str) -> int | None:
+        """Return where the member's bytes start on disk, None if they are not there as read."""
+        member = self._members[name]
+        if self.position is None or member.method != STORED:
+            return None
+        return self.position + member.data_offset
+
+    def _checked(self, member: Member) -> memoryview:
+        data = self.buffer[member.data_offset : member.end]
+        if member.method == DEFLATED:
+            self.budget.spend(member)
+            data = memoryview(_inflated(member, data))
+        if zlib.crc32(data) != member.crc:
+            raise CorruptCheckpoint(
+                f"member {member.name!r} does not match its CRC-32: the file was damaged after "
+                "it was written"
+            )
+        return data
+
+
+def _inflated(member: Member, data: memoryview) -> bytes:
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        out = inflate.decompress(data, member.size + 1)
+    except zlib.error as error:
+        raise CorruptCheckpoint(f"member {member.name!r} cannot be inflated: {error}") from None
+    if len(out) != member.size or not inflate.eof:
+        raise CorruptCheckpoint(
+            f"member {member.name!r} does not expand to the {member.size:,} bytes it claims"
+        )
+    return out
+
+
+def _members(buffer: memoryview) -> Iterator[Member]:
+    start, size, count, limit = _directory(buffer)
+    if count * _CENTRAL.size > size:
+        raise CorruptCheckpoint(f"the zip directory is too short for its {count:,} members")
+    at = start
+    for _ in range(count):
+        if at + _CENTRAL.size > start + size:
+            raise CorruptCheckpoint("the zip directory ends inside a record")
+        fields = _CENTRAL.unpack_from(buffer, at)
+        signature, _, _, flags, method, _, _, crc, compressed, full = fields[:10]
+        name_size, extra_size, comment_size, disk, _, _, offset = fields[10:]
+        if signature != b"PK\x01\x02":
+            raise CorruptCheckpoint("the zip directory holds something that is not a record")
+        name_at = at + _CENTRAL.size
+        extra_at = name_at + name_size
+        following = extra_at + extra_size + comment_size
+        if following > start + size:
+            raise CorruptCheckpoint("the zip directory ends inside a record")
+        raw_name = bytes(buffer[name_at:extra_at])
+        name = _name(raw_name, flags)
+        extra = buffer[extra_at : extra_at + extra_size]
+        full, compressed, offset = _zip64(name, extra, full, compressed, offset)
+        if flags & _ENCRYPTED:
+            raise UnsupportedCheckpoint(f"member {name!r} is encrypted")
+        if disk not in (0, 0xFFFF):
+            raise UnsupportedCheckpoint("the archive spans several disks")
+        if method not in (STORED, DEFLATED):
+            raise UnsupportedCheckpoint(
+                f"member {name!r} uses zip compression method {method}; only stored (0) and "
+                "deflated (8) are read"
+            )
+        if method == STORED and compressed != full:
+            raise CorruptCheckpoint(f"member {name!r} is stored, yet claims two different sizes")
+        data_at = _data_offset(buffer, name, raw_name, offset, limit)
+        if data_at + compressed > limit:
+            raise CorruptCheckpoint(f"member {name!r} runs past the end of the archive")
+        yield Member(name, method, flags, crc, compressed, full, offset, data_at, at)
+        at = following
+
+
+def _directory(buffer: memoryview) -> tuple[int, int, int, int]:
+    """Return start and size of the central directory, its count, and where member data ends."""
+    if len(buffer) < _END.size:
+        raise CorruptCheckpoint("not a zip archive: it is too short")
+    tail_at = max(0, len(buffer) - _END.size - _MAX_COMMENT)
+    tail = bytes(buffer[tail_at:])
+    at = tail.rfind(b"PK\x05\x06", 0, len(tail) - _END.size + 4)
+    if at < 0:
+        raise CorruptCheckpoint(
+            "the end of the zip archive is missing: the file was cut off, or is no zip"
+        )
+    end_at = tail_at + at
+    _, disk, directory_disk, _, count, size, start, _ = _END.unpack_from(buffer, end_at)
+    limit = end_at
+    locator_at = end_at - _END64_LOCATOR.size
+    if locator_at >= 0 and bytes(buffer[locator_at : locator_at + 4]) == b"PK\x06\x07":
+        end64_at = _END64_LOCATOR.unpack_from(buffer, locator_at)[2]
+        if (
+            end64_at + _END64.size > locator_at
+            or bytes(buffer[end64_at : end64_at + 4]) != b"PK\x06\x06"
+        ):
+            raise CorruptCheckpoint("the zip64 end record is not where the archive says")
+        disk, directory_disk, _, count, size, start = _END64.unpack_from(buffer, end64_at)[4:]
+        limit = end64_at
+    if disk or directory_disk:
+        raise UnsupportedCheckpoint("the archive spans several disks")
+    if start + size > limit:
+        raise CorruptCheckpoint("the zip directory runs past the end of the archive")
+    if start + size != limit:
+        raise CorruptCheckpoint(
+            f"{limit - start - size:,} bytes stand where the zip directory should end: something "
+            "was put before or into the archive"
+        )
+    return start, size, count, start
+
+
+def _zip64(
+    name: str, extra: memoryview, full: int, compressed: int, offset: int
+) -> tuple[int, int, int]:
+    """Return the three values, those at their 32-bit maximum replaced from the zip64 field."""
+    wanted = [value == 0xFFFFFFFF for value in (full, compressed, offset)]
+    if not any(wanted):
+        return full, compressed, offset
+    at = 0
+    while at + 4 <= len(extra):
+        kind, size = struct.unpack_from("<HH", extra, at)
+        if kind == 1:
+            field = bytes(extra[at + 4 : at + 4 + size])
+            if len(field) < 8 * sum(wanted):
+                break
+            values = iter(struct.unpack_from(f"<{sum(wanted)}Q", field))
+            return (
+                next(values) if wanted[0] else full,
+                next(values) if wanted[1] else compressed,
+                next(values) if wanted[2] else offset,
+            )
+        at += 4 + size
+    raise CorruptCheckpoint(f"member {name!r} lacks its zip64 sizes")
+
+
+def _data_offset(buffer: memoryview, name: str, raw_name: bytes, offset: int, limit: int) -> int:
+    """Return where the member's data starts, from its local header at `offset`."""
+    if offset + _LOCAL.size > limit:
+        raise CorruptCheckpoint(f"member {name!r} starts past the end of the archive")
+    fields = _LOCAL.unpack_from(buffer, offset)
+    name_size, extra_size = fields[-2:]
+    name_at = offset + _LOCAL.size
+    if fields[0] != b"PK\x03\x04" or buffer[name_at : name_at + name_size] != raw_name:
+        raise CorruptCheckpoint(f"member {name!r} is not where the zip directory says")
+    return int(name_at + name_size + extra_size)
+
+
+def _name(raw: bytes, flags: int) -> str:
+    try:
+        return raw.decode("utf-8" if flags & _UTF8 else "cp437")
+    except UnicodeDecodeError:
+        raise CorruptCheckpoint(f"a member's name is not UTF-8: {raw[:40]!r}") from None
+
+
+def _refuse_overlaps(members: Iterable[Member]) -> None:
+    spans = sorted((m.header_offset, m.end, m.name) for m in members)
+    for (_, end, name), (start, _, other) in pairwise(spans):
+        if start < end:
+            raise CorruptCheckpoint(f"members {name!r} and {other!r} overlap")

@@ -1,0 +1,205 @@
+"""A checkpoint: one SB3 `.zip`, or a bare `.pth`/`.pt` state dict, open over a memory map."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sacdoctor.checkpoint.algorithm import algorithm_of
+from sacdoctor.checkpoint.archive import Archive, Budget
+from sacdoctor.checkpoint.errors import (
+    CheckpointError,
+    CorruptCheckpoint,
+    SacdoctorError,
+    UnsupportedCheckpoint,
+)
+from sacdoctor.checkpoint.hyperparameters import Hyperparameters, read_hyperparameters
+from sacdoctor.checkpoint.optimizer_state import OptimizerState, optimizer_state
+from sacdoctor.checkpoint.tensors import Tensor
+from sacdoctor.checkpoint.torch_file import (
+    is_legacy,
+    pickle_member,
+    read_legacy,
+    read_torch_archive,
+)
+
+POLICY = "policy.pth"
+VARIABLES = ("pytorch_variables.pth", "tensors.pth")
+"""Loose tensors such as `log_ent_coef`; the second name is that of SB3 before 0.9."""
+_STATE_DICT_KEYS = ("state_dict", "model_state_dict", "policy_state_dict", "policy")
+
+
+class Checkpoint:
+    """An open checkpoint, to be used as a context manager.
+
+    Everything is read when first asked for, and nothing in the file is ever executed. Every
+    property may raise `CheckpointError` (with the path and what is wrong).
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._map: mmap.mmap | None = None
+        with self._named():
+            self._buffer = self._open()
+            self._archive = self._outer_archive()
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the file go. Views that are still held keep the memory map alive, not the file."""
+        self.__dict__.clear()
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether this is a state dict alone, without the settings around it."""
+        return self._archive is None or pickle_member(self._archive) is not None
+
+    @property
+    def archive(self) -> Archive:
+        """The outer zip; raises `UnsupportedCheckpoint` for a bare state dict."""
+        if self._archive is None or self.is_bare:
+            raise UnsupportedCheckpoint("it is a bare state dict, not an SB3 zip", self.path)
+        return self._archive
+
+    @cached_property
+    def hyperparameters(self) -> Hyperparameters:
+        """The settings in `data`; empty where there is no such member."""
+        if self.is_bare or "data" not in self.archive:
+            return Hyperparameters({})
+        with self._named("data"):
+            return read_hyperparameters(self.archive.read("data"))
+
+    @cached_property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """The policy's state dict by name, in its order, aliases included."""
+        if self.is_bare:
+            with self._named():
+                return _state_dict(self._read_bare())
+        if POLICY not in self.archive:
+            raise CorruptCheckpoint(
+                f"it holds no {POLICY}: not a checkpoint that SB3's model.save() wrote", self.path
+            )
+        with self._named(POLICY):
+            return _state_dict(self._read_member(POLICY))
+
+    @cached_property
+    def optimizers(self) -> Mapping[str, OptimizerState]:
+        """Each optimizer's state by its name without `.pth`, e.g. `actor.optimizer`."""
+        found: dict[str, OptimizerState] = {}
+        for name in () if self.is_bare else self.archive:
+            if name.endswith("optimizer.pth"):
+                with self._named(name):
+                    found[name.removesuffix(".pth")] = optimizer_state(self._read_member(name))
+        return found
+
+    @cached_property
+    def variables(self) -> Mapping[str, Tensor]:
+        """Tensors outside the policy, such as `log_ent_coef`; empty where there are none."""
+        for name in () if self.is_bare else VARIABLES:
+            if name in self.archive:
+                with self._named(name):
+                    saved = self._read_member(name)
+                    return _state_dict(saved) if saved else {}
+        return {}
+
+    @cached_property
+    def algorithm(self) -> str | None:
+        """The algorithm's class name, e.g. `SAC`; None where the settings do not tell."""
+        return algorithm_of(self.hyperparameters, self.tensors)
+
+    @cached_property
+    def policy_class(self) -> str | None:
+        """The dotted name of the policy's class, None where the settings do not tell."""
+        return self.hyperparameters.class_name("policy_class")
+
+    @cached_property
+    def sb3_version(self) -> str | None:
+        """The version of SB3 that wrote the file, None before SB3 0.9."""
+        name = "_stable_baselines3_version"
+        if self.is_bare or name not in self.archive:
+            return None
+        with self._named(name):
+            return str(self.archive.read(name), "utf-8", "replace").strip()
+
+    # -- opening -------------------------------------------------------------------------------
+
+    def _open(self) -> memoryview:
+        try:
+            # A pipe without a writer would block; a regular file does not care.
+            descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        except OSError as error:
+            raise CheckpointError(error.strerror or str(error)) from None
+        try:
+            status = os.fstat(descriptor)
+            if stat.S_ISDIR(status.st_mode):
+                raise CheckpointError("it is a folder")
+            if not stat.S_ISREG(status.st_mode):
+                raise CheckpointError("it is not a regular file")
+            if status.st_size == 0:
+                raise CorruptCheckpoint("the file is empty")
+            self._map = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"it cannot be mapped into memory: {error}") from None
+        finally:
+            os.close(descriptor)
+        return memoryview(self._map)
+
+    def _outer_archive(self) -> Archive | None:
+        if is_legacy(self._buffer):
+            return None
+        if bytes(self._buffer[:2]) != b"PK":
+            raise CorruptCheckpoint("it is neither a zip nor a file that torch.save wrote")
+        return Archive(self._buffer, position=0, budget=Budget.of(len(self._buffer)))
+
+    def _read_bare(self) -> Any:
+        return read_legacy(self._buffer) if self._archive is None else self._read_archive()
+
+    def _read_archive(self) -> Any:
+        assert self._archive is not None
+        return read_torch_archive(self._archive)
+
+    def _read_member(self, name: str) -> Any:
+        data = self.archive.read(name)
+        if is_legacy(data):
+            return read_legacy(data)
+        position = self.archive.position_of(name)
+        return read_torch_archive(Archive(data, position=position, budget=self.archive.budget))
+
+    @contextmanager
+    def _named(self, member: str | None = None) -> Iterator[None]:
+        """Add the path, and the member where one is given, to an error that knows neither."""
+        try:
+            yield
+        except SacdoctorError as error:
+            if member is not None and error.path is None and repr(member) not in error.reason:
+                error.reason = f"{member}: {error.reason}"
+            raise error.at(self.path) from None
+
+
+def _state_dict(saved: Any) -> Mapping[str, Tensor]:
+    if isinstance(saved, dict) and not any(isinstance(v, Tensor) for v in saved.values()):
+        nested = [saved[key] for key in _STATE_DICT_KEYS if isinstance(saved.get(key), dict)]
+        saved = nested[0] if nested else saved
+    if not isinstance(saved, dict):
+        raise CorruptCheckpoint("it holds no state dict (a mapping of names to tensors)")
+    return {
+        name: value
+        for name, value in saved.items()
+        if isinstance(name, str) and isinstance(value, Tensor)
+    }

@@ -1,0 +1,43 @@
+"""The project's exceptions: each says which file, what is wrong with it, and where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class SacdoctorError(Exception):
+    """Something a person can act on. `str()` is one line: the path, then the reason.
+
+    The code that finds a fault often does not know the file it came from; whoever opened the
+    file adds it with `at`.
+    """
+
+    def __init__(self, reason: str, path: str | Path | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.path = path
+
+    def at(self, path: str | Path) -> SacdoctorError:
+        """Return this error with `path` set, unless it names a file already."""
+        if self.path is None:
+            self.path = path
+        return self
+
+    def __str__(self) -> str:
+        return self.reason if self.path is None else f"{self.path}: {self.reason}"
+
+
+class CheckpointError(SacdoctorError):
+    """The file cannot be read as a checkpoint."""
+
+
+class CorruptCheckpoint(CheckpointError):
+    """The file contradicts itself: a checksum, a size, an offset or a count does not hold."""
+
+
+class UnsupportedCheckpoint(CheckpointError):
+    """The file may be sound, but holds something that is not read here."""
+
+
+class UnlistedName(CheckpointError):
+    """A pickle asks for a name outside the short list that a state dict needs."""

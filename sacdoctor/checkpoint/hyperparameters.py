@@ -1,0 +1,118 @@
+"""The `data` member: an algorithm's settings, with pickled values left unopened."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sacdoctor.checkpoint.errors import CheckpointError, CorruptCheckpoint
+from sacdoctor.checkpoint.pickles import Made, Name, Symbols, read_pickle
+
+
+@dataclass(frozen=True, slots=True)
+class Pickled:
+    """A value that JSON cannot hold: SB3 saves it as a base64 cloudpickle, with a readable copy.
+
+    Source: stable_baselines3/common/save_util.py, `data_to_json`.
+    """
+
+    type: str
+    encoded: str
+    attributes: Mapping[str, Any]
+
+    def pickle(self) -> bytes:
+        """Return the pickle's bytes; raises `CorruptCheckpoint` where they are not base64."""
+        try:
+            return base64.b64decode(self.encoded, validate=True)
+        except (binascii.Error, ValueError):
+            raise CorruptCheckpoint("a value in `data` is not base64") from None
+
+    def class_name(self) -> str | None:
+        """Return the dotted name of the class that the pickle refers to, without importing it.
+
+        A class from `__main__` or a notebook is pickled whole; then the name comes from the
+        arguments that cloudpickle would rebuild it with.
+        """
+        try:
+            return _dotted(read_pickle(self.pickle(), Symbols()))
+        except CheckpointError:
+            return None
+
+
+class Hyperparameters(Mapping[str, Any]):
+    """The settings by name: JSON values as they are, anything else as `Pickled`."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = {key: _value(value) for key, value in values.items()}
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def integer(self, key: str) -> int | None:
+        """Return a whole number, None where the value is missing or something else."""
+        value = self.number(key)
+        return int(value) if value is not None and value.is_integer() else None
+
+    def number(self, key: str) -> float | None:
+        """Return a finite number, None where the value is missing or something else."""
+        value = self.get(key)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return None
+        try:
+            number = float(value)
+        except OverflowError:
+            return None
+        return number if number - number == 0 else None
+
+    def class_name(self, key: str) -> str | None:
+        """Return the dotted name of the class under `key`, None where it holds no class."""
+        value = self.get(key)
+        return value.class_name() if isinstance(value, Pickled) else None
+
+
+def read_hyperparameters(data: memoryview) -> Hyperparameters:
+    """Return the settings in the bytes of a `data` member.
+
+    Raises `CorruptCheckpoint` where they are not a JSON object.
+    """
+    try:
+        values = json.loads(bytes(data))
+    except RecursionError:
+        raise CorruptCheckpoint("its `data` nests deeper than any settings do") from None
+    except ValueError as error:
+        raise CorruptCheckpoint(f"its `data` is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise CorruptCheckpoint("its `data` is not a JSON object")
+    return Hyperparameters(values)
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, dict) and isinstance(value.get(":serialized:"), str):
+        attributes = {k: v for k, v in value.items() if k not in (":type:", ":serialized:")}
+        return Pickled(str(value.get(":type:", "")), value[":serialized:"], attributes)
+    return value
+
+
+def _dotted(thing: Any) -> str | None:
+    if isinstance(thing, Name):
+        return str(thing)
+    if not isinstance(thing, Made):
+        return None
+    if isinstance(thing.function, Name) and thing.function.qualname == "_make_skeleton_class":
+        name = thing.args[1] if len(thing.args) > 1 else None
+        members = thing.args[3] if len(thing.args) > 3 else None
+        module = members.get("__module__") if isinstance(members, dict) else None
+        if isinstance(name, str):
+            return f"{module}.{name}" if isinstance(module, str) else name
+    # `_class_setstate(skeleton, state)` and its like: the class is the first argument.
+    return _dotted(thing.args[0]) if thing.args else None

@@ -1,0 +1,53 @@
+"""The torch format before PyTorch 1.6, read by torch: the one place where a scan needs it."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from sacdoctor.checkpoint.dtypes import DTYPES
+from sacdoctor.checkpoint.errors import CorruptCheckpoint, UnsupportedCheckpoint
+from sacdoctor.checkpoint.tensors import Storage, Tensor
+
+
+def load(data: memoryview) -> Any:
+    """Return the saved containers with `Tensor` leaves; aliases share their `Storage`.
+
+    Raises `UnsupportedCheckpoint` without torch, `CorruptCheckpoint` for what
+    `torch.load(weights_only=True)` refuses.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise UnsupportedCheckpoint(
+            f"it is in the format before PyTorch 1.6, which only torch reads ({error})"
+        ) from None
+    storages: dict[int, Storage] = {}
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return record(value)
+        if isinstance(value, dict):
+            return {key: convert(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [convert(item) for item in value]
+        return value
+
+    def record(tensor: torch.Tensor) -> Tensor:
+        dtype = DTYPES.get(str(tensor.dtype).removeprefix("torch."))
+        if dtype is None or tensor.layout is not torch.strided:
+            raise UnsupportedCheckpoint(f"it holds a tensor of type {tensor.dtype}")
+        raw = tensor.untyped_storage()
+        key = raw.data_ptr()
+        if key not in storages:
+            data = torch.empty(0, dtype=torch.uint8).set_(raw).numpy().tobytes()
+            storages[key] = Storage(str(key), dtype, len(data) // dtype.itemsize, memoryview(data))
+        shape, stride = tuple(tensor.shape), tuple(tensor.stride())
+        return Tensor(storages[key], int(tensor.storage_offset()), shape, stride, dtype)
+
+    try:
+        saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever its parts raise
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CorruptCheckpoint(f"torch cannot read its old format: {reason}") from None
+    return convert(saved)

@@ -1,0 +1,76 @@
+"""Optimizer states: parameter groups and the moments that an optimizer keeps per parameter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sacdoctor.checkpoint.errors import CorruptCheckpoint
+from sacdoctor.checkpoint.tensors import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterGroup:
+    """One entry of `param_groups`: its options (`lr`, `betas`, …) and the entries it covers."""
+
+    options: dict[str, Any]
+    params: tuple[int, ...]
+
+    @property
+    def learning_rate(self) -> float | None:
+        """The group's `lr`, None where it is missing or no number."""
+        return _number(self.options.get("lr"))
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerState:
+    """What `torch.optim.Optimizer.state_dict()` saved.
+
+    `moments` maps an entry's running number to its tensors and numbers (`exp_avg`,
+    `square_avg`, `momentum_buffer`, `step`, …). An entry whose gradient was always None has a
+    number in a group and nothing here.
+    """
+
+    groups: tuple[ParameterGroup, ...]
+    moments: dict[int, dict[str, Any]]
+
+    @property
+    def entries(self) -> tuple[int, ...]:
+        """The running numbers of all groups, in the order of the groups."""
+        return tuple(number for group in self.groups for number in group.params)
+
+    @property
+    def learning_rate(self) -> float | None:
+        """The first group's `lr`; SB3 writes the same into every group."""
+        return self.groups[0].learning_rate if self.groups else None
+
+
+def optimizer_state(saved: Any) -> OptimizerState:
+    """Return the state dict `saved` as an `OptimizerState`.
+
+    Raises `CorruptCheckpoint` where it has not the form that torch.optim writes.
+    """
+    if not isinstance(saved, dict) or not isinstance(saved.get("param_groups"), list):
+        raise CorruptCheckpoint("it is no optimizer state (no param_groups)")
+    groups: list[ParameterGroup] = []
+    for group in saved["param_groups"]:
+        params = group.get("params") if isinstance(group, dict) else None
+        if not isinstance(params, list) or not all(type(number) is int for number in params):
+            raise CorruptCheckpoint("an optimizer's parameter group has no list of numbers")
+        options = {str(key): value for key, value in group.items() if key != "params"}
+        groups.append(ParameterGroup(options, tuple(params)))
+    states = saved.get("state", {})
+    if not isinstance(states, dict):
+        raise CorruptCheckpoint("an optimizer's state is no dict")
+    moments = {
+        number: {str(key): value for key, value in kept.items()}
+        for number, kept in states.items()
+        if type(number) is int and isinstance(kept, dict) and kept
+    }
+    return OptimizerState(tuple(groups), moments)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, Tensor):
+        value = value.item()
+    return float(value) if isinstance(value, (int, float)) else None

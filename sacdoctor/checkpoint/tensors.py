@@ -1,0 +1,125 @@
+"""Tensors as records over the file's bytes: what a state dict says, checked and not copied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sacdoctor.checkpoint.dtypes import DType
+from sacdoctor.checkpoint.errors import CorruptCheckpoint
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAX_DIMENSIONS = 32
+"""numpy 1's limit; PyTorch's layers need at most 5."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Storage:
+    """The bytes that one or several tensors look at; two tensors of one storage share them.
+
+    `position` is where the bytes start in the file on disk, None where they do not stand there
+    as they are (deflated members, the old `.pth` format). `record` is the archive's member.
+    """
+
+    key: str
+    dtype: DType
+    numel: int
+    data: memoryview
+    position: int | None = None
+    record: str | None = None
+
+    @property
+    def elements(self) -> NDArray[Any]:
+        return np.frombuffer(self.data, dtype=self.dtype.code, count=self.numel)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tensor:
+    """A tensor of a state dict. `offset` and `stride` count elements of `storage`.
+
+    Raises `CorruptCheckpoint` on creation where the shape does not fit into the storage.
+    """
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: DType
+
+    def __post_init__(self) -> None:
+        _check_geometry(self)
+
+    @property
+    def numel(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """The elements as a read-only view of the file; bfloat16 and float8 as their raw bits."""
+        elements = self.storage.elements
+        step = elements.itemsize
+        return np.lib.stride_tricks.as_strided(
+            elements[self.offset :],
+            self.shape,
+            tuple(stride * step for stride in self.stride),
+            writeable=False,
+        )
+
+    @property
+    def is_contiguous(self) -> bool:
+        return self.stride == contiguous_stride(self.shape) or self.numel <= 1
+
+    @property
+    def extent(self) -> tuple[int, int, int]:
+        """First and last element within the storage, and how many: equal for two aliases."""
+        return self.offset, self.offset + _reach(self.shape, self.stride), self.numel
+
+    def item(self) -> float | int:
+        """The single element's value; raises `CorruptCheckpoint` where there is not just one."""
+        if self.numel != 1:
+            raise CorruptCheckpoint(f"a tensor of shape {self.shape} stands in for a number")
+        if self.dtype.zero_mask:
+            raise CorruptCheckpoint(f"a {self.dtype.name} tensor stands in for a number")
+        value: float | int = self.values.reshape(()).item()
+        return value
+
+
+def contiguous_stride(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the strides, in elements, of a C-contiguous tensor of this shape."""
+    stride: list[int] = []
+    step = 1
+    for size in reversed(shape):
+        stride.append(step)
+        step *= max(size, 1)
+    return tuple(reversed(stride))
+
+
+def _reach(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
+    """Return how far past its first element the tensor's last one lies."""
+    return sum((size - 1) * step for size, step in zip(shape, stride, strict=True) if size)
+
+
+def _check_geometry(tensor: Tensor) -> None:
+    shape, stride, offset = tensor.shape, tensor.stride, tensor.offset
+    numbers = (*shape, *stride, offset)
+    if any(type(number) is not int or number < 0 for number in numbers):
+        raise CorruptCheckpoint(f"a tensor has shape {shape}, stride {stride}, offset {offset}")
+    if len(shape) != len(stride) or len(shape) > MAX_DIMENSIONS:
+        raise CorruptCheckpoint(f"a tensor has shape {shape} and stride {stride}")
+    if tensor.numel == 0:
+        return
+    if offset + _reach(shape, stride) >= tensor.storage.numel:
+        raise CorruptCheckpoint(
+            f"a tensor of shape {shape} does not fit into its storage of "
+            f"{tensor.storage.numel:,} elements"
+        )
+    distinct = prod(size for size, step in zip(shape, stride, strict=True) if step)
+    if distinct > tensor.storage.numel:
+        raise CorruptCheckpoint(
+            f"a tensor of shape {shape} claims more elements than its storage has"
+        )

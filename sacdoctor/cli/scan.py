@@ -1,0 +1,147 @@
+"""`sacdoctor scan`: which biases are zero, in which layer, gate and part of the agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sacdoctor.cli.outcome import FailOn
+from sacdoctor.cli.terminal import console, open_output, progress
+
+if TYPE_CHECKING:
+    from sacdoctor.cli.config import Config
+    from sacdoctor.diagnosis import Report, ScanOptions
+    from sacdoctor.fleet import Target
+
+
+class Format(str, Enum):
+    """How a scan's result is written."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+def scan(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH...",
+            help="Checkpoints (.zip, or a bare .pth/.pt), folders (every .zip below) or patterns.",
+        ),
+    ],
+    format: Annotated[Format, typer.Option(help="A table for people, JSON for scripts.")] = (
+        Format.TABLE
+    ),
+    output: Annotated[
+        Path | None, typer.Option(help="Write the result to this file, not to stdout.")
+    ] = None,
+    warning: Annotated[
+        float | None,
+        typer.Option(help="Warn above this percentage of zeros in a bias.  [default: 10]"),
+    ] = None,
+    critical: Annotated[
+        float | None,
+        typer.Option(help="Critical above this percentage of zeros.  [default: 30]"),
+    ] = None,
+    fail_on: Annotated[
+        FailOn | None,
+        typer.Option(help="Exit with 1 from this status on.  [default: critical]"),
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Look only at tensors whose name matches."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Do not look at tensors whose name matches."),
+    ] = None,
+    all_tensors: Annotated[
+        bool, typer.Option("--all", help="List every tensor, not only biases in trouble.")
+    ] = False,
+) -> None:
+    """Show which biases are zero: per layer, per gate, per part of the agent.
+
+    Nothing in a checkpoint is executed. Exit codes: 0 clean, 1 findings, 2 wrong usage or
+    something unreadable.
+    """
+    from sacdoctor.checkpoint import SacdoctorError
+    from sacdoctor.cli.config import find_config
+    from sacdoctor.cli.outcome import TROUBLE, complain, exit_code
+    from sacdoctor.fleet import find_checkpoints
+
+    try:
+        config = find_config(Path.cwd())
+        options = _options(config, warning, critical, include, exclude)
+        reports = _reports(find_checkpoints(paths), options)
+        statuses = _write(reports, format, output, all_tensors)
+    except SacdoctorError as error:
+        complain(error)
+        raise typer.Exit(TROUBLE) from None
+    raise typer.Exit(exit_code(statuses, fail_on or config.fail_on or FailOn.CRITICAL))
+
+
+def _options(
+    config: Config,
+    warning: float | None,
+    critical: float | None,
+    include: list[str] | None,
+    exclude: list[str] | None,
+) -> ScanOptions:
+    """Return what to look for: the options given, the settings file for the others."""
+    from sacdoctor.diagnosis import ScanOptions, Thresholds
+
+    limits = {
+        "warning": warning if warning is not None else config.warning,
+        "critical": critical if critical is not None else config.critical,
+    }
+    try:
+        thresholds = Thresholds(**{name: x for name, x in limits.items() if x is not None})
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return ScanOptions(
+        thresholds=thresholds,
+        include=tuple(include or config.include),
+        exclude=tuple(exclude or config.exclude),
+        components=config.components,
+    )
+
+
+def _reports(targets: list[Target], options: ScanOptions) -> Iterator[Report]:
+    """Yield each report, complain about what cannot be read, show progress at a terminal."""
+    from sacdoctor.cli.outcome import complain
+    from sacdoctor.fleet import scan_all
+
+    with progress(len(targets)) as advance:
+        for report in scan_all(targets, options):
+            advance()
+            if report.error is not None:
+                complain(f"{report.path}: {report.error}")
+            yield report
+
+
+def _write(
+    reports: Iterator[Report], format: Format, output: Path | None, all_tensors: bool
+) -> set[str]:
+    """Write the reports as they come, and return the statuses met."""
+    statuses: set[str] = set()
+
+    def seen() -> Iterator[Report]:
+        for report in reports:
+            statuses.add(report.status)
+            yield report
+
+    with open_output(output) as file:
+        if format is Format.JSON:
+            from sacdoctor.report.json import render
+
+            for piece in render(seen(), all_tensors=all_tensors):
+                file.write(piece)
+        else:
+            from sacdoctor.report.table import print_reports
+
+            print_reports(console(file), seen(), all_tensors=all_tensors)
+    return statuses

@@ -1,0 +1,63 @@
+"""Where output goes: the console, a file, and a progress bar that only a terminal sees."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from sacdoctor.checkpoint import SacdoctorError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MANY = 5
+"""From how many files on a progress bar is worth its line."""
+_UNBROKEN = 400
+"""Columns for output that is not a terminal, so that no name is broken over two lines there."""
+
+
+@contextmanager
+def open_output(path: Path | None) -> Iterator[TextIO]:
+    """Give the file to write a result to: `path`, or stdout where it is None.
+
+    Raises `SacdoctorError` where the file cannot be written.
+    """
+    if path is None:
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            yield file
+    except OSError as error:
+        raise SacdoctorError(f"it cannot be written: {error.strerror or error}", path) from None
+
+
+def console(file: TextIO) -> Console:
+    """Return a console on `file`: colours and wrapped lines only at a terminal."""
+    from rich.console import Console
+
+    width = None if file.isatty() or "COLUMNS" in os.environ else _UNBROKEN
+    # Without colour rich would still write bold and dim; NO_COLOR asks for plain text.
+    plain = False if os.environ.get("NO_COLOR") else None
+    return Console(
+        file=file, width=width, force_terminal=plain, highlight=False, markup=False, emoji=False
+    )
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[], None]]:
+    """Give a function to call after each of `total` files; a bar on stderr shows them."""
+    if total < MANY or not sys.stderr.isatty() or sys.stdout.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("scanning", total=total)
+        yield lambda: bar.advance(task)

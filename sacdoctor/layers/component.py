@@ -1,0 +1,78 @@
+"""Which part of the agent a tensor belongs to, in the words a person would use for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+
+from sacdoctor.layers import two_head_v11_sigmoid
+from sacdoctor.layers.kind import Kind
+
+_TARGET_SUFFIX = "_target"
+_NETWORKS = {
+    "q_net": "Q-network",
+    "quantile_net": "quantile network",
+    "actor": "actor",
+    "critic": "critic",
+}
+_RULES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"(^|\.)((pi|vf)_)?features_extractor\."), "features extractor"),
+    (re.compile(r"^(mlp_extractor\.policy_net\.|action_net\.|log_std$|action_dist)"), "actor"),
+    (re.compile(r"^(mlp_extractor\.value_net\.|value_net\.)"), "critic"),
+    (re.compile(r"^mlp_extractor\.shared_net\."), "shared network"),
+)
+"""Names that SB3's policies give (stable_baselines3/common/policies.py, torch_layers.py)."""
+
+
+class Components:
+    """Names the component of a tensor: the user's patterns first, then a profile, then SB3's.
+
+    `patterns` maps shell-style patterns of tensor names (`entry_head.*`) to component names.
+    """
+
+    def __init__(self, names: Iterable[str], patterns: Mapping[str, str] | None = None) -> None:
+        self._patterns = patterns or {}
+        self._profile = two_head_v11_sigmoid.recognises(names)
+
+    def of(self, name: str, kind: Kind) -> str:
+        """Return the component of the tensor `name`, part of a layer of this kind."""
+        for pattern, component in self._patterns.items():
+            if fnmatchcase(name, pattern):
+                return component
+        if self._profile:
+            named = two_head_v11_sigmoid.component(name)
+            if named is not None:
+                return named
+        return _sb3_component(name, kind)
+
+
+def online_name(name: str) -> str | None:
+    """Return the online counterpart of a target network's tensor, None for any other tensor.
+
+    SB3 names them `critic`/`critic_target`, `actor`/`actor_target`, `q_net`/`q_net_target`,
+    `quantile_net`/`quantile_net_target`.
+    """
+    network, dot, rest = name.partition(".")
+    if dot and network.endswith(_TARGET_SUFFIX):
+        return f"{network.removesuffix(_TARGET_SUFFIX)}.{rest}"
+    return None
+
+
+def _sb3_component(name: str, kind: Kind) -> str:
+    network = name.partition(".")[0]
+    if online_name(name) is not None:
+        online = network.removesuffix(_TARGET_SUFFIX)
+        return f"{_NETWORKS.get(online, _spaced(online))} target"
+    if kind in (Kind.LSTM, Kind.GRU, Kind.RNN):
+        return str(kind.value)
+    if "fusion" in name.lower():
+        return "fusion"
+    for pattern, component in _RULES:
+        if pattern.search(name):
+            return component
+    return _NETWORKS.get(network) or _spaced(network)
+
+
+def _spaced(part: str) -> str:
+    return part.replace("_", " ").strip() or "policy"

@@ -1,0 +1,213 @@
+"""A report as a table for people: grouped by component, the worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sacdoctor.diagnosis.model import LayerReport, Report, Summary
+from sacdoctor.diagnosis.severity import Severity, worst
+from sacdoctor.report.text import counted, flow, printable
+
+STYLES = {
+    Severity.CRITICAL: "bold red",
+    Severity.WARNING: "yellow",
+    Severity.NOTICE: "cyan",
+    Severity.OK: "green",
+}
+_BAR_WIDTH = 10
+_OTHER_COLUMNS = 43
+"""Width of all columns but the first, gaps included, for tensors of up to 99 million elements."""
+
+
+def print_reports(
+    console: Console, reports: Iterable[Report], *, all_tensors: bool = False
+) -> None:
+    """Print each report as it comes, and one line over all where there are several.
+
+    Checkpoints that cannot be read are only counted: the command line names them on stderr.
+    """
+    counts: dict[str, int] = {}
+    for report in reports:
+        counts[report.status] = counts.get(report.status, 0) + 1
+        if report.error is None:
+            print_report(console, report, all_tensors=all_tensors)
+    if sum(counts.values()) > 1:
+        console.print(_totals(counts))
+
+
+def print_report(console: Console, report: Report, *, all_tensors: bool = False) -> None:
+    """Print one readable checkpoint's report."""
+    console.print(_head(report, console.width))
+    console.print(headline(report))
+    console.print()
+    layers = report.layers if all_tensors else report.biases
+    if layers:
+        console.print(_table(layers, all_tensors, console.width, console.options.ascii_only))
+    hidden = sum(layer.alias_of is None and layer.severity is Severity.OK for layer in layers)
+    if hidden and not all_tensors:
+        note = f"Not listed: {counted(hidden, 'bias tensor')} in order; --all lists every tensor."
+        console.print(note, style="dim")
+    console.print()
+
+
+def _totals(counts: Mapping[str, int]) -> Text:
+    order = ("critical", "warning", "notice", "healthy", "error")
+    parts = [
+        Text(f"{counts[status]:,} {status}", style=status_style(status))
+        for status in order
+        if status in counts
+    ]
+    total = counted(sum(counts.values()), "checkpoint")
+    return Text(f"{total}: ").append_text(Text(", ").join(parts))
+
+
+def status_style(status: str) -> str:
+    """Return the style of a checkpoint's status."""
+    if status == "healthy":
+        return STYLES[Severity.OK]
+    return STYLES[Severity.CRITICAL if status == "error" else Severity(status)]
+
+
+def headline(report: Report) -> Text:
+    """Return the one line that says how the checkpoint is."""
+    status = Text(f"{report.status.upper()}  ", style=status_style(report.status))
+    if report.summary is None:
+        return status
+    status.append(_verdict(report, report.summary), style="bold")
+    if any(
+        layer.severity is Severity.CRITICAL and layer.zero_percent > report.thresholds.stop
+        for layer in report.layers
+    ):
+        status.append("\nStop training and look for the cause before you go on.", style="red")
+    return status
+
+
+def _verdict(report: Report, summary: Summary) -> str:
+    thresholds = report.thresholds
+    of = f"of {counted(summary.bias_tensors, 'bias tensor')}"
+    if summary.bias_tensors == 0:
+        return "The policy has no bias tensors."
+    if summary.all_zero_bias_tensors:
+        are = "is" if summary.all_zero_bias_tensors == 1 else "are"
+        return f"{summary.all_zero_bias_tensors} {of} {are} 100 % zero."
+    for count, limit in (
+        (summary.critical, thresholds.critical),
+        (summary.warning, thresholds.warning),
+        (summary.notice, thresholds.notice),
+    ):
+        if count:
+            are = "is" if count == 1 else "are"
+            return f"{count} {of} {are} more than {limit:g} % zero."
+    return f"None {of} is more than {thresholds.notice:g} % zero."
+
+
+def _head(report: Report, width: int) -> Text:
+    head = Text(printable(report.path), style="bold")
+    policy = (report.policy_class or "").rpartition(".")[2]
+    facts = [
+        report.algorithm or "unknown algorithm",
+        policy,
+        f"{report.num_timesteps:,} steps" if report.num_timesteps is not None else "",
+        f"{report.n_updates:,} updates" if report.n_updates is not None else "",
+        _rate(report),
+        f"SB3 {report.sb3_version}" if report.sb3_version else "",
+    ]
+    text = ", ".join(printable(fact) for fact in facts if fact)
+    return head.append("\n" + flow(_after(", ", text), width), style="not bold dim")
+
+
+def _rate(report: Report) -> str:
+    if report.learning_rate is not None:
+        return f"learning rate {report.learning_rate:g}"
+    applied = {rate for rate in report.optimizer_learning_rates.values() if rate is not None}
+    return f"learning rate {max(applied):g} (scheduled)" if applied else ""
+
+
+def _table(
+    layers: tuple[LayerReport, ...], all_tensors: bool, width: int, ascii_only: bool
+) -> Table:
+    table = Table(
+        box=None, show_header=True, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0)
+    )
+    table.add_column("component and tensor", overflow="fold")
+    table.add_column("elements", justify="right", no_wrap=True)
+    table.add_column("zero %", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("severity", no_wrap=True)
+    for component, members in _by_component(layers):
+        own = [layer for layer in members if layer.alias_of is None]
+        elements = sum(layer.parameters for layer in own)
+        zeros = sum(layer.zeros for layer in own)
+        percent = 100.0 * zeros / elements if elements else 0.0
+        level = worst([layer.severity for layer in own if layer.severity is not None])
+        table.add_row(
+            Text(printable(component), style="bold"),
+            Text(f"{elements:,}", style="dim"),
+            Text(_percent(percent), style="dim"),
+            _bar(percent, level, ascii_only),
+            Text(level.value, style=STYLES[level]),
+        )
+        for layer in members:
+            if all_tensors or (layer.severity is not None and layer.severity.rank > 0):
+                table.add_row(*_row(layer, width - _OTHER_COLUMNS, ascii_only))
+    return table
+
+
+def _row(layer: LayerReport, width: int, ascii_only: bool) -> tuple[Text, Text, Text, Text, Text]:
+    name = Text("  " + flow(_after(".", printable(layer.name)), width - 2, "    "))
+    if layer.alias_of is not None:
+        other = flow(_after(".", f"is {printable(layer.alias_of)}"), width - 4, "      ")
+        name.append(f"\n    {other}", style="dim")
+        return name, Text(), Text(), Text(), Text("alias", style="dim")
+    if layer.gates and len(set(layer.gates.values())) > 1:
+        shares = ", ".join(f"{gate} {percent:.3g} %" for gate, percent in layer.gates.items())
+        name.append("\n    " + flow(_after(", ", shares), width - 4, "    "), style="dim")
+    severity = layer.severity
+    return (
+        name,
+        Text(f"{layer.parameters:,}"),
+        Text(_percent(layer.zero_percent)),
+        _bar(layer.zero_percent, severity or Severity.OK, ascii_only),
+        Text(severity.value, style=STYLES[severity]) if severity else Text(layer.role, style="dim"),
+    )
+
+
+def _by_component(layers: Iterable[LayerReport]) -> list[tuple[str, list[LayerReport]]]:
+    groups: dict[str, list[LayerReport]] = {}
+    for layer in layers:
+        groups.setdefault(layer.component, []).append(layer)
+
+    def rank(members: list[LayerReport]) -> int:
+        return worst([m.severity for m in members if m.severity is not None]).rank
+
+    return sorted(groups.items(), key=lambda group: -rank(group[1]))
+
+
+def _after(separator: str, text: str) -> list[str]:
+    """Split `text` after each separator, which stays."""
+    return [piece + separator for piece in text.split(separator)[:-1]] + [text.split(separator)[-1]]
+
+
+def _percent(percent: float) -> str:
+    # Only what is exactly so may read 0 or 100.
+    if 0 < percent < 0.05:
+        return "<0.1"
+    if 99.95 <= percent < 100:
+        return ">99.9"
+    return f"{percent:.1f}"
+
+
+def _bar(percent: float, severity: Severity, ascii_only: bool) -> Text:
+    full, empty = ("#", ".") if ascii_only else ("█", "░")
+    filled = round(_BAR_WIDTH * percent / 100)
+    if percent > 0:
+        filled = max(1, filled)
+    if percent < 100:
+        filled = min(_BAR_WIDTH - 1, filled)
+    return Text(full * filled, style=STYLES[severity]).append(
+        empty * (_BAR_WIDTH - filled), style="dim"
+    )
