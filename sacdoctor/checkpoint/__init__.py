@@ -1,9 +1,11 @@
 """What is in the file: the zip, tensor records, optimizer state and hyperparameters."""
 
-from sacdoctor.checkpoint.checkpoint import Checkpoint
+from sacdoctor.checkpoint.checkpoint import POLICY, Checkpoint
+from sacdoctor.checkpoint.dtypes import DType
 from sacdoctor.checkpoint.errors import (
     CheckpointError,
     CorruptCheckpoint,
+    NotACheckpoint,
     SacdoctorError,
     UnlistedName,
     UnsupportedCheckpoint,
@@ -12,9 +14,12 @@ from sacdoctor.checkpoint.optimizer_state import OptimizerState, ParameterGroup
 from sacdoctor.checkpoint.tensors import Storage, Tensor
 
 __all__ = [
+    "POLICY",
     "Checkpoint",
     "CheckpointError",
     "CorruptCheckpoint",
+    "DType",
+    "NotACheckpoint",
     "OptimizerState",
     "ParameterGroup",
     "SacdoctorError",

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sacdoctor.checkpoint.errors import CorruptCheckpoint, UnsupportedCheckpoint
+from sacdoctor.checkpoint.errors import CorruptCheckpoint, NotACheckpoint, UnsupportedCheckpoint
+from sacdoctor.checkpoint.paging import crc32, release
 
 STORED, DEFLATED = 0, 8
 
@@ -23,11 +24,11 @@ EXPANSION_RATIO = 20
 """Beyond the floor: how often the file's own size. Network weights deflate to about 0.9 of their
 size and never below a twentieth, unless they are constant."""
 
-_END = struct.Struct("<4sHHHHIIH")
-_END64_LOCATOR = struct.Struct("<4sIQI")
-_END64 = struct.Struct("<4sQHHIIQQQQ")
-_CENTRAL = struct.Struct("<4sHHHHHHIIIHHHHHII")
-_LOCAL = struct.Struct("<4sHHHHHIIIHH")
+END = struct.Struct("<4sHHHHIIH")
+END64_LOCATOR = struct.Struct("<4sIQI")
+END64 = struct.Struct("<4sQHHIIQQQQ")
+CENTRAL = struct.Struct("<4sHHHHHHIIIHHHHHII")
+LOCAL = struct.Struct("<4sHHHHHIIIHH")
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 _MAX_COMMENT = 0xFFFF
 
@@ -50,6 +51,20 @@ class Member:
     def end(self) -> int:
         """Position after the last byte of the member's data."""
         return self.data_offset + self.compressed_size
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Where the central directory stands and the records that end the archive.
+
+    `end64` is the position of the zip64 end record, None where there is none.
+    """
+
+    start: int
+    size: int
+    count: int
+    end64: int | None
+    end: int
 
 
 @dataclass(slots=True)
@@ -89,7 +104,8 @@ class Archive(Mapping[str, Member]):
         self.budget = budget
         self._members: dict[str, Member] = {}
         self._read: dict[str, memoryview] = {}
-        for member in _members(buffer):
+        self.directory = _directory(buffer)
+        for member in _members(buffer, self.directory):
             if member.name in self._members:
                 raise CorruptCheckpoint(f"two members are named {member.name!r}")
             self._members[member.name] = member
@@ -119,10 +135,13 @@ class Archive(Mapping[str, Member]):
 
     def _checked(self, member: Member) -> memoryview:
         data = self.buffer[member.data_offset : member.end]
+        position = None if self.position is None else self.position + member.data_offset
         if member.method == DEFLATED:
             self.budget.spend(member)
-            data = memoryview(_inflated(member, data))
-        if zlib.crc32(data) != member.crc:
+            inflated = memoryview(_inflated(member, data))
+            release(data, position)
+            data, position = inflated, None
+        if crc32(data, position) != member.crc:
             raise CorruptCheckpoint(
                 f"member {member.name!r} does not match its CRC-32: the file was damaged after "
                 "it was written"
@@ -143,20 +162,20 @@ def _inflated(member: Member, data: memoryview) -> bytes:
     return out
 
 
-def _members(buffer: memoryview) -> Iterator[Member]:
-    start, size, count, limit = _directory(buffer)
-    if count * _CENTRAL.size > size:
+def _members(buffer: memoryview, directory: Directory) -> Iterator[Member]:
+    start, size, count = directory.start, directory.size, directory.count
+    if count * CENTRAL.size > size:
         raise CorruptCheckpoint(f"the zip directory is too short for its {count:,} members")
     at = start
     for _ in range(count):
-        if at + _CENTRAL.size > start + size:
+        if at + CENTRAL.size > start + size:
             raise CorruptCheckpoint("the zip directory ends inside a record")
-        fields = _CENTRAL.unpack_from(buffer, at)
+        fields = CENTRAL.unpack_from(buffer, at)
         signature, _, _, flags, method, _, _, crc, compressed, full = fields[:10]
         name_size, extra_size, comment_size, disk, _, _, offset = fields[10:]
         if signature != b"PK\x01\x02":
             raise CorruptCheckpoint("the zip directory holds something that is not a record")
-        name_at = at + _CENTRAL.size
+        name_at = at + CENTRAL.size
         extra_at = name_at + name_size
         following = extra_at + extra_size + comment_size
         if following > start + size:
@@ -176,47 +195,48 @@ def _members(buffer: memoryview) -> Iterator[Member]:
             )
         if method == STORED and compressed != full:
             raise CorruptCheckpoint(f"member {name!r} is stored, yet claims two different sizes")
-        data_at = _data_offset(buffer, name, raw_name, offset, limit)
-        if data_at + compressed > limit:
+        data_at = _data_offset(buffer, name, raw_name, offset, start)
+        if data_at + compressed > start:
             raise CorruptCheckpoint(f"member {name!r} runs past the end of the archive")
         yield Member(name, method, flags, crc, compressed, full, offset, data_at, at)
         at = following
+    if at != start + size:
+        raise CorruptCheckpoint(f"the zip directory holds more than its {count:,} members")
 
 
-def _directory(buffer: memoryview) -> tuple[int, int, int, int]:
-    """Return start and size of the central directory, its count, and where member data ends."""
-    if len(buffer) < _END.size:
-        raise CorruptCheckpoint("not a zip archive: it is too short")
-    tail_at = max(0, len(buffer) - _END.size - _MAX_COMMENT)
+def _directory(buffer: memoryview) -> Directory:
+    if len(buffer) < END.size:
+        raise NotACheckpoint("not a zip archive: it is too short")
+    tail_at = max(0, len(buffer) - END.size - _MAX_COMMENT)
     tail = bytes(buffer[tail_at:])
-    at = tail.rfind(b"PK\x05\x06", 0, len(tail) - _END.size + 4)
+    at = tail.rfind(b"PK\x05\x06", 0, len(tail) - END.size + 4)
     if at < 0:
-        raise CorruptCheckpoint(
+        raise NotACheckpoint(
             "the end of the zip archive is missing: the file was cut off, or is no zip"
         )
     end_at = tail_at + at
-    _, disk, directory_disk, _, count, size, start, _ = _END.unpack_from(buffer, end_at)
-    limit = end_at
-    locator_at = end_at - _END64_LOCATOR.size
+    _, disk, directory_disk, _, count, size, start, _ = END.unpack_from(buffer, end_at)
+    limit, end64 = end_at, None
+    locator_at = end_at - END64_LOCATOR.size
     if locator_at >= 0 and bytes(buffer[locator_at : locator_at + 4]) == b"PK\x06\x07":
-        end64_at = _END64_LOCATOR.unpack_from(buffer, locator_at)[2]
+        end64_at = END64_LOCATOR.unpack_from(buffer, locator_at)[2]
         if (
-            end64_at + _END64.size > locator_at
+            end64_at + END64.size > locator_at
             or bytes(buffer[end64_at : end64_at + 4]) != b"PK\x06\x06"
         ):
-            raise CorruptCheckpoint("the zip64 end record is not where the archive says")
-        disk, directory_disk, _, count, size, start = _END64.unpack_from(buffer, end64_at)[4:]
-        limit = end64_at
+            raise NotACheckpoint("the zip64 end record is not where the archive says")
+        disk, directory_disk, _, count, size, start = END64.unpack_from(buffer, end64_at)[4:]
+        limit = end64 = end64_at
     if disk or directory_disk:
         raise UnsupportedCheckpoint("the archive spans several disks")
     if start + size > limit:
-        raise CorruptCheckpoint("the zip directory runs past the end of the archive")
+        raise NotACheckpoint("the zip directory runs past the end of the archive")
     if start + size != limit:
-        raise CorruptCheckpoint(
+        raise NotACheckpoint(
             f"{limit - start - size:,} bytes stand where the zip directory should end: something "
             "was put before or into the archive"
         )
-    return start, size, count, start
+    return Directory(start, size, count, end64, end_at)
 
 
 def _zip64(
@@ -245,11 +265,11 @@ def _zip64(
 
 def _data_offset(buffer: memoryview, name: str, raw_name: bytes, offset: int, limit: int) -> int:
     """Return where the member's data starts, from its local header at `offset`."""
-    if offset + _LOCAL.size > limit:
+    if offset + LOCAL.size > limit:
         raise CorruptCheckpoint(f"member {name!r} starts past the end of the archive")
-    fields = _LOCAL.unpack_from(buffer, offset)
+    fields = LOCAL.unpack_from(buffer, offset)
     name_size, extra_size = fields[-2:]
-    name_at = offset + _LOCAL.size
+    name_at = offset + LOCAL.size
     if fields[0] != b"PK\x03\x04" or buffer[name_at : name_at + name_size] != raw_name:
         raise CorruptCheckpoint(f"member {name!r} is not where the zip directory says")
     return int(name_at + name_size + extra_size)

@@ -15,8 +15,8 @@ from typing import Any
 from sacdoctor.checkpoint.algorithm import algorithm_of
 from sacdoctor.checkpoint.archive import Archive, Budget
 from sacdoctor.checkpoint.errors import (
-    CheckpointError,
     CorruptCheckpoint,
+    NotACheckpoint,
     SacdoctorError,
     UnsupportedCheckpoint,
 )
@@ -45,6 +45,8 @@ class Checkpoint:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.nesting: tuple[str, ...] = ()
+        """The key under which a bare file keeps its state dict; known once `tensors` is read."""
         self._map: mmap.mmap | None = None
         with self._named():
             self._buffer = self._open()
@@ -77,6 +79,16 @@ class Checkpoint:
             raise UnsupportedCheckpoint("it is a bare state dict, not an SB3 zip", self.path)
         return self._archive
 
+    @property
+    def torch_archive(self) -> Archive | None:
+        """The zip of a bare state dict; None for an SB3 zip and for the non-zip format."""
+        return self._archive if self.is_bare else None
+
+    @property
+    def buffer(self) -> memoryview:
+        """The whole file, mapped."""
+        return self._buffer
+
     @cached_property
     def hyperparameters(self) -> Hyperparameters:
         """The settings in `data`; empty where there is no such member."""
@@ -90,7 +102,9 @@ class Checkpoint:
         """The policy's state dict by name, in its order, aliases included."""
         if self.is_bare:
             with self._named():
-                return _state_dict(self._read_bare())
+                saved = self._read_bare()
+                self.nesting = _nesting(saved)
+                return _state_dict(saved[self.nesting[0]] if self.nesting else saved)
         if POLICY not in self.archive:
             raise CorruptCheckpoint(
                 f"it holds no {POLICY}: not a checkpoint that SB3's model.save() wrote", self.path
@@ -144,18 +158,18 @@ class Checkpoint:
             # A pipe without a writer would block; a regular file does not care.
             descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         except OSError as error:
-            raise CheckpointError(error.strerror or str(error)) from None
+            raise NotACheckpoint(error.strerror or str(error)) from None
         try:
             status = os.fstat(descriptor)
             if stat.S_ISDIR(status.st_mode):
-                raise CheckpointError("it is a folder")
+                raise NotACheckpoint("it is a folder")
             if not stat.S_ISREG(status.st_mode):
-                raise CheckpointError("it is not a regular file")
+                raise NotACheckpoint("it is not a regular file")
             if status.st_size == 0:
-                raise CorruptCheckpoint("the file is empty")
+                raise NotACheckpoint("the file is empty")
             self._map = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
-            raise CheckpointError(f"it cannot be mapped into memory: {error}") from None
+            raise NotACheckpoint(f"it cannot be mapped into memory: {error}") from None
         finally:
             os.close(descriptor)
         return memoryview(self._map)
@@ -164,7 +178,7 @@ class Checkpoint:
         if is_legacy(self._buffer):
             return None
         if bytes(self._buffer[:2]) != b"PK":
-            raise CorruptCheckpoint("it is neither a zip nor a file that torch.save wrote")
+            raise NotACheckpoint("it is neither a zip nor a file that torch.save wrote")
         return Archive(self._buffer, position=0, budget=Budget.of(len(self._buffer)))
 
     def _read_bare(self) -> Any:
@@ -192,10 +206,14 @@ class Checkpoint:
             raise error.at(self.path) from None
 
 
+def _nesting(saved: Any) -> tuple[str, ...]:
+    """Return the key under which a bare file keeps its state dict, empty for the top level."""
+    if not isinstance(saved, dict) or any(isinstance(v, Tensor) for v in saved.values()):
+        return ()
+    return tuple(key for key in _STATE_DICT_KEYS if isinstance(saved.get(key), dict))[:1]
+
+
 def _state_dict(saved: Any) -> Mapping[str, Tensor]:
-    if isinstance(saved, dict) and not any(isinstance(v, Tensor) for v in saved.values()):
-        nested = [saved[key] for key in _STATE_DICT_KEYS if isinstance(saved.get(key), dict)]
-        saved = nested[0] if nested else saved
     if not isinstance(saved, dict):
         raise CorruptCheckpoint("it holds no state dict (a mapping of names to tensors)")
     return {

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+MAX_REASON = 400
+"""Characters. A reason may quote names from the file, which a hostile one makes a megabyte long."""
+
 
 class SacdoctorError(Exception):
     """Something a person can act on. `str()` is one line: the path, then the reason.
@@ -13,6 +16,8 @@ class SacdoctorError(Exception):
     """
 
     def __init__(self, reason: str, path: str | Path | None = None) -> None:
+        if len(reason) > MAX_REASON:
+            reason = reason[:MAX_REASON] + " …"
         super().__init__(reason)
         self.reason = reason
         self.path = path
@@ -33,6 +38,10 @@ class CheckpointError(SacdoctorError):
 
 class CorruptCheckpoint(CheckpointError):
     """The file contradicts itself: a checksum, a size, an offset or a count does not hold."""
+
+
+class NotACheckpoint(CheckpointError):
+    """There is nothing to open: no file, or none of the formats that are read here."""
 
 
 class UnsupportedCheckpoint(CheckpointError):

@@ -104,15 +104,13 @@ def _value(value: Any) -> Any:
 
 
 def _dotted(thing: Any) -> str | None:
-    if isinstance(thing, Name):
-        return str(thing)
-    if not isinstance(thing, Made):
-        return None
-    if isinstance(thing.function, Name) and thing.function.qualname == "_make_skeleton_class":
-        name = thing.args[1] if len(thing.args) > 1 else None
-        members = thing.args[3] if len(thing.args) > 3 else None
-        module = members.get("__module__") if isinstance(members, dict) else None
-        if isinstance(name, str):
-            return f"{module}.{name}" if isinstance(module, str) else name
-    # `_class_setstate(skeleton, state)` and its like: the class is the first argument.
-    return _dotted(thing.args[0]) if thing.args else None
+    while isinstance(thing, Made) and thing.args:
+        if isinstance(thing.function, Name) and thing.function.qualname == "_make_skeleton_class":
+            name = thing.args[1] if len(thing.args) > 1 else None
+            members = thing.args[3] if len(thing.args) > 3 else None
+            module = members.get("__module__") if isinstance(members, dict) else None
+            if isinstance(name, str):
+                return f"{module}.{name}" if isinstance(module, str) else name
+        # `_class_setstate(skeleton, state)` and its like: the class is the first argument.
+        thing = thing.args[0]
+    return str(thing) if isinstance(thing, Name) else None

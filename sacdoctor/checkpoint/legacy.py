@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from sacdoctor.checkpoint.dtypes import DTYPES
 from sacdoctor.checkpoint.errors import CorruptCheckpoint, UnsupportedCheckpoint
 from sacdoctor.checkpoint.tensors import Storage, Tensor
+
+if TYPE_CHECKING:
+    from sacdoctor.checkpoint.edit import ElementEdit
 
 
 def load(data: memoryview) -> Any:
@@ -51,3 +55,29 @@ def load(data: memoryview) -> Any:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CorruptCheckpoint(f"torch cannot read its old format: {reason}") from None
     return convert(saved)
+
+
+def resave(data: memoryview, edits: Sequence[ElementEdit], rate: float | None) -> bytes:
+    """Return the saved object with `edits` and the learning rate in it, in the zip format.
+
+    The old format names its storages by memory address; the zip format gives the same bytes for
+    the same content. PyTorch reads it since 1.4.
+    """
+    import torch
+
+    saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    for edit in edits:
+        tensor = saved
+        for key in edit.path:
+            tensor = tensor[key]
+        values = torch.from_numpy(edit.values.copy())
+        if edit.tensor.dtype.zero_mask:
+            values = values.view(tensor.dtype)
+        with torch.no_grad():
+            # `put_` counts elements in C order whatever the strides, and leaves all others.
+            tensor.put_(torch.from_numpy(edit.positions), values)
+    for group in saved["param_groups"] if rate is not None else ():
+        group["lr"] = rate
+    out = io.BytesIO()
+    torch.save(saved, out)
+    return out.getvalue()

@@ -16,6 +16,11 @@ from sacdoctor.checkpoint.errors import CorruptCheckpoint, UnlistedName, Unsuppo
 
 MAX_TEXT_NUMBER = 1000
 """Digits of a number written out as text; real ones have under 20."""
+MAX_PASSED = 10_000_000
+"""Items and characters that all calls of one pickle may be given; a call may copy what it is
+given, and a pickle can pass the same long list again and again. Real files stay far below."""
+MAX_KEY_PARTS = 16
+"""Items of a tuple that is a dict's key; hashing it takes time whenever it is used."""
 
 
 class Vocabulary(Protocol):
@@ -90,6 +95,7 @@ class ListedNames:
         self._names = names
         self._callable = {id(value) for value in names.values() if callable(value)}
         self._persistent = persistent
+        self._passed = 0
 
     def name(self, module: str, qualname: str) -> Any:
         try:
@@ -103,6 +109,9 @@ class ListedNames:
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if id(function) not in self._callable or kwargs:
             raise CorruptCheckpoint("its pickle calls something that cannot be called")
+        self._passed += len(args) + sum(len(arg) for arg in args if isinstance(arg, _SIZED))
+        if self._passed > MAX_PASSED:
+            raise CorruptCheckpoint("its pickle passes more to its calls than any state dict does")
         try:
             return function(*args)
         except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
@@ -135,7 +144,8 @@ def read_pickle(data: bytes | memoryview, vocabulary: Vocabulary) -> Any:
         raise CorruptCheckpoint(f"its pickle is damaged: {error}") from None
 
 
-_KEY_TYPES = (str, int, float, bytes, bool, type(None))
+_SIZED = (str, bytes, memoryview, tuple, list, dict)
+_KEY_TYPES = (str, float, bytes, bool, type(None))
 _LARGE = 4096
 
 
@@ -184,6 +194,9 @@ class _Machine:
         return piece if len(piece) >= _LARGE else bytes(piece)
 
     def _line(self) -> str:
+        return self._raw_line().decode("utf-8")
+
+    def _raw_line(self) -> bytes:
         # A line ends within a few hundred bytes; looking piece by piece copies no large tail.
         end, step = self.at, 256
         while end < self.size:
@@ -192,7 +205,7 @@ class _Machine:
             if found >= 0:
                 line = bytes(self.data[self.at : end + found])
                 self.at = end + found + 1
-                return line.decode("utf-8")
+                return line
             end, step = end + step, step * 2
         raise CorruptCheckpoint("its pickle ends inside a line")
 
@@ -315,7 +328,7 @@ class _Machine:
         self.stack.append(int.from_bytes(self._take(size), "little", signed=True))
 
     def string_line(self) -> None:
-        line = self._line()
+        line = self._raw_line().decode("latin-1")
         if len(line) < 2 or line[0] != line[-1] or line[0] not in "'\"":
             raise CorruptCheckpoint("its pickle holds a string without quotes")
         self.stack.append(line[1:-1].encode("latin-1").decode("unicode_escape"))
@@ -324,7 +337,7 @@ class _Machine:
         self.stack.append(str(self._take(self._unsigned(width)), "latin-1"))
 
     def unicode_line(self) -> None:
-        self.stack.append(self._line().encode("latin-1").decode("raw_unicode_escape"))
+        self.stack.append(self._raw_line().decode("raw_unicode_escape"))
 
     def list_of_group(self) -> None:
         self.stack.append(self._group())
@@ -421,14 +434,19 @@ class _Machine:
 def _as_key(key: Any) -> Any:
     """Return a dict key that is quick and safe to hash.
 
-    A tuple nested a few dozen times in itself takes longer to hash than anyone will wait, so
-    only flat keys are taken as they are; any other stands under its own identity.
+    A tuple nested a few dozen times in itself takes longer to hash than anyone will wait, and
+    large whole numbers can be chosen to share one hash. So only short flat keys are taken as they
+    are; any other stands under its own identity.
     """
-    if isinstance(key, _KEY_TYPES):
+    if _is_plain(key):
         return key
-    if isinstance(key, tuple) and all(isinstance(part, _KEY_TYPES) for part in key):
+    if isinstance(key, tuple) and len(key) <= MAX_KEY_PARTS and all(map(_is_plain, key)):
         return key
     return Name("object", str(id(key)))
+
+
+def _is_plain(key: Any) -> bool:
+    return isinstance(key, _KEY_TYPES) or (type(key) is int and abs(key) < 2**63)
 
 
 def _push(value: Callable[[], Any]) -> Callable[[_Machine], None]:

@@ -10,12 +10,15 @@ import numpy as np
 
 from sacdoctor.checkpoint.dtypes import DType
 from sacdoctor.checkpoint.errors import CorruptCheckpoint
+from sacdoctor.checkpoint.paging import release
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_DIMENSIONS = 32
 """numpy 1's limit; PyTorch's layers need at most 5."""
+_MAX_SIZE = 2**63 - 1
+"""PyTorch counts elements, and numpy bytes, in 64 bits with a sign."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +39,10 @@ class Storage:
     @property
     def elements(self) -> NDArray[Any]:
         return np.frombuffer(self.data, dtype=self.dtype.code, count=self.numel)
+
+    def release(self) -> None:
+        """Let go of the mapped pages that were read; reading brings them back."""
+        release(self.data, self.position)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,9 +73,18 @@ class Tensor:
         return np.lib.stride_tricks.as_strided(
             elements[self.offset :],
             self.shape,
-            tuple(stride * step for stride in self.stride),
+            # Along a dimension of one element the stride is never used, and may be anything.
+            tuple(
+                stride * step if size > 1 else 0
+                for size, stride in zip(self.shape, self.stride, strict=True)
+            ),
             writeable=False,
         )
+
+    @property
+    def is_expanded(self) -> bool:
+        """Whether it repeats elements (stride 0): it may claim more than anyone can wait for."""
+        return self.numel > self.storage.numel
 
     @property
     def is_contiguous(self) -> bool:
@@ -106,11 +122,15 @@ def _reach(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
 
 def _check_geometry(tensor: Tensor) -> None:
     shape, stride, offset = tensor.shape, tensor.stride, tensor.offset
-    numbers = (*shape, *stride, offset)
-    if any(type(number) is not int or number < 0 for number in numbers):
-        raise CorruptCheckpoint(f"a tensor has shape {shape}, stride {stride}, offset {offset}")
     if len(shape) != len(stride) or len(shape) > MAX_DIMENSIONS:
-        raise CorruptCheckpoint(f"a tensor has shape {shape} and stride {stride}")
+        raise CorruptCheckpoint(
+            f"a tensor has a shape of {len(shape):,} dimensions and {len(stride):,} strides"
+        )
+    numbers = (*shape, *stride, offset)
+    if any(type(number) is not int or not 0 <= number <= _MAX_SIZE for number in numbers):
+        raise CorruptCheckpoint(f"a tensor has shape {shape}, stride {stride}, offset {offset}")
+    if tensor.dtype.itemsize * prod(max(size, 1) for size in shape) > _MAX_SIZE:
+        raise CorruptCheckpoint(f"a tensor claims an impossible shape, {shape}")
     if tensor.numel == 0:
         return
     if offset + _reach(shape, stride) >= tensor.storage.numel:

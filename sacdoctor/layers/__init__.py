@@ -2,7 +2,7 @@
 
 from sacdoctor.layers.component import online_name
 from sacdoctor.layers.gates import gate_slices
-from sacdoctor.layers.kind import Kind
+from sacdoctor.layers.kind import NORM_WEIGHTS, Kind
 from sacdoctor.layers.roles import Role, roles
 
-__all__ = ["Kind", "Role", "gate_slices", "online_name", "roles"]
+__all__ = ["NORM_WEIGHTS", "Kind", "Role", "gate_slices", "online_name", "roles"]

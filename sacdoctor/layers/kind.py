@@ -10,9 +10,11 @@ Shape = tuple[int, ...]
 
 _RECURRENT = re.compile(r"(weight|bias)_(ih|hh|hr)(_l\d+)?(_reverse)?")
 _GATES_TO_KIND = {4: "LSTM", 3: "GRU", 1: "RNN"}
-_WEIGHT_NAMES = ("weight", "weight_orig", "weight_v", "weight_mu")
+NORM_WEIGHTS = ("weight", "scale", "gamma")
+"""PyTorch's; that of CrossQ's BatchRenorm (sb3_contrib/common/torch_layers.py); the papers'."""
+_WEIGHT_NAMES = (*NORM_WEIGHTS, "weight_orig", "weight_v", "weight_mu")
 """Plain; spectral norm's and weight norm's hooks (torch.nn.utils); noisy networks' mean."""
-_NORM_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+_NORM_BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "ra_mean", "ra_var")
 
 
 class Kind(str, Enum):
@@ -44,7 +46,7 @@ def kind_of(layer: str, shapes: Mapping[str, Shape]) -> Kind:
     weight = _weight(shapes)
     if weight is None:
         return Kind.NORM if any(part in shapes for part in _NORM_BUFFERS) else Kind.OTHER
-    bias = shapes.get("bias")
+    bias = shapes.get("bias", shapes.get("beta"))
     if len(weight) <= 1 or weight == bias:
         # A single number is a PReLU's slope or a scale, no normalisation.
         return Kind.OTHER if bias is None and weight in ((), (1,)) else Kind.NORM

@@ -12,9 +12,11 @@ from sacdoctor.layers.kind import Kind, Shape, kind_of
 
 WEIGHT, BIAS, BUFFER, PARAMETER = "weight", "bias", "buffer", "parameter"
 
-_BIAS = re.compile(r"bias|bias_.*|.*_bias")
-_WEIGHT = re.compile(r"weight|weight_.*|.*_weight")
-_BUFFER = re.compile(r"running_(mean|var)|num_batches_tracked|.*_epsilon|.*_buffer")
+_BIAS = re.compile(r"bias|bias_(ih|hh).*|bias_(k|v|mu|sigma)|.*_bias")
+_WEIGHT = re.compile(r"weight|weight_.*|.*_weight|scale|gamma")
+_BUFFER = re.compile(r"(running|ra)_(mean|var)|num_batches_tracked|.*_epsilon|.*_buffer")
+_HOOK_BUFFER = re.compile(r"(.+)_(u|v|mask)")
+"""Beside `weight_orig`: what torch.nn.utils' spectral_norm and prune keep, no parameters."""
 _PARAMETRIZED = re.compile(r"(.*)\.(parametrizations\.(\w+)\.original\d*)$")
 
 
@@ -56,7 +58,11 @@ def roles(
             name=name,
             layer=layer,
             kind=kind,
-            role=BUFFER if name in integers else _role(part),
+            role=(
+                BUFFER
+                if name in integers or _is_hook_buffer(part, layers[layer])
+                else _role(part, kind)
+            ),
             component=components.of(name, kind),
             gates=gate_slices(kind, shape[0]) if gated else {},
         )
@@ -75,12 +81,17 @@ def split_name(name: str) -> tuple[str, str]:
     return layer, part
 
 
-def _role(part: str) -> str:
+def _is_hook_buffer(part: str, parts: Mapping[str, Shape]) -> bool:
+    hook = _HOOK_BUFFER.fullmatch(part)
+    return hook is not None and f"{hook[1]}_orig" in parts
+
+
+def _role(part: str, kind: Kind) -> str:
     parametrized = re.match(r"parametrizations\.(\w+)\.", part)
     if parametrized:
         part = parametrized[1]
     if _BUFFER.fullmatch(part):
         return BUFFER
-    if _BIAS.fullmatch(part):
+    if _BIAS.fullmatch(part) or (kind is Kind.NORM and part == "beta"):
         return BIAS
     return WEIGHT if _WEIGHT.fullmatch(part) else PARAMETER

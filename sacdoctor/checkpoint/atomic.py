@@ -1,0 +1,121 @@
+"""Writing a file so that at any moment there is the old one or the complete new one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from sacdoctor.checkpoint.errors import SacdoctorError
+
+_NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
+"""What `link` fails with on a file system that knows no hard links (FAT, some network shares)."""
+
+
+def replace_file(
+    path: Path,
+    write: Callable[[BinaryIO], None],
+    *,
+    mode: int | None = None,
+    check: Callable[[Path], None] | None = None,
+    overwrite: bool = True,
+) -> None:
+    """Put a new file at `path`, complete or not at all.
+
+    `write` gets a temporary file in the folder of `path`, open for writing and reading; `check`
+    gets its path once its bytes are on the disk, and raises to refuse it. Only then does it take
+    its name. A symbolic link stays a link: the file it leads to is replaced. `mode` are the
+    permissions; None keeps those of the file that is replaced. Whatever ends this function
+    early, the temporary file is removed; after a kill it stays, under a name that no later run
+    uses.
+
+    Raises `SacdoctorError` with `path` where it cannot be written, and where it exists and
+    `overwrite` is False, even if another process wrote it a moment ago. What `write` and `check`
+    raise goes through, an `OSError` as a `SacdoctorError`.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        old = _status(target)
+        if old is not None and not overwrite:
+            raise FileExistsError(errno.EEXIST, "it exists already")
+        if old is not None and not stat.S_ISREG(old.st_mode):
+            raise SacdoctorError("it is not a regular file", path)
+        if old is not None and mode is None:
+            mode = stat.S_IMODE(old.st_mode)
+        # Not named after the target, whose name may be as long as a name can be.
+        temporary = target.with_name(f".sacdoctor-{secrets.token_hex(8)}.tmp")
+        try:
+            _fill(temporary, write, mode, old)
+            if check is not None:
+                check(temporary)
+            if overwrite:
+                temporary.replace(target)
+            else:
+                _name_unless_taken(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+    except FileExistsError:
+        raise SacdoctorError("it exists already and is not overwritten", path) from None
+    except OSError as error:
+        raise SacdoctorError(f"it cannot be written: {error.strerror or error}", path) from None
+
+
+def _status(target: Path) -> os.stat_result | None:
+    try:
+        return target.lstat()
+    except FileNotFoundError:
+        return None
+
+
+def _fill(
+    temporary: Path,
+    write: Callable[[BinaryIO], None],
+    mode: int | None,
+    old: os.stat_result | None,
+) -> None:
+    """Create the temporary file and bring its bytes and permissions to the disk."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    # Without a wish for permissions the umask decides; with one, nobody reads along meanwhile.
+    descriptor = os.open(temporary, flags, 0o666 if mode is None else 0o600)
+    with os.fdopen(descriptor, "w+b") as file:
+        write(file)
+        file.flush()
+        if old is not None and hasattr(os, "fchown"):
+            with suppress(PermissionError):  # only root may give a file to its former owner
+                os.fchown(descriptor, old.st_uid, old.st_gid)
+        if mode is not None:
+            # After the owner: a change of owner clears the set-user-id bits.
+            temporary.chmod(mode)
+        os.fsync(descriptor)
+
+
+def _name_unless_taken(temporary: Path, target: Path) -> None:
+    """Give the file its name; raises `FileExistsError` where another has it by now."""
+    try:
+        os.link(temporary, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # The empty file holds the name, so that no other process's file is overwritten.
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        try:
+            temporary.replace(target)
+        except BaseException:
+            target.unlink()
+            raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name last through a power cut, where the system can do that for a folder."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,284 @@
+"""Changes to a checkpoint's bytes: single elements of tensors, learning rates, settings."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sacdoctor.checkpoint.archive import Archive
+from sacdoctor.checkpoint.checkpoint import Checkpoint
+from sacdoctor.checkpoint.errors import CorruptCheckpoint, SacdoctorError, UnsupportedCheckpoint
+from sacdoctor.checkpoint.rewrite import Pieces, rewrite
+from sacdoctor.checkpoint.tensors import Tensor
+from sacdoctor.checkpoint.torch_file import is_legacy, pickle_member
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BARE = ""
+"""Stands for the file itself where it is a bare state dict, without members around it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ElementEdit:
+    """New values for some elements of one tensor.
+
+    `member` is the file in the checkpoint (`policy.pth`, or `BARE`), `path` leads to the tensor
+    in what `torch.load` returns for it. `positions` count elements in C order; `values` has one
+    raw element (`tensor.dtype.code`) for each.
+    """
+
+    member: str
+    path: tuple[str | int, ...]
+    tensor: Tensor
+    positions: NDArray[np.int64]
+    values: NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Edits:
+    """What is to change. `settings` are keys of `data` with their new number."""
+
+    elements: Sequence[ElementEdit] = ()
+    learning_rate: float | None = None
+    settings: Mapping[str, float] = field(default_factory=dict)
+    added: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def edited(checkpoint: Checkpoint, edits: Edits) -> Pieces:
+    """Return the bytes of the checkpoint's file with `edits` carried out, all others as they are.
+
+    A learning rate goes into `data` (a pickled schedule gives way to the number, and `lr_schedule`
+    goes, which SB3 builds anew on loading) and into every parameter group. Members in the format
+    before PyTorch 1.6 are saved anew by torch. Raises `SacdoctorError` where that cannot be done.
+    """
+    by_member: dict[str, list[ElementEdit]] = {}
+    for edit in edits.elements:
+        by_member.setdefault(edit.member, []).append(edit)
+    if checkpoint.is_bare:
+        return _bare(checkpoint, by_member.get(BARE, []))
+    archive = checkpoint.archive
+    rates: dict[str, float] = {}
+    if edits.learning_rate is not None:
+        rates = {f"{name}.pth": edits.learning_rate for name in checkpoint.optimizers}
+    replaced: dict[str, Pieces] = {}
+    for member in dict.fromkeys([*by_member, *rates]):
+        try:
+            replaced[member] = _torch_member(
+                archive, member, by_member.get(member, []), rates.get(member)
+            )
+        except SacdoctorError as error:
+            error.reason = f"{member}: {error.reason}"
+            raise error.at(checkpoint.path) from None
+    if edits.settings or edits.learning_rate is not None:
+        numbers = dict(edits.settings)
+        if edits.learning_rate is not None:
+            numbers["learning_rate"] = edits.learning_rate
+        replaced["data"] = [_settings(bytes(archive.read("data")), numbers)]
+    present: dict[str, Pieces] = {
+        name: [content] for name, content in edits.added.items() if name in archive
+    }
+    new = {name: content for name, content in edits.added.items() if name not in archive}
+    return rewrite(archive, {**replaced, **present}, new)
+
+
+def _bare(checkpoint: Checkpoint, edits: Sequence[ElementEdit]) -> Pieces:
+    if checkpoint.torch_archive is None:
+        from sacdoctor.checkpoint.legacy import resave
+
+        return [resave(checkpoint.buffer, edits, None)]
+    return rewrite(checkpoint.torch_archive, _records(checkpoint.torch_archive, edits))
+
+
+def _torch_member(
+    archive: Archive, member: str, edits: Sequence[ElementEdit], rate: float | None
+) -> Pieces:
+    data = archive.read(member)
+    if is_legacy(data):
+        from sacdoctor.checkpoint.legacy import resave
+
+        return [resave(data, edits, rate)]
+    inner = Archive(data, position=None, budget=archive.budget)
+    replaced = _records(inner, edits)
+    if rate is not None:
+        name = pickle_member(inner)
+        assert name is not None
+        replaced[name] = [_with_rate(bytes(inner.read(name)), rate)]
+    return rewrite(inner, replaced)
+
+
+def _records(archive: Archive, edits: Sequence[ElementEdit]) -> dict[str, Pieces]:
+    """Return the storage records that `edits` change, with their new content."""
+    contents: dict[str, bytearray] = {}
+    for edit in edits:
+        record, tensor = edit.tensor.storage.record, edit.tensor
+        assert record is not None
+        content = contents.setdefault(record, bytearray(archive.read(record)))
+        elements = np.frombuffer(content, dtype=tensor.dtype.code, count=tensor.storage.numel)
+        elements[_storage_positions(tensor, edit.positions)] = edit.values
+    return {record: [bytes(content)] for record, content in contents.items()}
+
+
+def _storage_positions(tensor: Tensor, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    if tensor.is_contiguous:
+        return positions + tensor.offset
+    indices = np.unravel_index(positions, tensor.shape)
+    steps = zip(indices, tensor.stride, strict=True)
+    total = tensor.offset + sum(index * step for index, step in steps)
+    return np.asarray(total, dtype=np.int64)
+
+
+# -- the learning rate in an optimizer's pickle ------------------------------------------------
+
+_KEY = "lr"
+_PUTS = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
+_GETS = {"GET", "BINGET", "LONG_BINGET"}
+_TEXTS = {"BINUNICODE", "SHORT_BINUNICODE", "UNICODE", "BINUNICODE8"}
+
+
+@dataclass(slots=True)
+class _Item:
+    """A value on the pickle machine's stack: its text, and the bytes that put it there.
+
+    `kept` are the memo slots that these bytes fill; a later opcode may ask for them.
+    """
+
+    start: int
+    end: int
+    text: str | None = None
+    kept: list[int] = field(default_factory=list)
+
+
+def _with_rate(pickle: bytes, rate: float) -> bytes:
+    """Return an optimizer state's pickle with `rate` under every key `lr`."""
+    number = b"G" + struct.pack(">d", rate)
+    key = _KEY.encode()
+    again = b"X" + struct.pack("<I", len(key)) + key + number
+    values, recalled, frames = _values_under(pickle, _KEY)
+    if not values:
+        raise UnsupportedCheckpoint("no learning rate was found in its parameter groups")
+    # A frame announces its length, which may change; a pickle is as good without frames.
+    changes = [(frame.start, frame.end, b"") for frame in frames]
+    for value in values:
+        outside = (at for slot in value.kept for at in recalled.get(slot, ()))
+        if all(any(other.start <= at < other.end for other in values) for at in outside):
+            changes.append((value.start, value.end, number))
+        else:
+            # Something else recalls a part of the old value. It stays, and the key comes again:
+            # of two entries under one key a dict keeps the second.
+            changes.append((value.end, value.end, again))
+    for start, end, new in sorted(changes, reverse=True):
+        pickle = pickle[:start] + new + pickle[end:]
+    return pickle
+
+
+def _values_under(pickle: bytes, key: str) -> tuple[list[_Item], dict[int, list[int]], list[_Item]]:
+    """Return the values that dicts get under `key`, where each memo slot is recalled, the frames.
+
+    Values may be numbers, numpy scalars or tensors. `pickletools.genops` only splits the bytes
+    into opcodes, and this follows what they do to the stack; nothing is executed.
+    """
+    import pickletools
+
+    found: list[_Item] = []
+    frames: list[_Item] = []
+    recalled: dict[int, list[int]] = {}
+    memo: dict[int, str | None] = {}
+    stack: list[_Item] = []
+    marks: list[int] = []
+    operations = [*pickletools.genops(pickle)]
+    ends = [position or 0 for _, _, position in operations[1:]] + [len(pickle)]
+    for (operation, argument, position), end in zip(operations, ends, strict=True):
+        name, start = operation.name, position or 0
+        if name == "MARK":
+            marks.append(len(stack))
+        elif name == "FRAME":
+            frames.append(_Item(start, end))
+        elif name in _PUTS:
+            slot = len(memo) if name == "MEMOIZE" else int(str(argument))
+            if name == "MEMOIZE":
+                # It counts the slots itself: cut out, it would shift all later ones.
+                recalled[slot] = [-1]
+            memo[slot] = stack[-1].text
+            stack[-1].kept.append(slot)
+            stack[-1].end = end
+        elif name in _GETS:
+            slot = int(str(argument))
+            recalled.setdefault(slot, []).append(start)
+            stack.append(_Item(start, end, memo[slot]))
+        else:
+            taken = len(operation.stack_before)
+            items: list[_Item] = []
+            if pickletools.markobject in operation.stack_before:
+                taken = operation.stack_before.index(pickletools.markobject)
+                at = marks.pop()
+                items, stack = stack[at:], stack[:at]
+            below = stack[len(stack) - taken :]
+            del stack[len(stack) - taken :]
+            if name in ("SETITEM", "SETITEMS"):
+                pairs = below[1:] or items
+                found += [v for k, v in zip(pairs[::2], pairs[1::2], strict=True) if k.text == key]
+            parts = below + items
+            first = min((part.start for part in parts), default=start)
+            text = argument if name in _TEXTS and isinstance(argument, str) else None
+            kept = [slot for part in parts for slot in part.kept]
+            stack += [_Item(first, end, text, kept) for _ in operation.stack_after]
+    return found, recalled, frames
+
+
+# -- numbers in `data` -------------------------------------------------------------------------
+
+
+def _settings(data: bytes, numbers: Mapping[str, float]) -> bytes:
+    """Return the JSON text with these numbers under their keys, all else as it was written."""
+    # As json.loads reads bytes: a byte order mark or UTF-16 is nothing SB3 writes, but legal.
+    encoding = json.detect_encoding(data)
+    text = data.decode(encoding, "surrogatepass")
+    spans = _members(text)
+    missing = [key for key in numbers if key not in spans]
+    if missing:
+        raise CorruptCheckpoint(f"its `data` has no {missing[0]!r} to correct")
+    changes = [(*spans[key][1:], json.dumps(number)) for key, number in numbers.items()]
+    if "learning_rate" in numbers and "lr_schedule" in spans:
+        changes.append((*_with_comma(text, spans, "lr_schedule"), ""))
+    for start, end, new in sorted(changes, reverse=True):
+        text = text[:start] + new + text[end:]
+    return text.encode(encoding, "surrogatepass")
+
+
+def _members(text: str) -> dict[str, tuple[int, int, int]]:
+    """Return, per key of a JSON object, where the key starts and its value starts and ends."""
+    decoder, space = json.JSONDecoder(), re.compile(r"[ \t\r\n]*")
+
+    def skip(at: int) -> int:
+        found = space.match(text, at)
+        assert found is not None
+        return found.end()
+
+    found: dict[str, tuple[int, int, int]] = {}
+    at = skip(0) + 1
+    while text[skip(at)] != "}":
+        key_at = skip(at)
+        key, at = decoder.raw_decode(text, key_at)
+        value_at = skip(skip(at) + 1)
+        _, end = decoder.raw_decode(text, value_at)
+        found[key] = (key_at, value_at, end)
+        at = skip(end)
+        at += text[at] == ","
+    return found
+
+
+def _with_comma(text: str, spans: Mapping[str, tuple[int, int, int]], key: str) -> tuple[int, int]:
+    """Return what to cut so that `key`, its value and one comma are gone."""
+    start, _, end = spans[key]
+    earlier = [other_end for _, _, other_end in spans.values() if other_end <= start]
+    if earlier:
+        return max(earlier), end
+    later = [other_start for other_start, _, _ in spans.values() if other_start >= end]
+    return start, min(later, default=end)

@@ -1,0 +1,35 @@
+"""Mapped pages, let go once they were read: memory stays small however large the file is.
+
+The system counts a mapped file's pages as the memory of the process that read them. It takes
+them back when it needs them, but until then they look like a leak, and container limits see it so.
+"""
+
+from __future__ import annotations
+
+import mmap
+import zlib
+
+_PIECE = 16 * 1024**2
+"""Bytes read before their pages are let go."""
+
+
+def release(data: memoryview, position: int | None) -> None:
+    """Let go of the pages under `data`, which stands at `position` of a mapped file.
+
+    Reading them again brings them back. Does nothing for data that is not mapped.
+    """
+    mapped = data.obj
+    if position is None or not isinstance(mapped, mmap.mmap) or not hasattr(mapped, "madvise"):
+        return
+    start = position - position % mmap.PAGESIZE
+    mapped.madvise(mmap.MADV_DONTNEED, start, position + len(data) - start)
+
+
+def crc32(data: memoryview, position: int | None) -> int:
+    """Return the CRC-32 of `data`, letting go of its pages on the way (see `release`)."""
+    crc = 0
+    for at in range(0, len(data), _PIECE):
+        piece = data[at : at + _PIECE]
+        crc = zlib.crc32(piece, crc)
+        release(piece, None if position is None else position + at)
+    return crc

@@ -1,0 +1,28 @@
+"""Safe training settings: their ranges with sources, and correcting files that leave them.
+
+What a scan needs is exported here; correcting files stands in `fix_config.py`, which imports more.
+"""
+
+from sacdoctor.settings.algorithms import ALGORITHMS, algorithm_named
+from sacdoctor.settings.ranges import LEARNING_RATES, LearningRates
+from sacdoctor.settings.verdicts import (
+    Verdict,
+    judge_clip_grad_value,
+    judge_learning_rate,
+    judge_learning_starts,
+    judge_max_grad_norm,
+    judge_warmup_steps,
+)
+
+__all__ = [
+    "ALGORITHMS",
+    "LEARNING_RATES",
+    "LearningRates",
+    "Verdict",
+    "algorithm_named",
+    "judge_clip_grad_value",
+    "judge_learning_rate",
+    "judge_learning_starts",
+    "judge_max_grad_norm",
+    "judge_warmup_steps",
+]
