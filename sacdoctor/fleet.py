@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sacdoctor.checkpoint import SacdoctorError
-from sacdoctor.diagnosis import Report, ScanOptions, scan
+from sacdoctor.diagnosis import Report, ScanOptions, report_of_error, scan
 
 Target = Path | SacdoctorError
 """A checkpoint to open, or why there is none at the place that was asked for."""
@@ -34,7 +34,7 @@ def scan_all(targets: Iterable[Target], options: ScanOptions) -> Iterator[Report
                 raise target
             yield scan(target, options)
         except SacdoctorError as error:
-            yield Report(path=str(error.path), status="error", error=error.reason)
+            yield report_of_error(error)
 
 
 def _targets(path: str) -> list[Target]:

@@ -1,7 +1,7 @@
 """Zero statistics, severities and the report of a checkpoint."""
 
 from sacdoctor.diagnosis.model import Finding, LayerReport, Report, Summary
-from sacdoctor.diagnosis.scan import ScanOptions, diagnose, scan
+from sacdoctor.diagnosis.scan import ScanOptions, diagnose, report_of_error, scan
 from sacdoctor.diagnosis.severity import Severity, Thresholds
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "Summary",
     "Thresholds",
     "diagnose",
+    "report_of_error",
     "scan",
 ]

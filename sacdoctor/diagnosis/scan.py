@@ -7,25 +7,28 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from sacdoctor.checkpoint import Checkpoint, Tensor
+from sacdoctor.checkpoint import Checkpoint, SacdoctorError
+from sacdoctor.diagnosis.examination import examine
 from sacdoctor.diagnosis.model import LayerReport, Report, Summary
+from sacdoctor.diagnosis.rules import findings, from_error, selected
 from sacdoctor.diagnosis.severity import Severity, Thresholds, worst
-from sacdoctor.diagnosis.statistics import all_equal, count_zeros, gate_zero_percent
-from sacdoctor.layers import Kind, Role, roles
 
 
 @dataclass(frozen=True, slots=True)
 class ScanOptions:
-    """How to look: thresholds, which tensors (shell-style name patterns), and their components.
+    """How to look: thresholds, which tensors (shell-style name patterns), and which rules.
 
     `include` empty means all; `exclude` wins over `include`. `components` maps name patterns to
-    component names.
+    component names. `select` and `ignore` are rule codes or prefixes of them; `select` empty
+    means all.
     """
 
     thresholds: Thresholds = field(default_factory=Thresholds)
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     components: Mapping[str, str] = field(default_factory=dict)
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
 
     def selects(self, name: str) -> bool:
         """Return whether the tensor `name` is to be looked at."""
@@ -46,9 +49,14 @@ def scan(path: str | Path, options: ScanOptions | None = None) -> Report:
 def diagnose(checkpoint: Checkpoint, options: ScanOptions) -> Report:
     """Return the report of an open checkpoint."""
     settings = checkpoint.hyperparameters
-    layers = _layers(checkpoint.tensors, options)
-    summary = _summary(layers)
-    status = worst([layer.severity for layer in layers if layer.severity is not None])
+    examination = examine(checkpoint, options.thresholds, options.components, options.selects)
+    rules = selected(options.select, options.ignore)
+    found = findings(examination, rules)
+    severities = [finding.severity for finding in found]
+    if {"SD101", "SD102"} <= {rule.code for rule in rules}:
+        # Layers count by themselves too: a notice is no finding.
+        severities += [layer.severity for layer in examination.layers if layer.severity]
+    status = worst(severities)
     return Report(
         path=str(checkpoint.path),
         status="healthy" if status is Severity.OK else status.value,
@@ -61,73 +69,17 @@ def diagnose(checkpoint: Checkpoint, options: ScanOptions) -> Report:
         optimizer_learning_rates={
             name: optimizer.learning_rate for name, optimizer in checkpoint.optimizers.items()
         },
-        summary=summary,
-        layers=layers,
+        summary=_summary(examination.layers),
+        layers=examination.layers,
+        findings=found,
         thresholds=options.thresholds,
     )
 
 
-def _layers(tensors: Mapping[str, Tensor], options: ScanOptions) -> tuple[LayerReport, ...]:
-    found = roles(
-        {name: tensor.shape for name, tensor in tensors.items()},
-        frozenset(n for n, t in tensors.items() if not t.dtype.is_floating_point),
-        options.components,
-    )
-    aliases = _aliases(tensors)
-    return tuple(
-        _layer(tensors, found[name], aliases.get(name), options.thresholds)
-        for name in tensors
-        if options.selects(name)
-    )
-
-
-def _layer(
-    tensors: Mapping[str, Tensor], role: Role, alias_of: str | None, thresholds: Thresholds
-) -> LayerReport:
-    tensor = tensors[role.name]
-    zeros = count_zeros(tensor)
-    percent = 100.0 * zeros / tensor.numel if tensor.numel else 0.0
-    severity = cause = evidence = None
-    if role.role == "bias" and alias_of is None and tensor.numel:
-        severity = thresholds.severity(percent)
-        if _is_fresh_norm(tensors, role, zeros == tensor.numel):
-            severity, cause = Severity.NOTICE, "normalisation-init"
-            evidence = "the layer's bias is all 0 and its weight all 1: its correct starting value"
-    return LayerReport(
-        name=role.name,
-        component=role.component,
-        kind=role.kind.value,
-        role=role.role,
-        shape=tensor.shape,
-        parameters=tensor.numel,
-        zeros=zeros,
-        zero_percent=percent,
-        gates=gate_zero_percent(tensor, role.gates) if role.gates else None,
-        severity=severity,
-        cause=cause,
-        evidence=evidence,
-        alias_of=alias_of,
-    )
-
-
-def _is_fresh_norm(tensors: Mapping[str, Tensor], role: Role, all_zero: bool) -> bool:
-    if role.kind is not Kind.NORM or not all_zero:
-        return False
-    weight = tensors.get(f"{role.layer}.weight" if role.layer else "weight")
-    return weight is not None and all_equal(weight, 1.0)
-
-
-def _aliases(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return, for every tensor that shares its elements with an earlier one, that one's name."""
-    first: dict[tuple[str, tuple[int, int, int]], str] = {}
-    aliases: dict[str, str] = {}
-    for name, tensor in tensors.items():
-        if not tensor.numel:
-            continue
-        owner = first.setdefault((tensor.storage.key, tensor.extent), name)
-        if owner != name:
-            aliases[name] = owner
-    return aliases
+def report_of_error(error: SacdoctorError) -> Report:
+    """Return the report of a checkpoint that could not be read."""
+    path = str(error.path) if error.path is not None else ""
+    return Report(path, status="error", error=error.reason, findings=(from_error(error),))
 
 
 def _summary(layers: Iterable[LayerReport]) -> Summary:

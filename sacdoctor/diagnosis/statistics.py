@@ -1,9 +1,10 @@
-"""Zeros in tensors, counted over the mapped file without copying it."""
+"""What the elements of tensors say, read from the mapped file without copying it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from math import prod
+from dataclasses import dataclass
+from math import isfinite, prod, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,32 +18,98 @@ _CHUNK = 1 << 20
 """Elements looked at together where counting needs a temporary array."""
 
 
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """What one pass over a tensor finds.
+
+    `zeros`: elements that are exactly zero (−0.0 counts, NaN does not). `non_finite`: NaN and
+    infinite elements. `norm`: the Euclidean norm of the finite ones, 0.0 for whole numbers and
+    for types that numpy cannot widen.
+    """
+
+    zeros: int
+    non_finite: int
+    norm: float
+
+
+def measure(tensor: Tensor) -> Measures:
+    """Return what one pass over the tensor finds; an expanded tensor's repeats count too."""
+    if tensor.numel == 0:
+        return Measures(0, 0, 0.0)
+    repeats = prod(n for n, step in zip(tensor.shape, tensor.stride, strict=True) if step == 0)
+    zeros = non_finite = 0
+    squares = 0.0
+    mask = tensor.dtype.zero_mask
+    for chunk in _chunks(_once(tensor.values)):
+        bits = chunk & chunk.dtype.type(mask) if mask else chunk
+        zeros += int(np.count_nonzero(bits == 0))
+        bad, square = _squares(tensor, chunk)
+        non_finite, squares = non_finite + bad, squares + square
+        tensor.storage.release()
+    return Measures(repeats * zeros, repeats * non_finite, sqrt(repeats * squares))
+
+
 def count_zeros(tensor: Tensor) -> int:
     """Return how many elements are exactly zero: −0.0 counts, NaN does not."""
     if tensor.numel == 0:
         return 0
-    # An expanded tensor repeats elements (stride 0): count them once and multiply.
     repeats = prod(n for n, step in zip(tensor.shape, tensor.stride, strict=True) if step == 0)
-    once = tuple(slice(0, 1) if step == 0 else slice(None) for step in tensor.stride)
-    return repeats * _zeros(tensor.values[once], tensor.dtype.zero_mask)
+    return repeats * _zeros(tensor, _once(tensor.values))
+
+
+def count_non_finite(tensor: Tensor) -> int:
+    """Return how many elements are NaN or infinite; 0 for whole numbers and float8.
+
+    Unlike `measure` it squares nothing: an optimizer's moments are so small that their squares
+    are denormal numbers, on which a processor spends a hundred times as long.
+    """
+    if not _has_floats(tensor):
+        return 0
+    repeats = prod(n for n, step in zip(tensor.shape, tensor.stride, strict=True) if step == 0)
+    count = 0
+    for chunk in _chunks(_once(tensor.values)):
+        count += int(chunk.size - np.count_nonzero(np.isfinite(_as_floats(tensor, chunk))))
+        tensor.storage.release()
+    return repeats * count
+
+
+def largest(tensor: Tensor) -> float:
+    """Return the largest absolute value among the finite elements, 0.0 where there are none."""
+    worst = 0.0
+    for chunk in _chunks(_once(tensor.values)):
+        values = np.abs(_as_floats(tensor, chunk))
+        worst = max(worst, float(values[np.isfinite(values)].max(initial=0.0)))
+    return worst
+
+
+def non_finite_positions(tensor: Tensor, most: int) -> list[tuple[int, ...]]:
+    """Return the indices of the first `most` elements that are NaN or infinite."""
+    bad = np.argwhere(~np.isfinite(_as_floats(tensor, _once(tensor.values))))[:most]
+    return [tuple(int(index) for index in row) for row in bad]
+
+
+def zero_positions(tensor: Tensor) -> NDArray[np.int64]:
+    """Return the positions, in C order, of the elements that `count_zeros` counts."""
+    values = tensor.values.reshape(-1)
+    if tensor.dtype.zero_mask:
+        values = values & values.dtype.type(tensor.dtype.zero_mask)
+    return np.flatnonzero(values == 0)
 
 
 def gate_zero_percent(tensor: Tensor, gates: Mapping[str, slice]) -> dict[str, float]:
     """Return the share of zeros, in percent, of each gate's rows (dimension 0)."""
     shares = {}
     for gate, rows in gates.items():
-        part = tensor.values[rows]
-        shares[gate] = (
-            100.0 * _zeros(part, tensor.dtype.zero_mask) / part.size if part.size else 0.0
-        )
+        part = _once(tensor.values[rows])
+        shares[gate] = 100.0 * _zeros(tensor, part) / part.size if part.size else 0.0
     return shares
 
 
 def all_equal(tensor: Tensor, value: float) -> bool:
     """Return whether every element is exactly `value`; False for types numpy does not know."""
     if tensor.dtype.zero_mask:
-        return bool(np.all(raw_as_float32(tensor) == value))
-    return all(bool(np.all(chunk == value)) for chunk in _chunks(tensor.values))
+        return bool(np.all(_once(raw_as_float32(tensor)) == value))
+    return all(bool(np.all(chunk == value)) for chunk in _chunks(_once(tensor.values)))
 
 
 def raw_as_float32(tensor: Tensor) -> NDArray[np.float32]:
@@ -51,18 +118,51 @@ def raw_as_float32(tensor: Tensor) -> NDArray[np.float32]:
     Returns an array of NaN for float8, which has no such widening.
     """
     if tensor.dtype.name != "bfloat16":
-        return np.full(tensor.shape, np.nan, dtype=np.float32)
-    widened: NDArray[np.float32] = (tensor.values.astype(np.uint32) << 16).view(np.float32)
-    return widened
+        return np.broadcast_to(np.float32(np.nan), tensor.shape)
+    once = _once(tensor.values).astype(np.uint32) << 16
+    return np.broadcast_to(once.view(np.float32), tensor.shape)
 
 
-def _zeros(values: NDArray[Any], mask: int) -> int:
-    if not mask:
-        return int(values.size - np.count_nonzero(values))
-    return sum(
-        int(chunk.size - np.count_nonzero(chunk & chunk.dtype.type(mask)))
-        for chunk in _chunks(values)
-    )
+def _squares(tensor: Tensor, chunk: NDArray[Any]) -> tuple[int, float]:
+    """Return how many elements are not finite, and the sum of the squares of the others."""
+    if not _has_floats(tensor):
+        return 0, 0.0
+    flat = _as_floats(tensor, chunk).reshape(-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(np.dot(flat, flat))
+    if isfinite(total):
+        return 0, total
+    # Something is not finite, or only the sum is too large for the type.
+    wide = flat.astype(np.float64)
+    finite = wide[np.isfinite(wide)]
+    return int(wide.size - finite.size), float(np.dot(finite, finite))
+
+
+def _has_floats(tensor: Tensor) -> bool:
+    return tensor.dtype.is_floating_point and not tensor.dtype.name.startswith("float8")
+
+
+def _as_floats(tensor: Tensor, chunk: NDArray[Any]) -> NDArray[Any]:
+    if tensor.dtype.name == "bfloat16":
+        return (chunk.astype(np.uint32) << 16).view(np.float32)
+    return chunk.astype(np.float32) if tensor.dtype.name == "float16" else chunk
+
+
+def _once(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the elements without those that an expanded tensor repeats (stride 0).
+
+    A few bytes can claim more repetitions than anyone would wait for.
+    """
+    return values[tuple(slice(0, 1) if step == 0 else slice(None) for step in values.strides)]
+
+
+def _zeros(tensor: Tensor, part: NDArray[Any]) -> int:
+    mask, zeros = tensor.dtype.zero_mask, 0
+    for chunk in _chunks(part):
+        bits = chunk & chunk.dtype.type(mask) if mask else chunk
+        zeros += int(np.count_nonzero(bits == 0))
+        tensor.storage.release()
+    return zeros
 
 
 def _chunks(values: NDArray[Any]) -> Iterator[NDArray[Any]]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sacdoctor.diagnosis.model import LayerReport, Report, Summary
+from sacdoctor.diagnosis.model import Finding, LayerReport, Report, Summary
 from sacdoctor.diagnosis.severity import Severity, worst
-from sacdoctor.report.text import counted, flow, printable
+from sacdoctor.report.text import counted, flow, printable, printable_lines
 
 STYLES = {
     Severity.CRITICAL: "bold red",
@@ -18,9 +21,33 @@ STYLES = {
     Severity.NOTICE: "cyan",
     Severity.OK: "green",
 }
-_BAR_WIDTH = 10
-_OTHER_COLUMNS = 43
-"""Width of all columns but the first, gaps included, for tensors of up to 99 million elements."""
+_NARROW = 100
+"""Columns below which the bar is shorter and the number of elements is left out."""
+_PROSE = 96
+"""Longest line of running text: longer ones are hard to read, however wide the terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What fits on a line of `width` columns."""
+
+    width: int
+    ascii_only: bool
+
+    @property
+    def is_narrow(self) -> bool:
+        return self.width < _NARROW
+
+    @property
+    def bar(self) -> int:
+        return 6 if self.is_narrow else 10
+
+    @property
+    def name(self) -> int:
+        """Columns left for the name, beside the others and their gaps."""
+        others = (6, self.bar, len("severity"), len("reset-after-training"))
+        elements = 0 if self.is_narrow else len("99,999,999") + 2
+        return self.width - elements - sum(others) - 2 * len(others)
 
 
 def print_reports(
@@ -46,12 +73,36 @@ def print_report(console: Console, report: Report, *, all_tensors: bool = False)
     console.print()
     layers = report.layers if all_tensors else report.biases
     if layers:
-        console.print(_table(layers, all_tensors, console.width, console.options.ascii_only))
+        console.print(_table(layers, all_tensors, _Layout(console.width, _is_ascii(console))))
     hidden = sum(layer.alias_of is None and layer.severity is Severity.OK for layer in layers)
     if hidden and not all_tensors:
         note = f"Not listed: {counted(hidden, 'bias tensor')} in order; --all lists every tensor."
         console.print(note, style="dim")
+    for finding in report.findings:
+        console.print()
+        console.print(_finding(finding, min(console.width, _PROSE)))
     console.print()
+
+
+def _is_ascii(console: Console) -> bool:
+    return console.options.ascii_only
+
+
+def _finding(finding: Finding, width: int) -> Text:
+    """Return a finding as a heading and indented text; lines of code in it stay as they are."""
+    style = STYLES[finding.severity]
+    text = Text().append(f"{finding.rule} {finding.name}  {finding.severity.value}", style=style)
+    for label, body, look in (
+        ("", finding.message, ""),
+        ("", finding.evidence, "dim"),
+        ("Do: ", finding.remedy, ""),
+    ):
+        for line in (label + printable_lines(body)).split("\n"):
+            code = line.startswith("    ")
+            pieces = [line] if code else textwrap.wrap(line, max(20, width - 6))
+            for piece in pieces:
+                text.append(f"\n      {piece}", style=look)
+    return text
 
 
 def _totals(counts: Mapping[str, int]) -> Text:
@@ -78,6 +129,10 @@ def headline(report: Report) -> Text:
     if report.summary is None:
         return status
     status.append(_verdict(report, report.summary), style="bold")
+    others = [f for f in report.findings if not f.rule.startswith(("SD1", "SD2"))]
+    if others:
+        codes = ", ".join(dict.fromkeys(f.rule for f in others))
+        status.append(f" Also: {codes}.", style="bold")
     if any(
         layer.severity is Severity.CRITICAL and layer.zero_percent > report.thresholds.stop
         for layer in report.layers
@@ -91,9 +146,13 @@ def _verdict(report: Report, summary: Summary) -> str:
     of = f"of {counted(summary.bias_tensors, 'bias tensor')}"
     if summary.bias_tensors == 0:
         return "The policy has no bias tensors."
+    cause = _leading_cause(report)
     if summary.all_zero_bias_tensors:
         are = "is" if summary.all_zero_bias_tensors == 1 else "are"
-        return f"{summary.all_zero_bias_tensors} {of} {are} 100 % zero."
+        verdict = f"{summary.all_zero_bias_tensors} {of} {are} 100 % zero"
+        if summary.critical or summary.warning:
+            return f"{verdict}; {cause}."
+        return f"{verdict}, all normalisation layers at their starting value."
     for count, limit in (
         (summary.critical, thresholds.critical),
         (summary.warning, thresholds.warning),
@@ -101,8 +160,23 @@ def _verdict(report: Report, summary: Summary) -> str:
     ):
         if count:
             are = "is" if count == 1 else "are"
-            return f"{count} {of} {are} more than {limit:g} % zero."
+            return f"{count} {of} {are} more than {limit:g} % zero" + (
+                f"; {cause}." if cause else "."
+            )
     return f"None {of} is more than {thresholds.notice:g} % zero."
+
+
+def _leading_cause(report: Report) -> str:
+    """Return the most frequent cause among the biases in trouble, empty where none is."""
+    causes = Counter(
+        layer.cause
+        for layer in report.layers
+        if layer.cause and layer.severity in (Severity.CRITICAL, Severity.WARNING)
+    )
+    if not causes:
+        return ""
+    (cause, number), total = causes.most_common(1)[0], causes.total()
+    return f"cause: {cause}" + (f" ({number} of {total})" if number < total else "")
 
 
 def _head(report: Report, width: int) -> Text:
@@ -127,42 +201,49 @@ def _rate(report: Report) -> str:
     return f"learning rate {max(applied):g} (scheduled)" if applied else ""
 
 
-def _table(
-    layers: tuple[LayerReport, ...], all_tensors: bool, width: int, ascii_only: bool
-) -> Table:
+def _table(layers: tuple[LayerReport, ...], all_tensors: bool, layout: _Layout) -> Table:
     table = Table(
         box=None, show_header=True, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0)
     )
     table.add_column("component and tensor", overflow="fold")
-    table.add_column("elements", justify="right", no_wrap=True)
+    if not layout.is_narrow:
+        table.add_column("elements", justify="right", no_wrap=True)
     table.add_column("zero %", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     table.add_column("severity", no_wrap=True)
+    with_causes = any(layer.cause for layer in layers)
+    table.add_column("cause" if with_causes else "", no_wrap=True)
+
+    def add(name: Text, elements: Text, *others: Text) -> None:
+        table.add_row(name, *(() if layout.is_narrow else (elements,)), *others)
+
     for component, members in _by_component(layers):
         own = [layer for layer in members if layer.alias_of is None]
         elements = sum(layer.parameters for layer in own)
         zeros = sum(layer.zeros for layer in own)
         percent = 100.0 * zeros / elements if elements else 0.0
         level = worst([layer.severity for layer in own if layer.severity is not None])
-        table.add_row(
+        add(
             Text(printable(component), style="bold"),
             Text(f"{elements:,}", style="dim"),
             Text(_percent(percent), style="dim"),
-            _bar(percent, level, ascii_only),
+            _bar(percent, level, layout),
             Text(level.value, style=STYLES[level]),
+            Text(),
         )
         for layer in members:
             if all_tensors or (layer.severity is not None and layer.severity.rank > 0):
-                table.add_row(*_row(layer, width - _OTHER_COLUMNS, ascii_only))
+                add(*_row(layer, layout))
     return table
 
 
-def _row(layer: LayerReport, width: int, ascii_only: bool) -> tuple[Text, Text, Text, Text, Text]:
-    name = Text("  " + flow(_after(".", printable(layer.name)), width - 2, "    "))
+def _row(layer: LayerReport, layout: _Layout) -> tuple[Text, Text, Text, Text, Text, Text]:
+    width = layout.name
+    name = Text("  " + dotted(printable(layer.name), width - 2, "    "))
     if layer.alias_of is not None:
-        other = flow(_after(".", f"is {printable(layer.alias_of)}"), width - 4, "      ")
+        other = dotted(f"is {printable(layer.alias_of)}", width - 4, "      ")
         name.append(f"\n    {other}", style="dim")
-        return name, Text(), Text(), Text(), Text("alias", style="dim")
+        return name, Text(), Text(), Text(), Text("alias", style="dim"), Text()
     if layer.gates and len(set(layer.gates.values())) > 1:
         shares = ", ".join(f"{gate} {percent:.3g} %" for gate, percent in layer.gates.items())
         name.append("\n    " + flow(_after(", ", shares), width - 4, "    "), style="dim")
@@ -171,8 +252,9 @@ def _row(layer: LayerReport, width: int, ascii_only: bool) -> tuple[Text, Text, 
         name,
         Text(f"{layer.parameters:,}"),
         Text(_percent(layer.zero_percent)),
-        _bar(layer.zero_percent, severity or Severity.OK, ascii_only),
+        _bar(layer.zero_percent, severity or Severity.OK, layout),
         Text(severity.value, style=STYLES[severity]) if severity else Text(layer.role, style="dim"),
+        Text(layer.cause or ""),
     )
 
 
@@ -185,6 +267,11 @@ def _by_component(layers: Iterable[LayerReport]) -> list[tuple[str, list[LayerRe
         return worst([m.severity for m in members if m.severity is not None]).rank
 
     return sorted(groups.items(), key=lambda group: -rank(group[1]))
+
+
+def dotted(name: str, width: int, indent: str) -> str:
+    """Return a tensor's name, broken only after dots where it is wider than `width`."""
+    return flow(_after(".", name), width, indent)
 
 
 def _after(separator: str, text: str) -> list[str]:
@@ -201,13 +288,13 @@ def _percent(percent: float) -> str:
     return f"{percent:.1f}"
 
 
-def _bar(percent: float, severity: Severity, ascii_only: bool) -> Text:
-    full, empty = ("#", ".") if ascii_only else ("█", "░")
-    filled = round(_BAR_WIDTH * percent / 100)
+def _bar(percent: float, severity: Severity, layout: _Layout) -> Text:
+    full, empty = ("#", ".") if layout.ascii_only else ("█", "░")
+    filled = round(layout.bar * percent / 100)
     if percent > 0:
         filled = max(1, filled)
     if percent < 100:
-        filled = min(_BAR_WIDTH - 1, filled)
+        filled = min(layout.bar - 1, filled)
     return Text(full * filled, style=STYLES[severity]).append(
-        empty * (_BAR_WIDTH - filled), style="dim"
+        empty * (layout.bar - filled), style="dim"
     )

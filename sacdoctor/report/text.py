@@ -15,9 +15,14 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def counted(number: int, noun: str) -> str:
-    """Return e.g. `1 tensor`, `1,234 tensors`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def printable_lines(text: str) -> str:
+    """Return `text` with control characters escaped, line breaks kept."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Return e.g. `1 tensor`, `1,234 tensors`; `many` is for plurals that take more than an s."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def flow(pieces: Iterable[str], width: int, indent: str = "") -> str:

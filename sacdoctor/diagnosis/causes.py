@@ -1,0 +1,225 @@
+"""Why a bias is zero: one cause from a closed list, and the evidence for it in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sacdoctor.checkpoint import OptimizerState, Tensor
+from sacdoctor.diagnosis.coverage import SECOND_MOMENTS, Slot
+from sacdoctor.diagnosis.facts import Facts
+from sacdoctor.diagnosis.initialisation import is_orthogonal
+from sacdoctor.diagnosis.statistics import all_equal, zero_positions
+from sacdoctor.layers import NORM_WEIGHTS, Kind, online_name
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Cause(str, Enum):
+    """The closed list. Without evidence it is `unknown`; a guess is a defect."""
+
+    NORMALISATION_INIT = "normalisation-init"
+    UNTRAINED = "untrained"
+    NOT_IN_OPTIMIZER = "not-in-optimizer"
+    NO_GRADIENT = "no-gradient"
+    ZERO_GRADIENT = "zero-gradient"
+    RESET_AFTER_TRAINING = "reset-after-training"
+    TARGET_OUT_OF_SYNC = "target-out-of-sync"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A cause and its evidence in one sentence."""
+
+    cause: Cause
+    evidence: str
+
+
+def fresh_norm(facts: Facts, name: str) -> Verdict | None:
+    """Return `normalisation-init` for a Norm bias at its starting value, None for any other."""
+    role = facts.anatomy.roles[name]
+    if role.kind is not Kind.NORM or facts.measures[name].zeros < facts.tensors[name].numel:
+        return None
+    prefix = f"{role.layer}." if role.layer else ""
+    weights = [prefix + part for part in NORM_WEIGHTS if prefix + part in facts.tensors]
+    if not weights or not all_equal(facts.tensors[weights[0]], 1.0):
+        return None
+    return Verdict(
+        Cause.NORMALISATION_INIT,
+        "its bias is all 0 and its weight all 1: a normalisation layer's starting value",
+    )
+
+
+def cause_of(facts: Facts, name: str) -> Verdict:
+    """Return why the bias `name`, some of whose elements are zero, is so.
+
+    The order of the questions is the precedence of the causes: whether anything was trained at
+    all, whether the optimizer knows the tensor, whether it ever had a gradient, and what its
+    moments say where it is zero. A target network's tensor takes its online counterpart's cause,
+    unless only the target is zero.
+    """
+    if facts.tensors[name].is_expanded:
+        return _unknown("it repeats the elements of a smaller storage")
+    online = online_name(name)
+    if online is not None and online in facts.tensors:
+        return _of_target(facts, name, online)
+    if not facts.policy_optimizers:
+        return _unknown("the file holds no optimizer state")
+    if facts.is_untrained:
+        return Verdict(
+            Cause.UNTRAINED,
+            f"no optimizer has any state and the counters agree (updates: {facts.n_updates or 0}): "
+            "the zeros are initial values",
+        )
+    if facts.updates_by_other_means and not any(kept for _, kept in facts.moments(name)):
+        return _unknown(f"{facts.checkpoint.algorithm} updates its policy without an optimizer")
+    if name in facts.coverage.outside:
+        return Verdict(Cause.NOT_IN_OPTIMIZER, _outside(facts, name))
+    slots = [slot for slot, _ in facts.moments(name)]
+    if not slots:
+        return _unknown(_why_no_slot(facts, name))
+    return _of_moments(facts, name, slots)
+
+
+def _of_target(facts: Facts, name: str, online: str) -> Verdict:
+    tensor, counterpart = facts.tensors[name], facts.tensors[online]
+    if counterpart.shape != tensor.shape or counterpart.is_expanded:
+        return _unknown(f"its online counterpart {online} has another shape")
+    zeros = zero_positions(tensor)
+    both = len(np.intersect1d(zeros, zero_positions(counterpart), assume_unique=True))
+    if 2 * both < len(zeros):
+        return Verdict(
+            Cause.TARGET_OUT_OF_SYNC,
+            f"{online} is not zero in {len(zeros) - both:,} of the {len(zeros):,} elements that "
+            "are zero here",
+        )
+    owner = facts.anatomy.owner(online)
+    if online_name(owner) is not None:
+        return _unknown(f"its online counterpart {online} shares the elements of {owner}")
+    verdict = cause_of(facts, owner)
+    return Verdict(verdict.cause, f"as its online counterpart {online}: {verdict.evidence}")
+
+
+def _outside(facts: Facts, name: str) -> str:
+    entries = sum(len(state.entries) for state in facts.policy_optimizers.values())
+    parameters = facts.parameters()
+    outside = sum(other in facts.coverage.outside for other in parameters)
+    evidence = (
+        f"none of the {entries:,} entries of {' and '.join(facts.policy_optimizers)} is its own; "
+        f"{outside:,} weights and biases have none"
+    )
+    role = facts.anatomy.roles[name]
+    sibling = f"{role.layer}.weight"
+    if sibling in facts.tensors and is_orthogonal(facts.tensors[sibling]):
+        evidence += "; its weight is still exactly orthogonal, as it was initialised"
+    return evidence
+
+
+def _why_no_slot(facts: Facts, name: str) -> str:
+    if online_name(name) is not None:
+        return f"it belongs to a target network, and {online_name(name)} is not in the file"
+    part = name.partition(".")[0]
+    if not any(optimizer.startswith((part, "policy")) for optimizer in facts.policy_optimizers):
+        return f"the file holds no optimizer state for {part}"
+    return "which of the optimizer's entries is its own, if any, does not follow from their shapes"
+
+
+def _of_moments(facts: Facts, name: str, slots: list[Slot]) -> Verdict:
+    states = {slot.optimizer: facts.optimizers[slot.optimizer] for slot in slots}
+    if not any(kept for _, kept in facts.moments(name)):
+        return _without_moments(slots[0], states[slots[0].optimizer])
+    tensor = facts.tensors[name]
+    zeros = zero_positions(tensor)
+    for slot, kept in facts.moments(name):
+        key, moment = _telling_moment(kept, tensor)
+        if moment is None:
+            continue
+        at_zeros = np.abs(moment.values.reshape(-1)[zeros])
+        if not np.all(np.isfinite(at_zeros)):
+            return _unknown(f"its {key} in {slot.optimizer} is not finite")
+        is_start = _is_decayed_start(at_zeros, kept, states[slot.optimizer])
+        if 2 * int(np.count_nonzero(is_start)) >= len(zeros):
+            return _unknown(
+                f"its {key} in {slot.optimizer} started at 1 (RMSpropTFLike) and still hides "
+                "whether any gradient came"
+            )
+        moved = int(np.count_nonzero(at_zeros[~is_start]))
+        if 2 * moved >= len(zeros):
+            if _never_steps(facts, states[slot.optimizer]):
+                return _unknown("its learning rate is 0, so nothing it covers ever moved")
+            return Verdict(
+                Cause.RESET_AFTER_TRAINING,
+                f"its {key} in {slot.optimizer} is not 0 in {moved:,} of the {len(zeros):,} "
+                "elements that are zero: they were trained, then something set them to 0",
+            )
+        return Verdict(
+            Cause.ZERO_GRADIENT,
+            f"its {key} in {slot.optimizer} is exactly 0 in {len(zeros) - moved:,} of the "
+            f"{len(zeros):,} elements that are zero: every gradient that came was 0",
+        )
+    return _unknown("its optimizer keeps no moments that would tell")
+
+
+def _without_moments(slot: Slot, state: OptimizerState) -> Verdict:
+    if not state.moments:
+        kind = "SGD without momentum keeps none" if _is_sgd(state) else "it keeps none for others"
+        return _unknown(f"{slot.optimizer} has no moments for it, and {kind}")
+    return Verdict(
+        Cause.NO_GRADIENT,
+        f"{slot.optimizer} has an entry for it and no moments, while "
+        f"{len(state.moments):,} of {len(state.entries):,} entries have some: its gradient was "
+        "always None",
+    )
+
+
+def _telling_moment(kept: object, tensor: Tensor) -> tuple[str, Tensor | None]:
+    """Return the moment that is 0 where every gradient was 0, and its name."""
+    assert isinstance(kept, dict)
+    for key in (*SECOND_MOMENTS, "momentum_buffer"):
+        moment = kept.get(key)
+        if isinstance(moment, Tensor) and moment.shape == tensor.shape and not moment.is_expanded:
+            return key, moment
+    return "", None
+
+
+def _is_decayed_start(
+    moment: NDArray[Any], kept: Mapping[str, object], state: OptimizerState
+) -> NDArray[np.bool_]:
+    """Return which elements are no more than a second moment's own start, decayed.
+
+    SB3's `RMSpropTFLike`, the default of A2C, starts it at 1, so it decays as α^step where no
+    gradient comes; plain RMSprop and Adam start at 0.
+    """
+    alpha, step = state.groups[0].options.get("alpha"), kept.get("step")
+    if isinstance(step, Tensor):
+        step = step.item()
+    if not isinstance(alpha, float) or not isinstance(step, (int, float)) or not 0 < alpha < 1:
+        return np.zeros(moment.shape, dtype=np.bool_)
+    start = float(alpha**step)
+    rounding = 2 * step * float(np.finfo(np.float32).eps) * start
+    return np.asarray((moment > 0) & (np.abs(moment - start) <= rounding))
+
+
+def _never_steps(facts: Facts, state: OptimizerState) -> bool:
+    """Return whether the rate is 0 and no bias at all is trained: a run that never stepped."""
+    if any(group.learning_rate != 0 for group in state.groups):
+        return False
+    return not any(
+        facts.measures[name].zeros < facts.tensors[name].numel
+        for name in facts.parameters()
+        if facts.anatomy.roles[name].role == "bias"
+    )
+
+
+def _is_sgd(state: OptimizerState) -> bool:
+    return any("nesterov" in group.options for group in state.groups)
+
+
+def _unknown(evidence: str) -> Verdict:
+    return Verdict(Cause.UNKNOWN, evidence)

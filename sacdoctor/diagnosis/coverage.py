@@ -1,0 +1,148 @@
+"""Which tensors of a checkpoint its optimizers cover, by entry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sacdoctor.checkpoint import OptimizerState, Tensor
+from sacdoctor.diagnosis.anatomy import Anatomy
+from sacdoctor.diagnosis.optimizer_map import Alignment, Candidate, Entry, align
+from sacdoctor.layers import online_name
+
+SECOND_MOMENTS = ("exp_avg_sq", "square_avg")
+"""Adam's and AdamW's; RMSprop's. Means of squared gradients, zero where none ever came."""
+ENT_COEF_OPTIMIZER = "ent_coef_optimizer"
+"""Of SAC, TQC and CrossQ: it looks after `log_ent_coef`, which is not part of the policy."""
+_OWN_OPTIMIZER = ("actor", "critic")
+"""Parts of a policy that SB3's off-policy algorithms give optimizers of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A place in an optimizer: its name without `.pth`, and the entry's running number."""
+
+    optimizer: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The slots of each tensor, and the tensors proven to be in no optimizer.
+
+    A tensor in neither is unknown: no optimizer in the file, a target network, or an entry that
+    could belong to several tensors. Aliases stand under the name of their first occurrence.
+    """
+
+    slots: Mapping[str, tuple[Slot, ...]]
+    outside: frozenset[str]
+
+
+def cover(
+    anatomy: Anatomy, tensors: Mapping[str, Tensor], optimizers: Mapping[str, OptimizerState]
+) -> Coverage:
+    """Return what the optimizers cover of the policy's state dict.
+
+    Which part of the policy an optimizer looks after follows from its name, as SB3
+    gives it: `actor.optimizer` the actor's parameters, `policy.optimizer` all but the target
+    networks (before SB3 1.5: those too). `ent_coef_optimizer` looks after no part of it.
+    """
+    slots: dict[str, tuple[Slot, ...]] = {}
+    open_questions: set[str] = set()
+    optimizers = {name: optimizers[name] for name in optimizers if name != ENT_COEF_OPTIMIZER}
+    all_placed = bool(optimizers)
+    for optimizer, state in optimizers.items():
+        alignment = _align(optimizer, state, anatomy, tensors)
+        if state.entries and not alignment.entries and not alignment.outside:
+            all_placed = False
+        open_questions |= alignment.unknown
+        for name, number in alignment.entries.items():
+            if number not in state.moments and not _has_its_optimizer(name, optimizers):
+                continue  # the optimizer that is not in the file may have moments for it
+            slots[name] = (*slots.get(name, ()), Slot(optimizer, number))
+    outside = {
+        name
+        for name in tensors
+        if all_placed
+        and name not in anatomy.aliases
+        and name not in slots
+        and name not in open_questions
+        and _may_be_trained(name, anatomy, tensors)
+        and _has_its_optimizer(name, optimizers)
+    }
+    return Coverage(slots, frozenset(outside))
+
+
+def second_moment(moments: Mapping[str, object]) -> Tensor | None:
+    """Return the second moment among what an optimizer keeps for a parameter."""
+    for key in SECOND_MOMENTS:
+        value = moments.get(key)
+        if isinstance(value, Tensor):
+            return value
+    return None
+
+
+def _align(
+    optimizer: str,
+    state: OptimizerState,
+    anatomy: Anatomy,
+    tensors: Mapping[str, Tensor],
+) -> Alignment:
+    part = optimizer.removesuffix("optimizer").removesuffix("_")  # `actor.`, `policy.`
+    scopes = [[name for name in tensors if name.startswith(part)] if part.endswith(".") else []]
+    if not scopes[0]:
+        trained = [name for name in tensors if online_name(name) is None]
+        scopes = [trained, list(tensors)]
+    alignment = Alignment({}, frozenset(), frozenset())
+    for scope in scopes:
+        owners = dict.fromkeys(anatomy.owner(name) for name in scope)
+        names = [name for name in owners if _may_be_trained(name, anatomy, tensors, targets=True)]
+        if len(names) >= len(state.entries):
+            alignment = _align_names(names, state, anatomy, tensors)
+            if alignment.entries or alignment.outside:
+                return alignment
+    return alignment
+
+
+def _align_names(
+    names: Sequence[str],
+    state: OptimizerState,
+    anatomy: Anatomy,
+    tensors: Mapping[str, Tensor],
+) -> Alignment:
+    roles = anatomy.roles
+
+    candidates = [
+        Candidate(
+            name,
+            tensors[name].shape,
+            roles[name].layer if roles[name].role in ("weight", "bias") else None,
+        )
+        for name in names
+    ]
+    groups = [[_entry(number, state) for number in group.params] for group in state.groups]
+    return align(candidates, groups)
+
+
+def _entry(number: int, state: OptimizerState) -> Entry:
+    # A `step` that is a tensor has no dimension; the parameter's own moments have its shape.
+    for key, value in state.moments.get(number, {}).items():
+        if isinstance(value, Tensor) and key != "step":
+            return Entry(number, value.shape)
+    return Entry(number, None)
+
+
+def _may_be_trained(
+    name: str, anatomy: Anatomy, tensors: Mapping[str, Tensor], *, targets: bool = False
+) -> bool:
+    if anatomy.roles[name].role == "buffer" or not tensors[name].dtype.is_floating_point:
+        return False
+    return targets or online_name(name) is None
+
+
+def _has_its_optimizer(name: str, optimizers: Mapping[str, OptimizerState]) -> bool:
+    """Return whether the optimizer that SB3 would give this part of the policy is in the file."""
+    part = name.partition(".")[0]
+    if part not in _OWN_OPTIMIZER or "policy.optimizer" in optimizers:
+        return True
+    return f"{part}.optimizer" in optimizers

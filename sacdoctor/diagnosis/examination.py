@@ -1,0 +1,83 @@
+"""A checkpoint examined: its facts, and every tensor with its share of zeros and their cause."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sacdoctor.checkpoint import Checkpoint
+from sacdoctor.diagnosis.causes import Cause, Verdict, cause_of, fresh_norm
+from sacdoctor.diagnosis.facts import Facts
+from sacdoctor.diagnosis.model import LayerReport
+from sacdoctor.diagnosis.severity import Severity, Thresholds
+from sacdoctor.diagnosis.statistics import gate_zero_percent
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What the rules judge. `layers` are the tensors that were asked for, in the file's order."""
+
+    facts: Facts
+    layers: tuple[LayerReport, ...]
+    thresholds: Thresholds
+
+    def biases(self, cause: Cause) -> list[LayerReport]:
+        """Return the bias tensors at warning or worse that have this cause."""
+        return [
+            layer
+            for layer in self.layers
+            if layer.cause == cause.value
+            and layer.severity is not None
+            and layer.severity.rank >= Severity.WARNING.rank
+        ]
+
+
+def examine(
+    checkpoint: Checkpoint,
+    thresholds: Thresholds,
+    components: Mapping[str, str],
+    selects: Callable[[str], bool],
+) -> Examination:
+    """Return the examination of an open checkpoint, of the tensors that `selects` lets through."""
+    facts = Facts.of(checkpoint, components)
+    layers = tuple(_layer(facts, name, thresholds) for name in facts.tensors if selects(name))
+    return Examination(facts, layers, thresholds)
+
+
+def _layer(facts: Facts, name: str, thresholds: Thresholds) -> LayerReport:
+    tensor, role = facts.tensors[name], facts.anatomy.roles[name]
+    alias_of = facts.anatomy.aliases.get(name)
+    zeros = facts.measures[name].zeros
+    percent = 100.0 * zeros / tensor.numel if tensor.numel else 0.0
+    severity: Severity | None = None
+    verdict: Verdict | None = None
+    if role.role == "bias" and alias_of is None and tensor.numel:
+        severity, verdict = _judged(facts, name, thresholds.severity(percent))
+    return LayerReport(
+        name=name,
+        component=role.component,
+        kind=role.kind.value,
+        role=role.role,
+        shape=tensor.shape,
+        parameters=tensor.numel,
+        zeros=zeros,
+        zero_percent=percent,
+        gates=gate_zero_percent(tensor, role.gates) if role.gates else None,
+        severity=severity,
+        cause=verdict.cause.value if verdict else None,
+        evidence=verdict.evidence if verdict else None,
+        alias_of=alias_of,
+    )
+
+
+def _judged(facts: Facts, name: str, severity: Severity) -> tuple[Severity, Verdict | None]:
+    """Return the severity in the light of the cause, and the cause where one is due."""
+    fresh = fresh_norm(facts, name)
+    if fresh is not None:
+        return Severity.NOTICE, fresh
+    if severity.rank < Severity.WARNING.rank:
+        return severity, None
+    verdict = cause_of(facts, name)
+    if verdict.cause is Cause.UNTRAINED:
+        return Severity.WARNING, verdict
+    return severity, verdict

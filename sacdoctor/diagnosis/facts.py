@@ -1,0 +1,104 @@
+"""Everything about one checkpoint that causes and rules look at, worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from sacdoctor.checkpoint import Checkpoint, OptimizerState, Tensor
+from sacdoctor.diagnosis.anatomy import Anatomy
+from sacdoctor.diagnosis.coverage import ENT_COEF_OPTIMIZER, Coverage, Slot, cover
+from sacdoctor.diagnosis.statistics import Measures, measure
+
+WITHOUT_OPTIMIZER = ("TRPO", "ARS")
+"""TRPO steps along the natural gradient, over all of the policy's parameters by their names; ARS
+searches at random. Neither needs an optimizer's entry for what it updates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A checkpoint's tensors, what they are, what was measured, and what the optimizers cover.
+
+    `measures` has an entry for every tensor of the policy, aliases included.
+    """
+
+    checkpoint: Checkpoint
+    anatomy: Anatomy
+    measures: Mapping[str, Measures]
+    coverage: Coverage
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, components: Mapping[str, str] | None = None) -> Facts:
+        """Return the facts of an open checkpoint; raises `CheckpointError` as reading does."""
+        tensors = checkpoint.tensors
+        anatomy = Anatomy.of(tensors, components)
+        measures: dict[str, Measures] = {}
+        for name in tensors:
+            owner = anatomy.owner(name)
+            measures[name] = measures[owner] if owner != name else measure(tensors[name])
+        return cls(checkpoint, anatomy, measures, cover(anatomy, tensors, checkpoint.optimizers))
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        return self.checkpoint.tensors
+
+    @property
+    def optimizers(self) -> Mapping[str, OptimizerState]:
+        return self.checkpoint.optimizers
+
+    @property
+    def policy_optimizers(self) -> Mapping[str, OptimizerState]:
+        """The optimizers that look after the policy: all but that of `log_ent_coef`."""
+        return {
+            name: state for name, state in self.optimizers.items() if name != ENT_COEF_OPTIMIZER
+        }
+
+    @property
+    def n_updates(self) -> int | None:
+        """SB3's counter of updates, None where the file does not say."""
+        return self.checkpoint.hyperparameters.integer("_n_updates")
+
+    @property
+    def counters_say_untrained(self) -> bool:
+        """Whether the counters agree that no update took place."""
+        settings = self.checkpoint.hyperparameters
+        steps, starts = settings.integer("num_timesteps"), settings.integer("learning_starts")
+        if self.n_updates is not None:
+            return self.n_updates == 0 or (
+                steps is not None and starts is not None and steps <= starts
+            )
+        return not steps or (starts is not None and steps <= starts)
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether the policy has optimizers, none has moments, and the counters agree."""
+        return (
+            bool(self.policy_optimizers)
+            and not any(state.moments for state in self.optimizers.values())
+            and self.counters_say_untrained
+        )
+
+    @property
+    def updates_by_other_means(self) -> bool:
+        """Whether the algorithm updates tensors that its optimizer does not look after."""
+        return self.checkpoint.algorithm in WITHOUT_OPTIMIZER
+
+    def moments(self, name: str) -> Iterator[tuple[Slot, Mapping[str, object]]]:
+        """Yield each slot of a tensor with what the optimizer keeps there, maybe nothing."""
+        for slot in self.coverage.slots.get(name, ()):
+            yield slot, self.optimizers[slot.optimizer].moments.get(slot.number, {})
+
+    def own(self) -> Iterator[str]:
+        """Yield the names of all tensors but aliases."""
+        return (name for name in self.tensors if name not in self.anatomy.aliases)
+
+    def parameters(self) -> list[str]:
+        """Return the weights and biases by name: no buffers, aliases or empty tensors.
+
+        A tensor with another kind of name may be a buffer; a state dict does not tell.
+        """
+        return [
+            name
+            for name in self.own()
+            if self.anatomy.roles[name].role in ("weight", "bias") and self.tensors[name].numel
+        ]

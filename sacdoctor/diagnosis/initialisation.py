@@ -1,0 +1,35 @@
+"""Weights that still are exactly what their initialiser made them: those were never trained."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sacdoctor.checkpoint import Tensor
+
+LARGEST = 4_000_000
+"""Elements of a weight beyond which the product of it with itself is not worth the time."""
+TOLERANCE = 1e-5
+"""Relative. A float32 product of orthogonal rows is within 1e-6; one Adam step at a rate of 1e-4
+moves it by 1e-3."""
+
+
+def is_orthogonal(weight: Tensor) -> bool:
+    """Return whether the rows (or columns, of a tall matrix) are orthogonal and equally long.
+
+    So `torch.nn.init.orthogonal_` leaves a weight of at least two dimensions (Saxe et al. 2013),
+    and SB3's actor-critic policies use it. A single row has nothing to be orthogonal to.
+    """
+    if len(weight.shape) < 2 or weight.dtype.name not in ("float32", "float64"):
+        return False
+    if weight.numel > LARGEST or weight.numel == 0:
+        return False
+    matrix = weight.values.reshape(weight.shape[0], -1).astype(np.float64)
+    if matrix.shape[0] > matrix.shape[1]:
+        matrix = matrix.T
+    if matrix.shape[0] < 2 or not np.all(np.isfinite(matrix)):
+        return False
+    gram = matrix @ matrix.T
+    scale = gram[0, 0]
+    if scale <= 0:
+        return False
+    return bool(np.abs(gram / scale - np.eye(len(gram))).max() < TOLERANCE)

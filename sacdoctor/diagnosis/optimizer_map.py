@@ -1,0 +1,173 @@
+"""Which optimizer entry belongs to which tensor: the file numbers its entries and names none.
+
+`torch.optim` numbers parameters as they came: usually `module.parameters()`, which is the order
+of the state dict without buffers and aliases. Entries with moments have a shape; entries without
+fit anywhere. Where layers are missing from an optimizer, its entries are a subsequence of the
+module's parameters, and the question is which one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+Shape = tuple[int, ...]
+
+MAX_WORK = 600_000
+"""Steps of the search, times one more than the groups that each step looks at, after which the
+question is left open; real files need under 10,000."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A tensor that may be in the optimizer.
+
+    `layer` is the module whose parameters come and go together, None for a tensor that may as
+    well be a buffer.
+    """
+
+    name: str
+    shape: Shape
+    layer: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A numbered entry of a parameter group.
+
+    `shape` is that of its moments, None where it has none.
+    """
+
+    number: int
+    shape: Shape | None
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """What is certain: the entry of a tensor, or that it has none. All else is `unknown`.
+
+    A tensor that may have one of several entries, none of which has moments, stands with the
+    first of them: they say the same about it.
+    """
+
+    entries: Mapping[str, int]
+    outside: frozenset[str]
+    unknown: frozenset[str]
+
+
+_State = tuple[tuple[int, ...], int]
+"""Entries taken from each group, and what happened to the current layer so far."""
+_FRESH, _TAKEN, _SKIPPED, _SPLIT = range(4)
+_Step = tuple[_State, int, _State, int]
+"""A state, the group that gives the candidate its entry (or `_SKIP`), the next state, the price."""
+_SKIP = -1
+
+
+def align(candidates: Sequence[Candidate], groups: Sequence[Sequence[Entry]]) -> Alignment:
+    """Return what can be said for certain about each candidate.
+
+    Every entry must find a candidate of its shape, each group in the candidates' order. Among
+    the alignments that fit, those that split the fewest layers count: a module hands over all
+    its parameters or none. What all of them agree on is certain. Where none fits, nothing is.
+    """
+    everything = frozenset(candidate.name for candidate in candidates)
+    search = _Search(candidates, groups)
+    options = search.options()
+    if options is None:
+        return Alignment({}, frozenset(), everything)
+    stateless = {entry.number for group in groups for entry in group if entry.shape is None}
+    entries: dict[str, int] = {}
+    outside: set[str] = set()
+    for candidate, ways in zip(candidates, options, strict=True):
+        if ways == {None}:
+            outside.add(candidate.name)
+        elif None not in ways and (len(ways) == 1 or ways <= stateless):
+            entries[candidate.name] = min(number for number in ways if number is not None)
+    return Alignment(entries, frozenset(outside), everything - outside - entries.keys())
+
+
+class _Search:
+    """Cheapest ways to walk through the candidates, taking or skipping each."""
+
+    def __init__(self, candidates: Sequence[Candidate], groups: Sequence[Sequence[Entry]]) -> None:
+        self.candidates = candidates
+        self.groups = groups
+        self.sizes = tuple(len(group) for group in groups)
+
+    def options(self) -> list[set[int | None]] | None:
+        """Return, per candidate, the entries (None: no entry) of all cheapest alignments."""
+        levels, steps = self._forward()
+        finals = [state for state in levels[-1] if state[0] == self.sizes]
+        if len(levels) <= len(self.candidates) or not finals:
+            return None
+        best = min(levels[-1][state] for state in finals)
+        onward: dict[_State, int] = dict.fromkeys(finals, 0)
+        options: list[set[int | None]] = []
+        for level, stepped in zip(levels[-2::-1], reversed(steps), strict=True):
+            ways: set[int | None] = set()
+            before: dict[_State, int] = {}
+            for state, group, following, price in stepped:
+                if following not in onward:
+                    continue
+                rest = price + onward[following]
+                before[state] = min(rest, before.get(state, rest))
+                if level[state] + rest == best:
+                    ways.add(self._number(group, state))
+            options.append(ways)
+            onward = before
+        return options[::-1]
+
+    def _forward(self) -> tuple[list[dict[_State, int]], list[list[_Step]]]:
+        """Return the cheapest way to each state, level by level, and the steps between levels."""
+        start: _State = (tuple(0 for _ in self.groups), _FRESH)
+        levels: list[dict[_State, int]] = [{start: 0}]
+        steps: list[list[_Step]] = []
+        budget = MAX_WORK // (len(self.groups) + 1)
+        for index in range(len(self.candidates)):
+            level: dict[_State, int] = {}
+            every = (step for state in levels[-1] for step in self._steps(index, state))
+            stepped = list(islice(every, budget + 1))
+            budget -= len(stepped)
+            for state, _, following, price in stepped:
+                total = levels[-1][state] + price
+                level[following] = min(total, level.get(following, total))
+            if not level or budget < 0:
+                break
+            levels.append(level)
+            steps.append(stepped)
+        return levels, steps
+
+    def _steps(self, index: int, state: _State) -> Iterator[_Step]:
+        """Yield what may happen to a candidate in `state`."""
+        candidate = self.candidates[index]
+        taken, layer = state
+        if index and candidate.layer != self.candidates[index - 1].layer:
+            layer = _FRESH
+        left = len(self.candidates) - index - 1
+        missing = sum(self.sizes) - sum(taken)
+        if missing <= left:
+            split, price = _mark(layer, _SKIPPED, candidate.layer)
+            yield state, _SKIP, (taken, split), price
+        if missing - 1 > left:
+            return
+        split, price = _mark(layer, _TAKEN, candidate.layer)
+        for group, position in enumerate(taken):
+            if position == self.sizes[group]:
+                continue
+            entry = self.groups[group][position]
+            if entry.shape is None or entry.shape == candidate.shape:
+                after = (*taken[:group], position + 1, *taken[group + 1 :])
+                yield state, group, (after, split), price
+
+    def _number(self, group: int, state: _State) -> int | None:
+        return None if group == _SKIP else self.groups[group][state[0][group]].number
+
+
+def _mark(layer: int, happening: int, name: str | None) -> tuple[int, int]:
+    """Return the layer's mark after this happened to one of its tensors, and the price."""
+    if name is None:
+        return layer, 0
+    if layer in (_FRESH, happening):
+        return happening, 0
+    return _SPLIT, int(layer != _SPLIT)

@@ -1,0 +1,117 @@
+"""The rules: one file each, with its code, name, explanation and check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from types import ModuleType
+
+from sacdoctor.checkpoint import CorruptCheckpoint, SacdoctorError
+from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.model import Finding
+from sacdoctor.diagnosis.rules import (
+    corrupt_record,
+    dead_bias,
+    dead_unit,
+    dead_weight,
+    entropy_collapse,
+    exploded_weights,
+    exploding_gradients,
+    exploration_collapse,
+    gradient_clipping,
+    learning_rate,
+    no_gradient,
+    non_finite,
+    not_in_optimizer,
+    partly_dead_bias,
+    reset_after_training,
+    schedule_mismatch,
+    target_out_of_sync,
+    unreadable,
+    untrained,
+    value_clipping,
+    zero_gradient,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule: `explanation` is Markdown with fixed headings, the docstring of its module.
+
+    `check` is None where the fault shows when the file is opened, before there is anything to
+    examine; see `from_error`.
+    """
+
+    code: str
+    name: str
+    explanation: str
+    check: Callable[[Examination], Iterator[Finding]] | None
+
+    @property
+    def summary(self) -> str:
+        """The explanation's first line."""
+        return self.explanation.partition("\n")[0]
+
+
+def _rule(module: ModuleType) -> Rule:
+    return Rule(
+        module.CODE, module.NAME, (module.__doc__ or "").strip(), getattr(module, "check", None)
+    )
+
+
+RULES: tuple[Rule, ...] = tuple(
+    _rule(module)
+    for module in (
+        dead_bias,
+        partly_dead_bias,
+        dead_weight,
+        dead_unit,
+        untrained,
+        not_in_optimizer,
+        no_gradient,
+        zero_gradient,
+        reset_after_training,
+        target_out_of_sync,
+        non_finite,
+        exploded_weights,
+        exploding_gradients,
+        learning_rate,
+        gradient_clipping,
+        value_clipping,
+        schedule_mismatch,
+        entropy_collapse,
+        exploration_collapse,
+        corrupt_record,
+        unreadable,
+    )
+)
+"""All rules in the order of their codes."""
+
+
+def findings(examination: Examination, rules: Iterable[Rule]) -> tuple[Finding, ...]:
+    """Return what the rules find, the worst first."""
+    found = [f for rule in rules if rule.check is not None for f in rule.check(examination)]
+    return tuple(sorted(found, key=lambda finding: -finding.severity.rank))
+
+
+def from_error(error: SacdoctorError) -> Finding:
+    """Return the finding about a checkpoint that could not be opened or read."""
+    if isinstance(error, CorruptCheckpoint):
+        return corrupt_record.finding(error)
+    return unreadable.finding(error)
+
+
+def selected(select: Iterable[str], ignore: Iterable[str]) -> tuple[Rule, ...]:
+    """Return the rules whose code starts with one of `select` (none given: all), less `ignore`.
+
+    Raises `ValueError` for a code or prefix that no rule has.
+    """
+    wanted, unwanted = tuple(select), tuple(ignore)
+    for prefix in (*wanted, *unwanted):
+        if not any(rule.code.startswith(prefix) for rule in RULES):
+            raise ValueError(f"no rule's code starts with {prefix!r}")
+    return tuple(
+        rule
+        for rule in RULES
+        if (not wanted or rule.code.startswith(wanted)) and not rule.code.startswith(unwanted)
+    )

@@ -1,0 +1,97 @@
+"""Gradients so large, by the optimizer's own memory of them, that updates are noise.
+
+## What it does
+Estimates the gradient norm of each optimizer from its second moments, √Σ v ÷ (1 − β₂^step), and
+reports it above 10,000 (warning) or 1,000,000 (critical). Where SB3 clips gradients (PPO, A2C, DQN)
+these are the clipped ones.
+
+## Why is this bad
+Adam divides by the size of the gradients, so it hides an explosion until one batch is larger still.
+Norms in the ten thousands come from rewards or Q-values that are far too large.
+
+## Example
+A SAC agent on rewards of a million: the critic's estimated gradient norm is 3e6.
+
+## Use instead
+Scale the rewards (`VecNormalize(norm_reward=True)`), clip the gradients, lower `gamma` where
+Q-values sum up over too long a horizon.
+
+## Fix safety
+No fix. `fix-config` emits settings with clipping.
+
+## References
+- Kingma and Ba 2015, "Adam", section 3: bias-corrected second moment
+- Pascanu et al. 2013, "On the difficulty of training recurrent neural networks": clipping by norm
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isfinite, sqrt
+
+import numpy as np
+
+from sacdoctor.checkpoint import OptimizerState, ParameterGroup, Tensor
+from sacdoctor.diagnosis.coverage import second_moment
+from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.model import Finding
+from sacdoctor.diagnosis.severity import Severity
+
+CODE = "SD303"
+NAME = "exploding-gradients"
+WARNING = 10_000.0
+CRITICAL = 1_000_000.0
+"""Estimated norms. Healthy unclipped networks reach 1,160 on Pendulum, with its returns of −1,000
+(TRPO's value function; CrossQ's critic 810, SAC's 190); rewards of a million give 660,000."""
+
+
+def check(examination: Examination) -> Iterator[Finding]:
+    """Yield one finding over all optimizers with large gradients."""
+    norms = {
+        name: estimated_gradient_norm(state) for name, state in examination.facts.optimizers.items()
+    }
+    large = {name: norm for name, norm in norms.items() if norm is not None and norm > WARNING}
+    if not large:
+        return
+    severity = Severity.CRITICAL if max(large.values()) > CRITICAL else Severity.WARNING
+    yield Finding(
+        CODE,
+        NAME,
+        severity,
+        (),
+        f"gradients explode in {' and '.join(large)}",
+        ", ".join(f"{name}: estimated gradient norm {norm:,.0f}" for name, norm in large.items()),
+        "Scale the rewards to about 1 (VecNormalize), clip the gradients, lower the learning rate.",
+    )
+
+
+def estimated_gradient_norm(state: OptimizerState) -> float | None:
+    """Return √Σ v ÷ (1 − β^step) over all entries, None where there are no second moments.
+
+    v is Adam's `exp_avg_sq` or RMSprop's `square_avg`, β its `betas[1]` or `alpha`.
+    """
+    total, known = 0.0, False
+    for group in state.groups:
+        decay = _decay(group)
+        for number in group.params:
+            kept = state.moments.get(number, {})
+            moment, step = second_moment(kept), _step(kept.get("step"))
+            if moment is None or moment.is_expanded or decay is None or not step or step < 1:
+                continue
+            known = True
+            total += float(np.sum(moment.values, dtype=np.float64)) / (1.0 - decay**step)
+    return sqrt(total) if known and isfinite(total) and total >= 0 else None
+
+
+def _decay(group: ParameterGroup) -> float | None:
+    betas = group.options.get("betas")
+    value = betas[1] if isinstance(betas, (tuple, list)) and len(betas) == 2 else None
+    if value is None:
+        value = group.options.get("alpha")
+    return float(value) if isinstance(value, (int, float)) and 0 <= value < 1 else None
+
+
+def _step(value: object) -> float | None:
+    if isinstance(value, Tensor):
+        value = value.item() if value.numel == 1 and not value.dtype.zero_mask else None
+    return float(value) if isinstance(value, (int, float)) else None

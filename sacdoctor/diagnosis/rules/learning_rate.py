@@ -1,0 +1,66 @@
+"""A learning rate outside the range in which the algorithm is known to train.
+
+## What it does
+Compares the configured learning rate with the safe range of the algorithm. Where the file holds a
+schedule, only the rate that the optimizers last used is known: it is reported only where it is
+critically high. A rate of 0 in a trained model is the end of a schedule, and not reported.
+
+## Why is this bad
+Too high a rate makes Q-values diverge and kills ReLU units; too low a rate looks like a run that
+does not learn.
+
+## Example
+SAC at 5e-3: 50 times the recommended 1e-4, 16.7 times the upper end of the safe range.
+
+## Use instead
+`sacdoctor fix --learning-rate 1e-4 model.zip` corrects the file, `sacdoctor fix-config` the
+settings. `fix-config` shows the range and its source.
+
+## Fix safety
+Safe: with `--learning-rate` the rate changes in the settings and in every optimizer.
+
+## References
+- Ranges and their sources: `sacdoctor/settings/ranges.py`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.model import Finding
+from sacdoctor.diagnosis.severity import Severity
+from sacdoctor.settings.ranges import LEARNING_RATES
+from sacdoctor.settings.verdicts import judge_learning_rate
+
+CODE = "SD401"
+NAME = "learning-rate"
+
+
+def check(examination: Examination) -> Iterator[Finding]:
+    """Yield a finding where the learning rate is not safe."""
+    checkpoint = examination.facts.checkpoint
+    algorithm, optimizers = checkpoint.algorithm, checkpoint.optimizers
+    configured = checkpoint.hyperparameters.number("learning_rate")
+    applied = [state.learning_rate for state in optimizers.values()]
+    rate = configured
+    if configured is None:
+        rate = max((r for r in applied if r is not None), default=None)
+    if algorithm is None or algorithm not in LEARNING_RATES or rate is None:
+        return
+    if rate <= 0 and (configured is None or any(state.moments for state in optimizers.values())):
+        return
+    verdict = judge_learning_rate(algorithm, rate)
+    if verdict is None or (configured is None and (verdict.severity != "critical" or rate <= 0)):
+        return
+    where = "learning_rate" if configured is not None else "the optimizers' last rate"
+    yield Finding(
+        CODE,
+        NAME,
+        Severity(verdict.severity),
+        (),
+        f"the learning rate {rate:g} is outside {algorithm}'s safe range",
+        f"{where} {rate:g}: {verdict.message}",
+        f"`sacdoctor fix --learning-rate {verdict.recommended:g}` corrects it in the file, "
+        "`sacdoctor fix-config` in your settings.",
+    )

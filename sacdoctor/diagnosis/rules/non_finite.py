@@ -1,0 +1,88 @@
+"""NaN or infinite values in parameters, moments or the entropy coefficient.
+
+## What it does
+Reports tensors with elements that are NaN or infinite, and where the first ones are: the policy,
+the optimizers' moments, and loose variables such as `log_ent_coef`. In tensors that are neither
+weight nor bias only NaN counts: an attention mask holds −inf on purpose.
+
+## Why is this bad
+NaN spreads: one element makes every output NaN, and the next update makes every weight NaN. The
+checkpoint cannot be trained on. A non-finite moment alone destroys its parameter at the next step.
+
+## Example
+A reward of infinity, a division by a standard deviation of 0, a learning rate that diverged.
+
+## Use instead
+Go back to the last finite checkpoint. Then look for the source: check rewards and observations
+with `stable_baselines3.common.vec_env.VecCheckNan`, and clip the gradients.
+
+## Fix safety
+No fix: the values are gone.
+
+## References
+- SB3 docs, "Dealing with NaNs and infs"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from sacdoctor.checkpoint import Tensor
+from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.facts import Facts
+from sacdoctor.diagnosis.model import Finding
+from sacdoctor.diagnosis.severity import Severity
+from sacdoctor.diagnosis.statistics import count_non_finite, non_finite_positions
+
+CODE = "SD301"
+NAME = "non-finite"
+SHOWN = 3
+
+
+def check(examination: Examination) -> Iterator[Finding]:
+    """Yield one finding over all tensors with non-finite elements."""
+    found = dict(_non_finite(examination))
+    if not found:
+        return
+    total = sum(count for count, _ in found.values())
+    details = [
+        f"{name}: {count:,} of {tensor.numel:,}, first at "
+        + ", ".join(str(list(at)) for at in non_finite_positions(tensor, SHOWN))
+        for name, (count, tensor) in found.items()
+    ]
+    yield Finding(
+        CODE,
+        NAME,
+        Severity.CRITICAL,
+        tuple(found),
+        f"{total:,} value{'s are' if total > 1 else ' is'} NaN or infinite, in "
+        f"{len(found):,} tensor{'s' if len(found) > 1 else ''}",
+        "; ".join(details[:SHOWN]) + ("; and others" if len(details) > SHOWN else ""),
+        "Go back to the last finite checkpoint; wrap the environment in VecCheckNan to find the "
+        "source, and clip the gradients.",
+    )
+
+
+def _non_finite(examination: Examination) -> Iterator[tuple[str, tuple[int, Tensor]]]:
+    facts = examination.facts
+    for layer in examination.layers:
+        count = facts.measures[layer.name].non_finite if layer.alias_of is None else 0
+        tensor = facts.tensors[layer.name]
+        if count and layer.role not in ("weight", "bias") and not tensor.is_expanded:
+            count = int(np.isnan(tensor.values).sum())
+        if count:
+            yield layer.name, (count, tensor)
+    for name, tensor in (*facts.checkpoint.variables.items(), *_moments(facts)):
+        count = count_non_finite(tensor)
+        if count:
+            yield name, (count, tensor)
+
+
+def _moments(facts: Facts) -> Iterator[tuple[str, Tensor]]:
+    for optimizer, state in facts.optimizers.items():
+        for number, kept in state.moments.items():
+            for key, value in kept.items():
+                if isinstance(value, Tensor):
+                    yield f"{optimizer}[{number}].{key}", value

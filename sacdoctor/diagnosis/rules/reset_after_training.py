@@ -1,0 +1,47 @@
+"""Biases that were trained and then set to zero.
+
+## What it does
+Reports biases that are exactly 0 where their second moment is above 0: the optimizer moved them,
+and afterwards something overwrote them.
+
+## Why is this bad
+Trained values are lost. The usual suspects are a script that "repairs" a checkpoint, a call of
+`init_weights` or `reset_parameters` on a loaded model, and a state dict copied by halves.
+
+## Example
+`for m in policy.modules(): if hasattr(m, "bias"): m.bias.data.zero_()` in a callback.
+
+## Use instead
+Take the values back from where they still are: `fix --donor earlier.zip`, or `--donor target` from
+the target network.
+
+## Fix safety
+Safe, and better with a donor than with new draws.
+
+## References
+- Kingma and Ba 2015, "Adam": a step at a positive rate moves every element with a gradient
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sacdoctor.diagnosis.causes import Cause
+from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.model import Finding
+from sacdoctor.diagnosis.wording import cause_finding
+
+CODE = "SD205"
+NAME = "reset-after-training"
+
+
+def check(examination: Examination) -> Iterator[Finding]:
+    """Yield one finding over all biases that were trained and then zeroed."""
+    yield from cause_finding(
+        CODE,
+        examination,
+        Cause.RESET_AFTER_TRAINING,
+        "zero though they were trained: something overwrote them",
+        "Recover them with `sacdoctor fix --donor earlier.zip` (or `--donor target`), and look for "
+        "code that re-initialises or partly loads the policy.",
+    )

@@ -1,0 +1,45 @@
+"""A model that was saved before its first update.
+
+## What it does
+Reports biases that are zero because nothing was trained yet: the optimizers hold no moments, and
+the counters (`_n_updates`, `num_timesteps` against `learning_starts`) agree.
+
+## Why is this bad
+It is not, unless you thought the model was trained. SB3 starts the biases of on-policy policies at
+zero. The severity never exceeds warning.
+
+## Example
+A `CheckpointCallback` that fires before `learning_starts`, or `model.save()` before `learn()`.
+
+## Use instead
+Scan a checkpoint from after the first updates.
+
+## Fix safety
+Re-drawing harms nothing and is not needed: the first update does as much.
+
+## References
+- SB3: `ActorCriticPolicy.init_weights` fills biases with 0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sacdoctor.diagnosis.causes import Cause
+from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.model import Finding
+from sacdoctor.diagnosis.wording import cause_finding
+
+CODE = "SD201"
+NAME = "untrained"
+
+
+def check(examination: Examination) -> Iterator[Finding]:
+    """Yield one finding over all biases that are zero because nothing was trained."""
+    yield from cause_finding(
+        CODE,
+        examination,
+        Cause.UNTRAINED,
+        "zero because the model was never trained",
+        "Scan a checkpoint from after the first updates.",
+    )

@@ -1,0 +1,65 @@
+"""Clipping by value: gradients element by element, or PPO's value function.
+
+## What it does
+Reports a `clip_grad_value` in the settings (SB3 has no such setting; subclasses and trading scripts
+do), and, as a notice, PPO's `clip_range_vf`.
+
+## Why is this bad
+Clipping each gradient element by itself changes the gradient's direction, not only its length.
+Clipping the value function limits how far it may move in one update, in the units of the return:
+with returns of 1,000 and a range of 0.2 the critic hardly learns.
+
+## Example
+`clip_grad_value: 0.5` beside `max_grad_norm: 1.0`; `PPO(..., clip_range_vf=0.001)`.
+
+## Use instead
+`max_grad_norm` alone; `clip_range_vf=None`, SB3's default, unless the returns are normalised.
+
+## Fix safety
+`fix-config` removes `clip_grad_value` from settings files; the checkpoint is not changed.
+
+## References
+- Pascanu et al. 2013, "On the difficulty of training recurrent neural networks", section 3.2
+- SB3 docs, PPO: "this clipping depends on the reward scaling"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.model import Finding
+from sacdoctor.diagnosis.severity import Severity
+from sacdoctor.settings.verdicts import judge_clip_grad_value
+
+CODE = "SD403"
+NAME = "value-clipping"
+
+
+def check(examination: Examination) -> Iterator[Finding]:
+    """Yield a finding for each kind of clipping by value that is on."""
+    settings = examination.facts.checkpoint.hyperparameters
+    value = settings.number("clip_grad_value")
+    verdict = judge_clip_grad_value(value)
+    if verdict is not None:
+        yield Finding(
+            CODE,
+            NAME,
+            Severity(verdict.severity),
+            (),
+            f"clip_grad_value is {value:g}",
+            verdict.message,
+            "Remove it and clip by norm: `sacdoctor fix-config` does so in a settings file.",
+        )
+    if settings.get("clip_range_vf") is not None:
+        number = settings.number("clip_range_vf")
+        yield Finding(
+            CODE,
+            NAME,
+            Severity.NOTICE,
+            (),
+            "PPO's value function is clipped",
+            f"clip_range_vf is {'a schedule' if number is None else f'{number:g}'}; SB3's default "
+            "is None, because the right range depends on the scale of the returns",
+            "Set clip_range_vf=None unless the returns are normalised.",
+        )

@@ -1,0 +1,47 @@
+"""Sentences that several rules share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from sacdoctor.diagnosis.causes import Cause
+from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.model import Finding, LayerReport
+from sacdoctor.diagnosis.severity import worst
+
+
+def biases(number: int) -> str:
+    """Return e.g. `1 bias tensor is`, `20 bias tensors are`."""
+    return f"{number:,} bias tensor is" if number == 1 else f"{number:,} bias tensors are"
+
+
+def share_of_zeros(layers: Sequence[LayerReport]) -> str:
+    """Return how many of the layers' elements are zero."""
+    zeros = sum(layer.zeros for layer in layers)
+    return f"{zeros:,} of {sum(layer.parameters for layer in layers):,} elements are exactly 0"
+
+
+def counted_causes(layers: Sequence[LayerReport]) -> str:
+    """Return the causes of the layers, the most frequent first."""
+    counts = Counter(layer.cause or Cause.UNKNOWN.value for layer in layers)
+    return "causes: " + ", ".join(f"{cause} ({n})" for cause, n in counts.most_common())
+
+
+def cause_finding(
+    code: str, examination: Examination, cause: Cause, message: str, remedy: str
+) -> Iterator[Finding]:
+    """Yield one finding over all biases with this cause, with the first one's evidence."""
+    found = examination.biases(cause)
+    if not found:
+        return
+    first = found[0]
+    yield Finding(
+        code,
+        cause.value,
+        worst([layer.severity for layer in found if layer.severity is not None]),
+        tuple(layer.name for layer in found),
+        f"{biases(len(found))} {message}",
+        f"{first.name}: {first.evidence}",
+        remedy,
+    )

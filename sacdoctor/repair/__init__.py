@@ -1,0 +1,27 @@
+"""How a dead bias is re-drawn, a plan of what to repair, and carrying the plan out."""
+
+from sacdoctor.repair.fix import FixResult, fix, fixed_name
+from sacdoctor.repair.plan import (
+    Left,
+    MomentReset,
+    RepairError,
+    RepairOptions,
+    RepairPlan,
+    SettingChange,
+    TensorRepair,
+    make_plan,
+)
+
+__all__ = [
+    "FixResult",
+    "Left",
+    "MomentReset",
+    "RepairError",
+    "RepairOptions",
+    "RepairPlan",
+    "SettingChange",
+    "TensorRepair",
+    "fix",
+    "fixed_name",
+    "make_plan",
+]

@@ -1,0 +1,218 @@
+"""A repair from start to end: scan, plan, write beside the name, scan again, rename."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sacdoctor import __version__
+from sacdoctor.checkpoint import POLICY, Checkpoint, CheckpointError, Tensor
+from sacdoctor.checkpoint.atomic import replace_file
+from sacdoctor.checkpoint.edit import BARE, Edits, ElementEdit, edited
+from sacdoctor.diagnosis import Report, ScanOptions, diagnose
+from sacdoctor.diagnosis.causes import Cause
+from sacdoctor.repair.plan import RepairError, RepairOptions, RepairPlan, make_plan
+
+RECORD = "sacdoctor.json"
+"""The member that says what was done; SB3's loader takes only `*.pth` and its own names."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixResult:
+    """What was done to one checkpoint. `output` and `after` are None where nothing was written."""
+
+    source: str
+    output: str | None
+    plan: RepairPlan
+    before: Report
+    after: Report | None
+
+    @property
+    def not_lasting(self) -> dict[str, tuple[str, ...]]:
+        """The repaired tensors whose cause is still there, by cause: they will die again."""
+        repaired = {repair.name for repair in self.plan.repaired}
+        found: dict[str, tuple[str, ...]] = {}
+        for layer in self.before.layers:
+            if layer.name in repaired and layer.cause in _RETURNS:
+                found[layer.cause] = (*found.get(layer.cause, ()), layer.name)
+        return found
+
+
+_RETURNS = (Cause.NOT_IN_OPTIMIZER.value, Cause.NO_GRADIENT.value, Cause.ZERO_GRADIENT.value)
+"""Causes that a repair of the file does not remove."""
+
+
+def fix(
+    path: str | Path,
+    *,
+    output: str | Path | None = None,
+    options: RepairOptions | None = None,
+    scan_options: ScanOptions | None = None,
+    donor: str | Path | None = None,
+    dry_run: bool = False,
+    force: bool = False,
+    copy_if_healthy: bool = False,
+) -> FixResult:
+    """Write a repaired copy of the checkpoint at `path` and return what was done.
+
+    The copy is `<stem>_FIXED<suffix>` beside the checkpoint, or `output`. `donor` is an earlier
+    checkpoint of the same run whose values fill dead elements. Where there is nothing to repair,
+    nothing is written, unless `copy_if_healthy` asks for an identical copy.
+
+    Raises `SacdoctorError` where anything is in the way; then nothing was written.
+    """
+    source = Path(os.path.realpath(path))  # `resolve` raises where links lead in a circle
+    target = Path(output) if output is not None else fixed_name(source)
+    scan_options = scan_options or ScanOptions()
+    with ExitStack() as stack:
+        checkpoint = stack.enter_context(_opened(path, source))
+        other = stack.enter_context(Checkpoint(donor)) if donor is not None else None
+        before = diagnose(checkpoint, scan_options)
+        plan = make_plan(checkpoint, before, options or RepairOptions(), other)
+        idle = plan.is_empty and not copy_if_healthy
+        if idle or dry_run:
+            return FixResult(str(path), None, plan, before, None)
+        if _is_same(source, target):
+            raise RepairError(
+                "output and input are the same file; the input is never touched", path
+            )
+        pieces: Iterable[bytes | memoryview] = [checkpoint.buffer]
+        if not plan.is_empty:
+            pieces = edited(checkpoint, _edits(checkpoint, plan, (options or RepairOptions()).seed))
+        after: list[Report] = []
+
+        def write(file: BinaryIO) -> None:
+            for piece in pieces:
+                file.write(piece)
+
+        def check(written: Path) -> None:
+            with Checkpoint(written) as copy:
+                after.append(diagnose(copy, scan_options))
+                _verify(plan, checkpoint, copy)
+
+        replace_file(
+            target, write, mode=source.stat().st_mode & 0o777, check=check, overwrite=force
+        )
+        return FixResult(str(path), str(target), plan, before, after[0])
+
+
+def fixed_name(path: Path) -> Path:
+    """Return where the repaired copy of `path` goes: `model.zip` becomes `model_FIXED.zip`."""
+    return path.with_name(f"{path.stem}_FIXED{path.suffix}")
+
+
+def _opened(path: str | Path, source: Path) -> Checkpoint:
+    try:
+        return Checkpoint(source)
+    except CheckpointError as error:
+        error.path = path  # as it was given, not as it was resolved
+        raise
+
+
+def _is_same(source: Path, target: Path) -> bool:
+    try:
+        return target.samefile(source)
+    except OSError:
+        return os.path.realpath(target) == str(source)
+
+
+def _edits(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> Edits:
+    bare = checkpoint.is_bare
+    tensors = checkpoint.tensors
+    elements = [
+        ElementEdit(
+            BARE if bare else POLICY,
+            (*checkpoint.nesting, repair.name),
+            tensors[repair.name],
+            repair.positions,
+            repair.values,
+        )
+        for repair in plan.repaired
+    ]
+    for reset in plan.optimizer:
+        kept = checkpoint.optimizers[reset.slot.optimizer].moments[reset.slot.number]
+        for key, moment in kept.items():
+            if not isinstance(moment, Tensor):
+                continue
+            positions = reset.positions
+            if key == "step":
+                if not reset.step_reset:
+                    continue
+                positions = positions[:1] * 0
+            elif moment.shape != tensors[reset.name].shape:
+                continue
+            zeros = positions.astype(moment.dtype.code) * 0
+            path = ("state", reset.slot.number, key)
+            elements.append(ElementEdit(reset.file, path, moment, positions, zeros))
+    changes = {change.key: change.after for change in plan.settings}
+    return Edits(
+        elements=elements,
+        learning_rate=changes.get("learning_rate"),
+        settings={key: changes[key] for key in ("max_grad_norm",) if key in changes},
+        added={} if bare else {RECORD: _record(checkpoint, plan, seed)},
+    )
+
+
+def _record(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> bytes:
+    """Return the note about this repair, after those about earlier ones."""
+    earlier: Any = []
+    if RECORD in checkpoint.archive:
+        try:
+            earlier = json.loads(bytes(checkpoint.archive.read(RECORD)))["repairs"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            earlier = None
+    if not isinstance(earlier, list):
+        raise RepairError(f"its {RECORD} is not what sacdoctor writes", checkpoint.path)
+    note = {
+        "sacdoctor": __version__,
+        "seed": seed,
+        "repaired": [
+            {"name": r.name, "elements": r.elements, "by": r.by, "fill": r.fill}
+            for r in plan.repaired
+        ],
+        "optimizer": [
+            {"file": r.file, "name": r.name, "elements": r.elements, "step_reset": r.step_reset}
+            for r in plan.optimizer
+        ],
+        "settings": [{"key": c.key, "before": c.before, "after": c.after} for c in plan.settings],
+    }
+    return (json.dumps({"repairs": [*earlier, note]}, indent=1) + "\n").encode()
+
+
+def _verify(plan: RepairPlan, original: Checkpoint, copy: Checkpoint) -> None:
+    """Raise `RepairError` unless the written file reads back as what was planned."""
+    wrong: list[str] = []
+    if [*original.tensors] != [*copy.tensors]:
+        wrong.append("the names of the tensors")
+    for name in dict.fromkeys(repair.name for repair in plan.repaired):
+        expected = original.tensors[name].values.reshape(-1).copy()
+        for repair in plan.repaired:
+            if repair.name == name:
+                expected[repair.positions] = repair.values
+        if expected.tobytes() != copy.tensors[name].values.tobytes():
+            wrong.append(name)
+    for change in plan.settings:
+        optimizer = copy.optimizers.get(change.key.removesuffix(".lr"))
+        if optimizer is not None:
+            rates = {group.learning_rate for group in optimizer.groups}
+        else:
+            rates = {copy.hyperparameters.number(change.key)}
+        if rates != {change.after}:
+            wrong.append(change.key)
+    for reset in plan.optimizer:
+        for moment in copy.optimizers[reset.slot.optimizer].moments[reset.slot.number].values():
+            same_shape = (
+                isinstance(moment, Tensor) and moment.shape == copy.tensors[reset.name].shape
+            )
+            if same_shape and moment.values.reshape(-1)[reset.positions].any():
+                wrong.append(f"the moments of {reset.name}")
+    if wrong:
+        raise RepairError(
+            f"the repaired copy did not read back as planned ({wrong[0]}) and was thrown away",
+            original.path,
+        )

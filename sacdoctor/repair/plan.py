@@ -1,0 +1,321 @@
+"""What a repair will do, as data: decided from a report, carried out elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sacdoctor.checkpoint import Checkpoint, OptimizerState, SacdoctorError, Tensor
+from sacdoctor.diagnosis import LayerReport, Report, Severity
+from sacdoctor.diagnosis.anatomy import Anatomy
+from sacdoctor.diagnosis.coverage import Coverage, Slot, cover
+from sacdoctor.diagnosis.statistics import zero_positions
+from sacdoctor.layers import Kind, Role, online_name
+from sacdoctor.repair.initialisers import describe, encoded, initial_values
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+REINIT, TARGET, DONOR, ONLINE = "reinit", "target", "donor", "online"
+
+
+class RepairError(SacdoctorError):
+    """A repair that was asked for cannot be done; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRepair:
+    """Dead elements of one tensor and their new values.
+
+    `by`: `reinit` (drawn anew), `target` (from the target network), `donor` (from an earlier
+    checkpoint), `online` (a target network's tensor, from the online one). `positions` count
+    elements in C order; `values` are raw elements of the tensor's type.
+    """
+
+    name: str
+    by: str
+    fill: str
+    positions: NDArray[np.int64] = field(repr=False, compare=False)
+    values: NDArray[Any] = field(repr=False, compare=False)
+
+    @property
+    def elements(self) -> int:
+        return len(self.positions)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A tensor with zeros that is not repaired, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MomentReset:
+    """Moments set to zero for the repaired elements of one tensor.
+
+    `step_reset`: the entry's step goes to 0 too. `note` says why it does not, where one would
+    expect it.
+    """
+
+    slot: Slot
+    name: str
+    positions: NDArray[np.int64] = field(repr=False, compare=False)
+    step_reset: bool
+    note: str = ""
+
+    @property
+    def file(self) -> str:
+        return f"{self.slot.optimizer}.pth"
+
+    @property
+    def elements(self) -> int:
+        return len(self.positions)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingChange:
+    """A setting inside the checkpoint: `key` in `data`, or `<optimizer>.lr`."""
+
+    key: str
+    before: float | str | None
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class RepairOptions:
+    """What to repair and from what. `only` is a shell-style pattern of tensor names."""
+
+    seed: int = 0
+    only: str | None = None
+    from_target: bool = False
+    keep_optimizer: bool = False
+    learning_rate: float | None = None
+    max_grad_norm: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RepairPlan:
+    """Everything that will change in a checkpoint; empty where nothing needs to."""
+
+    repaired: tuple[TensorRepair, ...] = ()
+    left: tuple[Left, ...] = ()
+    optimizer: tuple[MomentReset, ...] = ()
+    settings: tuple[SettingChange, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether carrying the plan out would change nothing."""
+        return not self.repaired and not self.settings
+
+
+def make_plan(
+    checkpoint: Checkpoint,
+    report: Report,
+    options: RepairOptions,
+    donor: Checkpoint | None = None,
+) -> RepairPlan:
+    """Return what to do about the findings of `report`, which is about `checkpoint`.
+
+    Raises `RepairError` where the donor does not fit, a target network has no online
+    counterpart, or a setting is not this algorithm's.
+    """
+    return _Planner(checkpoint, report, options, donor).plan()
+
+
+class _Planner:
+    """Holds what all steps of planning look at."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        report: Report,
+        options: RepairOptions,
+        donor: Checkpoint | None,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.report = report
+        self.options = options
+        self.donor = donor
+        self.anatomy = Anatomy.of(checkpoint.tensors)
+        self.tensors = checkpoint.tensors
+        self.repaired: list[TensorRepair] = []
+        self.left: list[Left] = []
+
+    def plan(self) -> RepairPlan:
+        if self.options.from_target and not any(online_name(name) for name in self.tensors):
+            raise RepairError("--donor target: it has no target networks", self.checkpoint.path)
+        dead = [layer for layer in self.report.layers if self._is_to_be_repaired(layer)]
+        # Online first: a target network takes over what its counterpart was given.
+        for layer in sorted(dead, key=lambda layer: online_name(layer.name) is not None):
+            self._repair(layer)
+        moments = () if self.options.keep_optimizer else tuple(self._moments())
+        return RepairPlan(tuple(self.repaired), tuple(self.left), moments, tuple(self._settings()))
+
+    def _is_to_be_repaired(self, layer: LayerReport) -> bool:
+        if layer.severity is None or layer.severity is Severity.OK:
+            return False
+        reason = None
+        if layer.kind == Kind.NORM.value:
+            reason = "a normalisation's bias starts at 0.0 and is left there"
+        elif layer.severity is Severity.NOTICE:
+            reason = f"only {layer.zero_percent:.3g} % of it is zero"
+        elif self.options.only is not None and not fnmatchcase(layer.name, self.options.only):
+            reason = f"its name does not match --only {self.options.only}"
+        elif self.tensors[layer.name].dtype.name.startswith(("float8", "complex")):
+            reason = f"{self.tensors[layer.name].dtype.name} values are not re-drawn"
+        elif self.tensors[layer.name].is_expanded:
+            reason = "it repeats the elements of a smaller storage"
+        if reason is not None:
+            self.left.append(Left(layer.name, reason))
+        return reason is None
+
+    # -- values --------------------------------------------------------------------------------
+
+    def _repair(self, layer: LayerReport) -> None:
+        tensor = self.tensors[layer.name]
+        remaining = zero_positions(tensor)
+        for by, fill, source in self._sources(layer.name):
+            values = source[remaining]
+            alive = _is_alive(values, tensor)
+            if alive.any():
+                self.repaired.append(
+                    TensorRepair(layer.name, by, fill, remaining[alive], values[alive])
+                )
+            remaining = remaining[~alive]
+        if len(remaining):
+            counterpart = online_name(layer.name)
+            self.left.append(Left(layer.name, f"{counterpart} is zero there too"))
+
+    def _sources(self, name: str) -> Iterator[tuple[str, str, NDArray[Any]]]:
+        """Yield where values may come from, best first: kind, words, all elements in C order."""
+        tensor = self.tensors[name]
+        online = online_name(name)
+        if online is not None:
+            yield ONLINE, f"the value of {online}", self._repaired_values(name, online)
+            return
+        if self.options.from_target:
+            target = _target_name(name)
+            if target in self.tensors:
+                self._check_same_form(self.checkpoint.path, target, self.tensors[target], name)
+                yield TARGET, f"the value of {target}", self.tensors[target].values.reshape(-1)
+        if self.donor is not None:
+            if name not in self.donor.tensors:
+                raise RepairError(f"it has no tensor {name}", self.donor.path)
+            self._check_same_form(self.donor.path, name, self.donor.tensors[name], name)
+            yield DONOR, "the donor's value", self.donor.tensors[name].values.reshape(-1)
+        role: Role = self.anatomy.roles[name]
+        values = encoded(initial_values(role, tensor.numel, self.options.seed), tensor.dtype)
+        yield REINIT, describe(role), values
+
+    def _repaired_values(self, name: str, online: str) -> NDArray[Any]:
+        if online not in self.tensors:
+            raise RepairError(
+                f"{name} is dead and has no online counterpart {online}", self.checkpoint.path
+            )
+        self._check_same_form(self.checkpoint.path, online, self.tensors[online], name)
+        values = self.tensors[online].values.reshape(-1).copy()
+        for repair in self.repaired:
+            if repair.name == self.anatomy.owner(online):
+                values[repair.positions] = repair.values
+        return values
+
+    def _check_same_form(self, path: Path, source: str, other: Tensor, name: str) -> None:
+        own = self.tensors[name]
+        if other.shape != own.shape or other.dtype != own.dtype:
+            raise RepairError(
+                f"{source} is {other.dtype.name} {list(other.shape)}, not "
+                f"{own.dtype.name} {list(own.shape)} as {name} in {self.checkpoint.path.name}",
+                path,
+            )
+
+    # -- optimizer -----------------------------------------------------------------------------
+
+    def _moments(self) -> Iterator[MomentReset]:
+        optimizers = self.checkpoint.optimizers
+        coverage: Coverage = cover(self.anatomy, self.tensors, optimizers)
+        positions: dict[str, list[NDArray[np.int64]]] = {}
+        for repair in self.repaired:
+            positions.setdefault(repair.name, []).append(repair.positions)
+        for name, parts in positions.items():
+            merged = np.sort(np.concatenate(parts))
+            for slot in coverage.slots.get(name, ()):
+                kept = optimizers[slot.optimizer].moments.get(slot.number)
+                if kept:
+                    yield _reset(slot, name, merged, self.tensors[name], kept)
+            uncertain = not coverage.slots.get(name) and name not in coverage.outside
+            if uncertain and optimizers and online_name(name) is None:
+                self.left.append(
+                    Left(name, "its moments: which optimizer entry is its own is not certain")
+                )
+
+    # -- settings ------------------------------------------------------------------------------
+
+    def _settings(self) -> Iterator[SettingChange]:
+        rate, norm = self.options.learning_rate, self.options.max_grad_norm
+        settings = self.checkpoint.hyperparameters
+        if rate is not None:
+            if "learning_rate" not in settings:
+                raise RepairError("it holds no learning rate to correct", self.checkpoint.path)
+            known = settings.number("learning_rate")
+            changes = [
+                SettingChange("learning_rate", "a schedule" if known is None else known, rate),
+                *(
+                    SettingChange(f"{name}.lr", _rate_of(optimizer, rate), rate)
+                    for name, optimizer in self.checkpoint.optimizers.items()
+                ),
+            ]
+            if any(change.before != rate for change in changes):
+                yield from changes
+        if norm is not None:
+            if "max_grad_norm" not in settings:
+                raise RepairError(
+                    f"{self.report.algorithm or 'its algorithm'} has no max_grad_norm: SB3 clips "
+                    "no gradients there, so it cannot be set in the file",
+                    self.checkpoint.path,
+                )
+            if settings.number("max_grad_norm") != norm:
+                yield SettingChange("max_grad_norm", settings.number("max_grad_norm"), norm)
+
+
+def _is_alive(values: NDArray[Any], tensor: Tensor) -> NDArray[np.bool_]:
+    """Return which raw elements are worth taking over: neither zero nor NaN nor infinite."""
+    if tensor.dtype.name == "bfloat16":
+        exponent = values & np.uint16(0x7F80)
+        return np.asarray(((values & np.uint16(0x7FFF)) != 0) & (exponent != 0x7F80))
+    return np.asarray((values != 0) & np.isfinite(values))
+
+
+def _rate_of(optimizer: OptimizerState, wanted: float) -> float | str | None:
+    """Return the first group's rate that is not the wanted one, a NaN or infinity in words."""
+    rates = [group.learning_rate for group in optimizer.groups]
+    rate = next((rate for rate in rates if rate != wanted), wanted)
+    return rate if rate is None or isfinite(rate) else str(rate)
+
+
+def _target_name(name: str) -> str:
+    network, _, rest = name.partition(".")
+    return f"{network}_target.{rest}"
+
+
+def _reset(
+    slot: Slot,
+    name: str,
+    positions: NDArray[np.int64],
+    tensor: Tensor,
+    kept: Mapping[str, Any],
+) -> MomentReset:
+    if len(positions) < tensor.numel:
+        return MomentReset(slot, name, positions, step_reset=False)
+    step = kept.get("step")
+    if step is None or isinstance(step, Tensor):
+        return MomentReset(slot, name, positions, step_reset=step is not None)
+    note = "its step is a plain number in this file and stays"
+    return MomentReset(slot, name, positions, step_reset=False, note=note)
