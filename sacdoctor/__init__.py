@@ -1,6 +1,7 @@
 """sacdoctor: a checkpoint doctor for Stable-Baselines3.
 
-`scan(path)` returns a `Report`. Nothing in a checkpoint is ever executed.
+`scan(path)` returns a `Report`, `fix(path)` writes a repaired copy, `fix_config(source)` corrects
+training settings. Nothing in a checkpoint is ever executed.
 """
 
 from __future__ import annotations
@@ -22,18 +23,28 @@ if TYPE_CHECKING:
         Thresholds,
         scan,
     )
+    from sacdoctor.repair import FixResult, RepairError, RepairOptions, RepairPlan
+    from sacdoctor.repair.fix import fix
+    from sacdoctor.settings.fix_config import FixedConfig, fix_config
 
 __all__ = [
     "Checkpoint",
     "CheckpointError",
     "Finding",
+    "FixResult",
+    "FixedConfig",
     "LayerReport",
+    "RepairError",
+    "RepairOptions",
+    "RepairPlan",
     "Report",
     "SacdoctorError",
     "ScanOptions",
     "Severity",
     "Summary",
     "Thresholds",
+    "fix",
+    "fix_config",
     "scan",
 ]
 
@@ -49,6 +60,8 @@ _HOMES = {
         "Thresholds",
         "scan",
     ),
+    "sacdoctor.repair": ("FixResult", "RepairError", "RepairOptions", "RepairPlan", "fix"),
+    "sacdoctor.settings.fix_config": ("FixedConfig", "fix_config"),
 }
 
 

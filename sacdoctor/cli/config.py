@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sacdoctor.checkpoint import SacdoctorError
 from sacdoctor.cli.outcome import FailOn
+from sacdoctor.diagnosis import ScanOptions, Thresholds
+from sacdoctor.diagnosis.rules import selected
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,24 +24,71 @@ class Config:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     components: Mapping[str, str] = field(default_factory=dict)
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
 
 
-def find_config(folder: Path) -> Config:
+def find_config(folder: Path | None = None) -> Config:
     """Return the settings of the nearest file in `folder` or above it; none found: all unset.
 
-    In one folder `sacdoctor.toml` comes before pyproject.toml. Raises `SacdoctorError` for a
-    file that is no TOML, a key that does not exist and a value of the wrong type.
+    `folder` is the working folder where it is not given. In one folder `sacdoctor.toml` comes
+    before pyproject.toml. Raises `SacdoctorError` for a file that is no TOML, a key that does not
+    exist and a value of the wrong type.
     """
+    try:
+        folder = folder or Path.cwd()
+    except OSError:  # somebody removed it
+        return Config()
     for place in (folder, *folder.parents):
         own = place / "sacdoctor.toml"
-        if own.is_file():
+        if _is_file(own):
             return _config(_toml(own), own)
         shared = place / "pyproject.toml"
-        if shared.is_file() and b"tool.sacdoctor" in _bytes(shared):
-            table = _toml(shared).get("tool", {}).get("sacdoctor")
+        if _is_file(shared) and b"tool.sacdoctor" in _bytes(shared):
+            tools = _toml(shared).get("tool")
+            table = tools.get("sacdoctor") if isinstance(tools, dict) else None
             if isinstance(table, dict):
                 return _config(table, shared)
     return Config()
+
+
+def scan_options(
+    config: Config,
+    warning: float | None = None,
+    critical: float | None = None,
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    select: Sequence[str] | None = None,
+    ignore: Sequence[str] | None = None,
+) -> ScanOptions:
+    """Return what to look for: the options given, the settings file for the others.
+
+    `select` and `ignore` may hold several codes in one text, separated by commas. Raises
+    `SacdoctorError` for thresholds that make no sense and for rules that do not exist.
+    """
+    limits = {
+        "warning": warning if warning is not None else config.warning,
+        "critical": critical if critical is not None else config.critical,
+    }
+    asked = ((select, config.select), (ignore, config.ignore))
+    try:
+        thresholds = Thresholds(**{name: x for name, x in limits.items() if x is not None})
+        rules = [_codes(given or kept) for given, kept in asked]
+        selected(*rules)
+    except ValueError as error:
+        raise SacdoctorError(str(error)) from None
+    return ScanOptions(
+        thresholds=thresholds,
+        include=tuple(include or config.include),
+        exclude=tuple(exclude or config.exclude),
+        components=config.components,
+        select=rules[0],
+        ignore=rules[1],
+    )
+
+
+def _codes(texts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(code.strip().upper() for text in texts for code in text.split(",") if code.strip())
 
 
 def _config(table: Mapping[str, Any], path: Path) -> Config:
@@ -50,6 +99,8 @@ def _config(table: Mapping[str, Any], path: Path) -> Config:
         "include": _patterns,
         "exclude": _patterns,
         "components": _components,
+        "select": _patterns,
+        "ignore": _patterns,
     }
     values: dict[str, Any] = {}
     for key, value in table.items():
@@ -80,7 +131,7 @@ def _fail_on(value: Any) -> FailOn:
 
 def _patterns(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(pattern, str) for pattern in value):
-        raise ValueError("it must be a list of name patterns")
+        raise ValueError("it must be a list of texts")
     return tuple(value)
 
 
@@ -88,6 +139,13 @@ def _components(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value.values()):
         raise ValueError('it must be a table of name patterns, as in "my_head.*" = "my head"')
     return dict(value)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder above that this user may not look into
+        return False
 
 
 def _bytes(path: Path) -> bytes:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from sacdoctor import __version__
+from sacdoctor.cli.fix import fix
+from sacdoctor.cli.fix_config import fix_config
+from sacdoctor.cli.outcome import TROUBLE, complain
+from sacdoctor.cli.rules import rules
 from sacdoctor.cli.scan import scan
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""
+
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""click's own; typer exports only this subclass of it, and brings click under changing names."""
 
 app = typer.Typer(
     name="sacdoctor",
@@ -21,6 +27,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(scan)
+app.command()(fix)
+app.command()(fix_config)
+app.command()(rules)
 
 
 def _version(wanted: bool) -> None:
@@ -40,16 +49,25 @@ def _sacdoctor(
 
 
 def main() -> None:
-    """Run the command; Ctrl-C and a closed pipe end it without a traceback."""
+    """Run the command; what goes wrong ends in one line on stderr and an exit code."""
     for stream in (sys.stdout, sys.stderr):
         # A path may hold bytes that are no text; printing it must not fail.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        app()
-    except KeyboardInterrupt:
-        sys.stderr.write("sacdoctor: interrupted\n")
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # The reader (`head`, `less`) has seen enough. Python would complain once more on exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        code = app(standalone_mode=False)
+    except _UsageError as error:
+        _complain_of_usage(error)
+        code = TROUBLE
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        complain("interrupted")
+    sys.exit(code or 0)
+
+
+def _complain_of_usage(error: Any) -> None:
+    if not sys.argv[1:]:
+        error.show()  # the help: nothing was asked for
+        return
+    command = error.ctx.command_path if error.ctx is not None else "sacdoctor"
+    complain(f"{error.format_message().rstrip('.')}; see {command} --help")

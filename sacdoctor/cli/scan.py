@@ -13,7 +13,6 @@ from sacdoctor.cli.outcome import FailOn
 from sacdoctor.cli.terminal import console, open_output, progress
 
 if TYPE_CHECKING:
-    from sacdoctor.cli.config import Config
     from sacdoctor.diagnosis import Report, ScanOptions
     from sacdoctor.fleet import Target
 
@@ -41,15 +40,15 @@ def scan(
     ] = None,
     warning: Annotated[
         float | None,
-        typer.Option(help="Warn above this percentage of zeros in a bias.  [default: 10]"),
+        typer.Option(help="Warn above this percentage of zeros in a bias.", show_default="10"),
     ] = None,
     critical: Annotated[
         float | None,
-        typer.Option(help="Critical above this percentage of zeros.  [default: 30]"),
+        typer.Option(help="Critical above this percentage of zeros.", show_default="30"),
     ] = None,
     fail_on: Annotated[
         FailOn | None,
-        typer.Option(help="Exit with 1 from this status on.  [default: critical]"),
+        typer.Option(help="Exit with 1 from this status on.", show_default="critical"),
     ] = None,
     include: Annotated[
         list[str] | None,
@@ -59,23 +58,30 @@ def scan(
         list[str] | None,
         typer.Option(metavar="PATTERN", help="Do not look at tensors whose name matches."),
     ] = None,
+    select: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CODES", help="Check only these rules: codes or prefixes, SD1,SD202."),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(metavar="CODES", help="Do not check these rules.")
+    ] = None,
     all_tensors: Annotated[
         bool, typer.Option("--all", help="List every tensor, not only biases in trouble.")
     ] = False,
 ) -> None:
-    """Show which biases are zero: per layer, per gate, per part of the agent.
+    """Show which biases are zero and why: per layer, per gate, per part of the agent.
 
     Nothing in a checkpoint is executed. Exit codes: 0 clean, 1 findings, 2 wrong usage or
     something unreadable.
     """
     from sacdoctor.checkpoint import SacdoctorError
-    from sacdoctor.cli.config import find_config
+    from sacdoctor.cli.config import find_config, scan_options
     from sacdoctor.cli.outcome import TROUBLE, complain, exit_code
     from sacdoctor.fleet import find_checkpoints
 
     try:
-        config = find_config(Path.cwd())
-        options = _options(config, warning, critical, include, exclude)
+        config = find_config()
+        options = scan_options(config, warning, critical, include, exclude, select, ignore)
         reports = _reports(find_checkpoints(paths), options)
         statuses = _write(reports, format, output, all_tensors)
     except SacdoctorError as error:
@@ -84,38 +90,12 @@ def scan(
     raise typer.Exit(exit_code(statuses, fail_on or config.fail_on or FailOn.CRITICAL))
 
 
-def _options(
-    config: Config,
-    warning: float | None,
-    critical: float | None,
-    include: list[str] | None,
-    exclude: list[str] | None,
-) -> ScanOptions:
-    """Return what to look for: the options given, the settings file for the others."""
-    from sacdoctor.diagnosis import ScanOptions, Thresholds
-
-    limits = {
-        "warning": warning if warning is not None else config.warning,
-        "critical": critical if critical is not None else config.critical,
-    }
-    try:
-        thresholds = Thresholds(**{name: x for name, x in limits.items() if x is not None})
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    return ScanOptions(
-        thresholds=thresholds,
-        include=tuple(include or config.include),
-        exclude=tuple(exclude or config.exclude),
-        components=config.components,
-    )
-
-
 def _reports(targets: list[Target], options: ScanOptions) -> Iterator[Report]:
     """Yield each report, complain about what cannot be read, show progress at a terminal."""
     from sacdoctor.cli.outcome import complain
     from sacdoctor.fleet import scan_all
 
-    with progress(len(targets)) as advance:
+    with progress(len(targets), "scanning") as advance:
         for report in scan_all(targets, options):
             advance()
             if report.error is not None:

@@ -27,14 +27,25 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
     Raises `SacdoctorError` where the file cannot be written.
     """
     if path is None:
-        yield sys.stdout
-        sys.stdout.flush()
+        try:
+            yield sys.stdout
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader (`head`, `less`) has seen enough
+            drop_output()
+        except OSError as error:  # a full disk behind `> report.txt`
+            drop_output()
+            raise SacdoctorError(error.strerror or str(error), "standard output") from None
         return
     try:
         with path.open("w", encoding="utf-8") as file:
             yield file
     except OSError as error:
         raise SacdoctorError(f"it cannot be written: {error.strerror or error}", path) from None
+
+
+def drop_output() -> None:
+    """Send what is still to come on stdout nowhere; Python would complain about it on exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def console(file: TextIO) -> Console:
@@ -50,7 +61,7 @@ def console(file: TextIO) -> Console:
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Callable[[], None]]:
+def progress(total: int, doing: str) -> Iterator[Callable[[], None]]:
     """Give a function to call after each of `total` files; a bar on stderr shows them."""
     if total < MANY or not sys.stderr.isatty() or sys.stdout.isatty():
         yield lambda: None
@@ -59,5 +70,5 @@ def progress(total: int) -> Iterator[Callable[[], None]]:
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("scanning", total=total)
+        task = bar.add_task(doing, total=total)
         yield lambda: bar.advance(task)

@@ -1,0 +1,131 @@
+"""`sacdoctor fix`: write a repaired copy beside the checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sacdoctor.cli.scan import Format
+from sacdoctor.cli.terminal import console, open_output, progress
+
+if TYPE_CHECKING:
+    from sacdoctor.repair import FixResult
+
+TARGET = "target"
+"""The donor that is no path: the living target network in the checkpoint itself."""
+
+
+def fix(
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Checkpoints, folders or patterns."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the repaired copy goes.", show_default="<stem>_FIXED.zip beside it"
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the draws; the same seed, the same file.")] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done; write nothing.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing output.")] = False,
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="PATTERN", help="Repair only tensors whose name matches."),
+    ] = None,
+    donor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="target|PATH",
+            help="Take dead values from the target network, or from an earlier checkpoint.",
+        ),
+    ] = None,
+    keep_optimizer: Annotated[
+        bool, typer.Option("--keep-optimizer", help="Leave the optimizer's moments as they are.")
+    ] = False,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Correct the learning rate inside the checkpoint, for good."),
+    ] = None,
+    max_grad_norm: Annotated[
+        float | None,
+        typer.Option(help="Correct the gradient clipping inside the checkpoint."),
+    ] = None,
+    copy_if_healthy: Annotated[
+        bool, typer.Option("--copy-if-healthy", help="Copy a checkpoint that needs no repair.")
+    ] = False,
+    format: Annotated[Format, typer.Option(help="A table for people, JSON for scripts.")] = (
+        Format.TABLE
+    ),
+) -> None:
+    """Write a repaired copy: dead biases re-initialised, their optimizer moments cleared.
+
+    The input is never touched. Every byte that needs no repair stays as it was. Exit codes:
+    0 repaired, or nothing to repair; 2 wrong usage or something in the way.
+    """
+    from sacdoctor.checkpoint import SacdoctorError
+    from sacdoctor.cli.config import find_config, scan_options
+    from sacdoctor.cli.outcome import CLEAN, TROUBLE, complain
+    from sacdoctor.fleet import find_checkpoints
+    from sacdoctor.repair import RepairOptions
+    from sacdoctor.repair import fix as repair
+
+    for name, value in (("--learning-rate", learning_rate), ("--max-grad-norm", max_grad_norm)):
+        if value is not None and not 0 < value < float("inf"):
+            raise typer.BadParameter(f"{name} must be above 0 and finite")
+    try:
+        scan_with = scan_options(find_config())
+    except SacdoctorError as error:
+        complain(error)
+        raise typer.Exit(TROUBLE) from None
+    targets = find_checkpoints(paths)
+    if output is not None and len(targets) > 1:
+        raise typer.BadParameter("--output takes one checkpoint, and there are several")
+    options = RepairOptions(
+        seed=seed,
+        only=only,
+        from_target=donor == TARGET,
+        keep_optimizer=keep_optimizer,
+        learning_rate=learning_rate,
+        max_grad_norm=max_grad_norm,
+    )
+    results: list[FixResult] = []
+    with progress(len(targets), "repairing") as advance:
+        for target in targets:
+            try:
+                if isinstance(target, SacdoctorError):
+                    raise target
+                result = repair(
+                    target,
+                    output=output,
+                    options=options,
+                    scan_options=scan_with,
+                    donor=None if options.from_target else donor,
+                    dry_run=dry_run,
+                    force=force,
+                    copy_if_healthy=copy_if_healthy,
+                )
+                results.append(result)
+            except SacdoctorError as error:
+                complain(error)
+            advance()
+    _write(results, format, several=len(targets) > 1, dry_run=dry_run)
+    raise typer.Exit(TROUBLE if len(results) < len(targets) else CLEAN)
+
+
+def _write(results: list[FixResult], format: Format, *, several: bool, dry_run: bool) -> None:
+    with open_output(None) as file:
+        if format is Format.JSON:
+            if results:
+                from sacdoctor.report.fix_json import render
+
+                file.write(render(results, several=several))
+            return
+        from sacdoctor.report.fix_table import print_result
+
+        for result in results:
+            print_result(console(file), result, dry_run=dry_run)

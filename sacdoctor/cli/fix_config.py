@@ -1,0 +1,158 @@
+"""`sacdoctor fix-config`: training settings under which a run does not go bad again."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+if TYPE_CHECKING:
+    from sacdoctor.settings.corrections import Change
+    from sacdoctor.settings.fix_config import FixedConfig
+
+
+class Format(str, Enum):
+    """What corrected settings are written as."""
+
+    YAML = "yaml"
+    JSON = "json"
+    TOML = "toml"
+    PYTHON = "python"
+    ZOO = "zoo"
+
+
+def fix_config(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A checkpoint, a YAML, JSON or TOML file, rl-zoo hyperparameters, - for stdin. "
+            "None: the recommended settings.",
+        ),
+    ] = None,
+    algorithm: Annotated[
+        str | None,
+        typer.Option(help="SAC, PPO, TD3, … Default: what SOURCE says, or SAC."),
+    ] = None,
+    format: Annotated[
+        Format | None,
+        typer.Option(
+            help="What to print without --check and --write. Default: SOURCE's own, or yaml."
+        ),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Say what must change; exit with 1 if anything must.")
+    ] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Correct SOURCE in place; all else in it stays.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the result to this file, not to stdout.")
+    ] = None,
+) -> None:
+    """Print training settings that hold, or correct a settings file.
+
+    Exit codes: 0 done, or nothing to change; 1 with --check, something must change; 2 wrong usage
+    or something unreadable.
+    """
+    from sacdoctor.checkpoint import SacdoctorError
+    from sacdoctor.cli.outcome import CLEAN, FINDINGS, TROUBLE, complain
+    from sacdoctor.cli.terminal import open_output
+
+    try:
+        _refuse_together(source, output, check=check, write=write)
+        fixed = _fixed(source, algorithm)
+        if write:
+            _write_back(Path(source or ""), fixed)
+        text = _listing(fixed.changes) if check or write else _rendered(fixed, source, format)
+        with open_output(output) as file:
+            file.write(text)
+    except SacdoctorError as error:
+        complain(error)
+        raise typer.Exit(TROUBLE) from None
+    raise typer.Exit(FINDINGS if check and fixed.changes else CLEAN)
+
+
+def _refuse_together(source: str | None, output: Path | None, *, check: bool, write: bool) -> None:
+    from sacdoctor.checkpoint import SacdoctorError
+
+    if check and write:
+        raise SacdoctorError("--check writes nothing: give --check or --write, not both")
+    if (check or write) and source is None:
+        raise SacdoctorError("--check and --write need a SOURCE")
+    if write and source == "-":
+        raise SacdoctorError("it cannot be written to: leave --write away", "-")
+    if write and output is not None:
+        raise SacdoctorError("--write corrects SOURCE itself: give --write or --output, not both")
+
+
+def _fixed(source: str | None, algorithm: str | None) -> FixedConfig:
+    import sys
+
+    from sacdoctor.checkpoint import SacdoctorError
+    from sacdoctor.settings.fix_config import fix_config as fixed_config
+    from sacdoctor.settings.fix_config import fix_text
+
+    if source != "-":
+        return fixed_config(source, algorithm=algorithm)
+    from sacdoctor.settings.fix_config import MAX_SIZE
+
+    try:
+        return fix_text(sys.stdin.buffer.read(MAX_SIZE + 1), algorithm=algorithm)
+    except SacdoctorError as error:
+        raise error.at("-") from None
+
+
+def _rendered(fixed: FixedConfig, source: str | None, format: Format | None) -> str:
+    from sacdoctor.checkpoint import SacdoctorError
+    from sacdoctor.settings.document import Language
+
+    try:
+        if format is Format.PYTHON:
+            return fixed.as_python()
+        if format is Format.ZOO:
+            return fixed.as_zoo()
+        return fixed.as_text(None if format is None else Language(format.value))
+    except SacdoctorError as error:
+        raise (error if source is None else error.at(source)) from None
+
+
+def _write_back(path: Path, fixed: FixedConfig) -> None:
+    from sacdoctor.checkpoint import SacdoctorError
+    from sacdoctor.checkpoint.atomic import replace_file
+
+    if fixed.language is None:
+        raise SacdoctorError(
+            "settings in a checkpoint are corrected by `sacdoctor fix --learning-rate`", path
+        )
+    if fixed.changes:
+        data = fixed.text.encode()
+        replace_file(path, lambda file: _put(data, file))
+
+
+def _put(data: bytes, file: BinaryIO) -> None:
+    file.write(data)
+
+
+def _listing(changes: tuple[Change, ...]) -> str:
+    """Return a line per change, in columns: what, from, to, how bad, why."""
+    from sacdoctor.report.text import printable
+
+    rows = [
+        (
+            printable(change.key),
+            printable(change.before if change.before is not None else "(not set)"),
+            f"-> {change.after if change.after is not None else 'null'}",
+            change.verdict.severity,
+        )
+        for change in changes
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)] if rows else []
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        + f"  {change.verdict.message}\n"
+        for row, change in zip(rows, changes, strict=True)
+    ]
+    return "".join(lines) or "nothing to change\n"

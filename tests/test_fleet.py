@@ -1,0 +1,106 @@
+"""Many checkpoints: what a path stands for, and that one bad file stops nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sacdoctor import SacdoctorError, ScanOptions
+from sacdoctor.fleet import find_checkpoints, scan_all
+
+
+@pytest.fixture
+def tree(tmp_path: Path, healthy_bytes: bytes) -> Path:
+    """`run/` with checkpoints at two depths, and other files beside them."""
+    run = tmp_path / "run"
+    for name in ("b.zip", "a.zip", "deep/er/c.ZIP", "policy.pth", "buffer.pkl", "zip"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_bytes(healthy_bytes)
+    return run
+
+
+def names(*paths: object) -> list[str]:
+    return [Path(str(target)).name for target in find_checkpoints(map(str, paths))]
+
+
+def test_folder_stands_for_every_zip_below(tree: Path) -> None:
+    assert names(tree) == ["a.zip", "b.zip", "c.ZIP"]
+
+
+def test_file_stands_for_itself_whatever_its_name(tree: Path) -> None:
+    assert names(tree / "policy.pth", tree / "zip") == ["policy.pth", "zip"]
+
+
+def test_each_file_comes_once(tree: Path) -> None:
+    assert names(tree / "b.zip", tree, tree / "b.zip") == ["b.zip", "a.zip", "c.ZIP"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.zip", ["a.zip", "b.zip"]),
+        ("[!a].zip", ["b.zip"]),
+        ("?.zip", ["a.zip", "b.zip"]),
+        ("**/*.ZIP", ["c.ZIP"]),
+        ("deep", ["c.ZIP"]),
+        ("d*p", ["c.ZIP"]),
+    ],
+)
+def test_patterns(tree: Path, pattern: str, expected: list[str]) -> None:
+    assert names(f"{tree}/{pattern}") == expected
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(
+    tree: Path, healthy_bytes: bytes
+) -> None:
+    (tree / "model[1].zip").write_bytes(healthy_bytes)
+    (tree / "model1.zip").write_bytes(healthy_bytes)
+    assert names(tree / "model[1].zip") == ["model[1].zip"]
+
+
+def test_folder_whose_name_looks_like_a_pattern(tmp_path: Path, healthy_bytes: bytes) -> None:
+    folder = tmp_path / "lr[0.1]"
+    folder.mkdir()
+    (folder / "m.zip").write_bytes(healthy_bytes)
+    assert names(folder) == ["m.zip"]
+
+
+@pytest.mark.parametrize("place", ["empty", "no*match.zip"])
+def test_what_leads_nowhere_is_an_error_in_its_place(tree: Path, place: str) -> None:
+    (tree / "empty").mkdir()
+    first, error, last = find_checkpoints(map(str, (tree / "a.zip", tree / place, tree / "b.zip")))
+    assert isinstance(error, SacdoctorError)
+    assert str(error).startswith(f"{tree / place}: ")
+    assert [first, last] == [tree / "a.zip", tree / "b.zip"]
+
+
+def test_order_within_a_folder_is_the_same_everywhere(tmp_path: Path, healthy_bytes: bytes) -> None:
+    for name in ("10", "9", "a", "B"):
+        (tmp_path / f"{name}.zip").write_bytes(healthy_bytes)
+    assert names(tmp_path) == ["10.zip", "9.zip", "B.zip", "a.zip"]
+
+
+def test_every_target_has_its_report(tree: Path) -> None:
+    (tree / "a.zip").write_bytes(b"no zip")
+    targets = find_checkpoints([str(tree), str(tree / "missing.zip")])
+    reports = list(scan_all(targets, ScanOptions()))
+    assert [report.status for report in reports] == ["error", "healthy", "healthy", "error"]
+    assert [report.path for report in reports] == [str(target) for target in targets]
+    assert all((report.error is None) == (report.status != "error") for report in reports)
+
+
+def test_reports_come_one_by_one(tree: Path) -> None:
+    reports = scan_all(find_checkpoints([str(tree)]), ScanOptions())
+    next(reports)
+    (tree / "b.zip").unlink()
+    assert next(reports).status == "error"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs users")
+def test_files_stay_as_they_are(tree: Path) -> None:
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tree.glob("*.zip")}
+    list(scan_all(find_checkpoints([str(tree)]), ScanOptions()))
+    after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tree.glob("*.zip")}
+    assert after == before
