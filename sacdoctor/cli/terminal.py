@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from sacdoctor.checkpoint import SacdoctorError
-
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from sacdoctor.checkpoint import SacdoctorError
 
 MANY = 5
 """From how many files on a progress bar is worth its line."""
@@ -34,13 +34,19 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
             drop_output()
         except OSError as error:  # a full disk behind `> report.txt`
             drop_output()
-            raise SacdoctorError(error.strerror or str(error), "standard output") from None
+            raise _unwritten(error, "standard output") from None
         return
     try:
         with path.open("w", encoding="utf-8") as file:
             yield file
     except OSError as error:
-        raise SacdoctorError(f"it cannot be written: {error.strerror or error}", path) from None
+        raise _unwritten(error, path) from None
+
+
+def _unwritten(error: OSError, where: str | Path) -> SacdoctorError:
+    from sacdoctor.checkpoint import SacdoctorError
+
+    return SacdoctorError(f"it cannot be written: {error.strerror or error}", where)
 
 
 def drop_output() -> None:

@@ -13,7 +13,7 @@ from sacdoctor.checkpoint import OptimizerState, Tensor
 from sacdoctor.diagnosis.coverage import SECOND_MOMENTS, Slot
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.initialisation import is_orthogonal
-from sacdoctor.diagnosis.statistics import all_equal, zero_positions
+from sacdoctor.diagnosis.statistics import all_equal, as_numbers, zero_positions
 from sacdoctor.layers import NORM_WEIGHTS, Kind, online_name
 
 if TYPE_CHECKING:
@@ -136,11 +136,12 @@ def _of_moments(facts: Facts, name: str, slots: list[Slot]) -> Verdict:
         return _without_moments(slots[0], states[slots[0].optimizer])
     tensor = facts.tensors[name]
     zeros = zero_positions(tensor)
+    verdict = _unknown("its optimizer keeps no moments that would tell")
     for slot, kept in facts.moments(name):
         key, moment = _telling_moment(kept, tensor)
         if moment is None:
             continue
-        at_zeros = np.abs(moment.values.reshape(-1)[zeros])
+        at_zeros = np.abs(as_numbers(moment).reshape(-1)[zeros])
         if not np.all(np.isfinite(at_zeros)):
             return _unknown(f"its {key} in {slot.optimizer} is not finite")
         is_start = _is_decayed_start(at_zeros, kept, states[slot.optimizer])
@@ -158,12 +159,12 @@ def _of_moments(facts: Facts, name: str, slots: list[Slot]) -> Verdict:
                 f"its {key} in {slot.optimizer} is not 0 in {moved:,} of the {len(zeros):,} "
                 "elements that are zero: they were trained, then something set them to 0",
             )
-        return Verdict(
+        verdict = Verdict(
             Cause.ZERO_GRADIENT,
             f"its {key} in {slot.optimizer} is exactly 0 in {len(zeros) - moved:,} of the "
             f"{len(zeros):,} elements that are zero: every gradient that came was 0",
         )
-    return _unknown("its optimizer keeps no moments that would tell")
+    return verdict
 
 
 def _without_moments(slot: Slot, state: OptimizerState) -> Verdict:

@@ -112,6 +112,11 @@ def all_equal(tensor: Tensor, value: float) -> bool:
     return all(bool(np.all(chunk == value)) for chunk in _chunks(_once(tensor.values)))
 
 
+def as_numbers(tensor: Tensor) -> NDArray[Any]:
+    """Return the elements as numpy's numbers: bfloat16 widened, float8 as NaN."""
+    return raw_as_float32(tensor) if tensor.dtype.zero_mask else tensor.values
+
+
 def raw_as_float32(tensor: Tensor) -> NDArray[np.float32]:
     """Return a bfloat16 tensor's values: its bits are a float32's upper half.
 

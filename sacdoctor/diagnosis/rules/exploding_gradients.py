@@ -36,6 +36,7 @@ from sacdoctor.diagnosis.coverage import second_moment
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.model import Finding
 from sacdoctor.diagnosis.severity import Severity
+from sacdoctor.diagnosis.statistics import as_numbers
 
 CODE = "SD303"
 NAME = "exploding-gradients"
@@ -79,7 +80,12 @@ def estimated_gradient_norm(state: OptimizerState) -> float | None:
             if moment is None or moment.is_expanded or decay is None or not step or step < 1:
                 continue
             known = True
-            total += float(np.sum(moment.values, dtype=np.float64)) / (1.0 - decay**step)
+            squares = float(np.sum(as_numbers(moment), dtype=np.float64))
+            if "square_avg" in kept:
+                # It may have started at 1 (SB3's RMSpropTFLike): what is left of that is taken
+                # off, so that the estimate is rather too low than too high.
+                squares = max(squares - moment.numel * decay**step, 0.0)
+            total += squares / (1.0 - decay**step)
     return sqrt(total) if known and isfinite(total) and total >= 0 else None
 
 

@@ -34,7 +34,7 @@ from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.model import Finding
 from sacdoctor.diagnosis.severity import Severity
-from sacdoctor.diagnosis.statistics import count_non_finite, non_finite_positions
+from sacdoctor.diagnosis.statistics import as_numbers, count_non_finite, non_finite_positions
 
 CODE = "SD301"
 NAME = "non-finite"
@@ -71,7 +71,7 @@ def _non_finite(examination: Examination) -> Iterator[tuple[str, tuple[int, Tens
         count = facts.measures[layer.name].non_finite if layer.alias_of is None else 0
         tensor = facts.tensors[layer.name]
         if count and layer.role not in ("weight", "bias") and not tensor.is_expanded:
-            count = int(np.isnan(tensor.values).sum())
+            count = int(np.isnan(as_numbers(tensor)).sum())
         if count:
             yield layer.name, (count, tensor)
     for name, tensor in (*facts.checkpoint.variables.items(), *_moments(facts)):
