@@ -12,7 +12,7 @@ import numpy as np
 from sacdoctor.checkpoint import OptimizerState, Tensor
 from sacdoctor.diagnosis.coverage import SECOND_MOMENTS, Slot
 from sacdoctor.diagnosis.facts import Facts
-from sacdoctor.diagnosis.initialisation import is_orthogonal
+from sacdoctor.diagnosis.initialisation import is_orthogonal, was_trained
 from sacdoctor.diagnosis.statistics import all_equal, as_numbers, zero_positions
 from sacdoctor.layers import NORM_WEIGHTS, Kind, online_name
 
@@ -208,14 +208,14 @@ def _is_decayed_start(
 
 
 def _never_steps(facts: Facts, state: OptimizerState) -> bool:
-    """Return whether the rate is 0 and no bias at all is trained: a run that never stepped."""
+    """Return whether the rate is 0 and no weight shows that it ever was another.
+
+    A rate of 0 alone says little: it is where a schedule ends.
+    """
     if any(group.learning_rate != 0 for group in state.groups):
         return False
-    return not any(
-        facts.measures[name].zeros < facts.tensors[name].numel
-        for name in facts.parameters()
-        if facts.anatomy.roles[name].role == "bias"
-    )
+    weights = [n for n in facts.parameters() if facts.anatomy.roles[n].role == "weight"]
+    return not any(was_trained(facts.tensors[name]) for name in weights)
 
 
 def _is_sgd(state: OptimizerState) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sacdoctor.checkpoint import Tensor
+from sacdoctor.diagnosis.statistics import largest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,6 +35,21 @@ def is_orthogonal(weight: Tensor) -> bool:
         matrix = matrix.T
     # Any few rows settle it for nearly every trained weight.
     return _rows_are_orthogonal(matrix[:_FEW]) and _rows_are_orthogonal(matrix)
+
+
+def was_trained(weight: Tensor) -> bool:
+    """Return whether a weight can be neither of the two things that SB3's policies start from.
+
+    Those are an orthogonal matrix and PyTorch's default, a uniform draw within 1/√fan_in
+    (`torch.nn.Linear.reset_parameters`). False says nothing: a trained weight may lie within.
+    """
+    if len(weight.shape) < 2 or weight.is_expanded or not weight.numel:
+        return False
+    columns = weight.numel // weight.shape[0]
+    if min(weight.shape[0], columns) < 2:
+        return False  # a single row is orthogonal whatever it holds
+    bound = columns**-0.5
+    return largest(weight) > bound * (1 + TOLERANCE) and not is_orthogonal(weight)
 
 
 def _rows_are_orthogonal(matrix: NDArray[Any]) -> bool:

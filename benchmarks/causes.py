@@ -1,0 +1,150 @@
+"""How many of the faults in the labelled benchmark are found, and what is found where none is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: fixtures are not installed
+
+from fixtures.faults import build
+from sacdoctor import Report, Severity
+from sacdoctor.diagnosis import ScanOptions
+from sacdoctor.fleet import find_checkpoints, scan_all
+
+
+@dataclass
+class Recall:
+    """What was labelled, and how much of it was found. Causes count tensors, rules checkpoints."""
+
+    right: int = 0
+    labelled: int = 0
+    checkpoints: set[str] = field(default_factory=set)
+    algorithms: set[str] = field(default_factory=set)
+
+    def count(self, name: str, algorithm: str, right: bool) -> None:
+        self.right += right
+        self.labelled += 1
+        self.checkpoints.add(name)
+        self.algorithms.add(algorithm)
+
+    @property
+    def percent(self) -> float:
+        return 100.0 * self.right / self.labelled
+
+
+@dataclass
+class Outcome:
+    """Recall by cause and rule, and what was said that no label bears out."""
+
+    causes: dict[str, Recall] = field(default_factory=dict)
+    rules: dict[str, Recall] = field(default_factory=dict)
+    healthy: list[str] = field(default_factory=list)
+    faulty: list[str] = field(default_factory=list)
+    false: list[tuple[str, str]] = field(default_factory=list)
+    false_critical: int = 0
+
+    def judge(self, name: str, label: Mapping[str, Any], report: Report) -> None:
+        """Hold a report against its label."""
+        algorithm: str = label["algorithm"]
+        found = {layer.name: layer.cause for layer in report.layers if layer.cause is not None}
+        if report.status != "error":
+            for tensor, cause in label["causes"].items():
+                right = found.pop(tensor, None) in {cause, label["also_true"].get(tensor, cause)}
+                self.causes.setdefault(cause, Recall()).count(name, algorithm, right)
+            self.false += [(name, f"{tensor} is {cause}") for tensor, cause in found.items()]
+        codes = {finding.rule for finding in report.findings}
+        for code in label["rules"]:
+            self.rules.setdefault(code, Recall()).count(name, algorithm, code in codes)
+        for finding in report.findings:
+            if finding.rule not in {*label["rules"], *label["allowed"]}:
+                self.false.append((name, f"{finding.rule} {finding.severity.value}"))
+                self.false_critical += finding.severity is Severity.CRITICAL
+        (self.healthy if label["healthy"] else self.faulty).append(name)
+
+    @property
+    def is_perfect(self) -> bool:
+        recalls = [*self.causes.values(), *self.rules.values()]
+        return not self.false_critical and all(one.right == one.labelled for one in recalls)
+
+
+def judged(folder: Path) -> Outcome:
+    """The outcome over all checkpoints of `folder` that have a label beside them."""
+    outcome = Outcome()
+    for path in sorted(folder.glob("*.zip")):
+        label = path.with_suffix(".json")
+        if label.exists():
+            (report,) = scan_all([path], ScanOptions())
+            outcome.judge(path.stem, json.loads(label.read_text()), report)
+    return outcome
+
+
+def recall_table(title: str, what: str, recalls: Mapping[str, Recall]) -> Table:
+    """The table of these recalls, by name; `what` is what they count."""
+    table = Table(title=title, title_justify="left")
+    table.add_column(title.rpartition(" ")[2])
+    for heading in ("recall", what, "checkpoints", "algorithms"):
+        table.add_column(heading, justify="right")
+    for name, recall in sorted(recalls.items()):
+        counts = f"{recall.right} of {recall.labelled}"
+        sizes = (str(len(recall.checkpoints)), str(len(recall.algorithms)))
+        table.add_row(name, f"{recall.percent:.0f} %", counts, *sizes)
+    return table
+
+
+def corpus_table(folders: Iterable[str]) -> tuple[Table, int]:
+    """The table over folders of checkpoints that trained well, and how many are called critical."""
+    table = Table(title="Checkpoints from the wild", title_justify="left")
+    for heading in ("folder", "files", "critical", "warnings"):
+        table.add_column(heading)
+    critical = 0
+    for folder in folders:
+        reports = [*scan_all(find_checkpoints([folder]), ScanOptions())]
+        by_status = {
+            status: [Path(report.path).name for report in reports if report.status == status]
+            for status in ("critical", "error", "warning")
+        }
+        bad = by_status["critical"] + by_status["error"]
+        critical += len(bad)
+        cells = [f"{len(n)}: {', '.join(n)}" if n else "0" for n in (bad, by_status["warning"])]
+        table.add_row(Path(folder).name, str(len(reports)), *cells)
+    return table, critical
+
+
+def main() -> None:
+    """Print the tables; exit with 1 where a fault was missed or something sound called critical."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--corpus", nargs="+", default=[], metavar="FOLDER")
+    parser.add_argument(
+        "--checkpoints", type=Path, metavar="FOLDER", help="labelled ones, built before"
+    )
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.checkpoints is None:
+            build(Path(folder))
+        outcome = judged(arguments.checkpoints or Path(folder))
+    console = Console()
+    console.print(recall_table("Recall by cause", "tensors", outcome.causes))
+    console.print(recall_table("Recall by rule", "found", outcome.rules))
+    for kind, names in (("healthy", outcome.healthy), ("faulty", outcome.faulty)):
+        false = [f"{name}: {what}" for name, what in outcome.false if name in names]
+        console.print(f"{len(false)} false findings on {len(names)} {kind} checkpoints")
+        console.print(*false, sep="\n", end="\n" if false else "", highlight=False)
+    critical = 0
+    if arguments.corpus:
+        table, critical = corpus_table(arguments.corpus)
+        console.print(table)
+    sys.exit(not outcome.is_perfect or critical > 0)
+
+
+if __name__ == "__main__":
+    main()

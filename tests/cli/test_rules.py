@@ -1,0 +1,146 @@
+"""`sacdoctor rules`, and the rules that `scan` is told to check: `--select` and `--ignore`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sacdoctor.diagnosis.rules import RULES
+from tests.conftest import Run
+from tests.scan_document import parse
+
+each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+
+
+def codes(run: Run, *arguments: object) -> list[str]:
+    outcome = run("scan", *arguments, "--format", "json")
+    (checkpoint,) = parse(outcome.out)["checkpoints"]
+    return [finding["rule"] for finding in checkpoint["findings"]]
+
+
+# -- rules -------------------------------------------------------------------------------------
+
+
+def test_rules_lists_every_rule_on_a_line(run: Run) -> None:
+    outcome = run("rules")
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = outcome.out.splitlines()
+    assert [line.split()[:2] for line in lines] == [[rule.code, rule.name] for rule in RULES]
+    for line, rule in zip(lines, RULES, strict=True):
+        assert line.endswith(rule.summary)
+
+
+@each_rule
+def test_a_code_is_explained_in_its_modules_words(run: Run, rule) -> None:  # type: ignore[no-untyped-def]
+    outcome = run("rules", rule.code)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == f"# {rule.code} {rule.name}\n\n{rule.explanation}\n"
+
+
+def test_sd202_shows_the_two_lines_of_policy_code(run: Run) -> None:
+    out = run("rules", "SD202").out
+    assert "self.optimizer = self.optimizer_class(" in out
+    assert "self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs" in out
+    assert "it will not last" in out
+
+
+def test_a_prefix_explains_all_that_begin_with_it(run: Run) -> None:
+    titles = [line for line in run("rules", "SD20").out.splitlines() if line.startswith("# SD")]
+    assert [title.split()[1] for title in titles] == [f"SD20{n}" for n in range(1, 7)]
+
+
+def test_several_codes_are_explained_in_the_order_of_the_codes(run: Run) -> None:
+    titles = [
+        line for line in run("rules", "SD504", "SD101").out.splitlines() if line.startswith("# SD")
+    ]
+    assert [title.split()[1] for title in titles] == ["SD101", "SD504"]
+
+
+def test_small_letters_are_understood(run: Run) -> None:
+    assert run("rules", "sd202").out == run("rules", "SD202").out
+
+
+@pytest.mark.parametrize("code", ["SD999", "E501", "dead-bias"])
+def test_rule_that_does_not_exist_exits_2(run: Run, code: str) -> None:
+    outcome = run("rules", code)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert code.upper() in outcome.complaint
+
+
+# -- scan --select, --ignore -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), ["SD101", "SD202", "SD401"]),
+        (("--select", "SD202"), ["SD202"]),
+        (("--select", "SD1,SD202"), ["SD101", "SD202"]),
+        (("--select", "SD1", "--select", "SD4"), ["SD101", "SD401"]),
+        (("--select", "SD1,SD202", "--ignore", "SD101"), ["SD202"]),
+        (("--ignore", "SD2, SD4"), ["SD101"]),
+        (("--ignore", "sd2"), ["SD101", "SD401"]),
+        (("--select", "SD3"), []),
+    ],
+    ids=str,
+)
+def test_scan_reports_what_was_asked_for(
+    run: Run, broken: Path, options: tuple[str, ...], expected: list[str]
+) -> None:
+    assert codes(run, broken, *options) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [((), 1), (("--select", "SD202"), 1), (("--select", "SD3"), 0), (("--ignore", "SD"), 0)],
+    ids=str,
+)
+def test_exit_code_follows_the_selected_rules(
+    run: Run, broken: Path, options: tuple[str, ...], code: int
+) -> None:
+    assert run("scan", broken, *options).code == code
+
+
+@pytest.mark.parametrize("option", ["--select", "--ignore"])
+@pytest.mark.parametrize("value", ["SD999", "SD1,SDX", "dead-bias"])
+def test_scan_refuses_a_rule_that_does_not_exist(
+    run: Run, broken: Path, option: str, value: str
+) -> None:
+    outcome = run("scan", broken, option, value)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "no rule" in outcome.complaint
+
+
+# -- the settings file -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "expected"),
+    [
+        ('select = ["SD2"]', (), ["SD202"]),
+        ('select = ["SD1", "SD202"]\nignore = ["SD101"]', (), ["SD202"]),
+        ('ignore = ["SD4,SD1"]', (), ["SD202"]),
+        ('select = ["SD2"]', ("--select", "SD4"), ["SD401"]),
+        ('ignore = ["SD2"]', ("--ignore", "SD1"), ["SD202", "SD401"]),
+    ],
+)
+def test_settings_file_stands_in_for_options_that_were_not_given(
+    run: Run,
+    broken: Path,
+    tmp_path: Path,
+    table: str,
+    options: tuple[str, ...],
+    expected: list[str],
+) -> None:
+    (tmp_path / "sacdoctor.toml").write_text(table)
+    assert codes(run, broken, *options) == expected
+
+
+def test_settings_file_with_a_rule_that_does_not_exist_exits_2(
+    run: Run, broken: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sacdoctor.toml").write_text('select = ["SD999"]')
+    outcome = run("scan", broken)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "SD999" in outcome.complaint

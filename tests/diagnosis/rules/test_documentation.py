@@ -1,0 +1,89 @@
+"""Every rule explains itself under the same headings, and stands where its code puts it."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pkgutil import iter_modules
+
+import pytest
+
+from sacdoctor.diagnosis import rules
+from sacdoctor.diagnosis.causes import Cause
+from sacdoctor.diagnosis.rules import RULES, Rule
+
+HEADINGS = [
+    "What it does",
+    "Why is this bad",
+    "Example",
+    "Use instead",
+    "Fix safety",
+    "References",
+]
+WHEN_OPENING = {"SD701", "SD702"}
+"""Faults that show before there is anything to examine."""
+
+NAMES = {
+    **{"SD101": "dead-bias", "SD102": "partly-dead-bias", "SD103": "dead-weight"},
+    **{"SD104": "dead-unit", "SD201": "untrained", "SD202": "not-in-optimizer"},
+    **{"SD203": "no-gradient", "SD204": "zero-gradient", "SD205": "reset-after-training"},
+    **{"SD206": "target-out-of-sync", "SD301": "non-finite", "SD302": "exploded-weights"},
+    **{"SD303": "exploding-gradients", "SD401": "learning-rate", "SD402": "gradient-clipping"},
+    **{"SD403": "value-clipping", "SD404": "schedule-mismatch", "SD504": "entropy-collapse"},
+    **{"SD505": "exploration-collapse", "SD701": "corrupt-record", "SD702": "unreadable"},
+}
+
+each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+
+
+@each_rule
+def test_headings_are_all_there_in_order(rule: Rule) -> None:
+    assert re.findall(r"^## (.*)$", rule.explanation, re.MULTILINE) == HEADINGS
+
+
+@each_rule
+def test_every_heading_has_a_text(rule: Rule) -> None:
+    for section in re.split(r"^## .*$", rule.explanation, flags=re.MULTILINE):
+        assert section.strip()
+
+
+@each_rule
+def test_summary_is_one_sentence_on_one_line(rule: Rule) -> None:
+    assert rule.summary == rule.explanation.splitlines()[0]
+    assert rule.summary.endswith(".")
+    assert rule.explanation.splitlines()[1] == ""
+
+
+@each_rule
+def test_code_fences_are_closed(rule: Rule) -> None:
+    assert rule.explanation.count("```") % 2 == 0
+
+
+@each_rule
+def test_name_is_the_designs_and_that_of_its_file(rule: Rule) -> None:
+    assert rule.name == NAMES[rule.code]
+    module = import_module(f"{rules.__name__}.{rule.name.replace('-', '_')}")
+    assert (rule.code, rule.name) == (module.CODE, module.NAME)
+
+
+@each_rule
+def test_rule_checks_unless_its_fault_shows_when_the_file_is_opened(rule: Rule) -> None:
+    assert (rule.check is None) == (rule.code in WHEN_OPENING)
+
+
+def test_codes_are_unique_and_in_order() -> None:
+    codes = [rule.code for rule in RULES]
+    assert codes == sorted(set(codes))
+
+
+def test_no_rule_is_forgotten() -> None:
+    files = {module.name for module in iter_modules(rules.__path__)}
+    registered = {rule.name.replace("-", "_") for rule in RULES}
+    assert registered == files
+    assert {rule.code for rule in RULES} >= {*NAMES}
+
+
+def test_causes_have_the_rules_that_are_named_after_them() -> None:
+    named = {rule.name for rule in RULES}
+    without = {Cause.NORMALISATION_INIT, Cause.UNKNOWN}
+    assert named >= {cause.value for cause in Cause if cause not in without}

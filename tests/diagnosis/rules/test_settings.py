@@ -1,0 +1,182 @@
+"""SD401 to SD404: what the settings say, what the optimizers use, and where the ranges end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch as th
+
+from sacdoctor import Finding
+from sacdoctor.settings.ranges import LEARNING_RATES
+from tests.diagnosis.handmade import DQN, PPO, SAC, TRPO, adam, finding, report
+
+POLICY = {"net.bias": th.ones(2)}
+SCHEDULE = {":type:": "<class 'function'>", ":serialized:": "gASVCAAAAAAAAACMBGFiY2SULg=="}
+
+
+def judged(
+    folder: Path, code: str, settings: dict[str, Any], applied: float | None = None
+) -> Finding | None:
+    lr = applied if applied is not None else settings.get("learning_rate", 3e-4)
+    state = {"policy.optimizer": adam([th.ones(2)], lr=lr if isinstance(lr, float) else 3e-4)}
+    return finding(report(folder, POLICY, settings, state), code)
+
+
+def severity(found: Finding | None) -> str | None:
+    return found.severity.value if found is not None else None
+
+
+# -- SD401 -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "rate", "expected"),
+    [
+        (SAC, 1e-5, None),
+        (SAC, 3e-4, None),
+        (SAC, 3.1e-4, "warning"),
+        (SAC, 9.9e-6, "warning"),
+        (SAC, 1e-3, "warning"),
+        (SAC, 1.1e-3, "critical"),
+        (SAC, 5e-3, "critical"),
+        (PPO, 1e-3, None),
+        (PPO, 1.1e-3, "warning"),
+        (PPO, 3.1e-3, "critical"),
+        (PPO, 1e-9, "warning"),
+        (DQN, 4e-3, "warning"),
+        (DQN, 4.1e-3, "critical"),
+    ],
+)
+def test_configured_rate_at_the_ends_of_the_range(
+    tmp_path: Path, settings: dict[str, Any], rate: float, expected: str | None
+) -> None:
+    found = judged(tmp_path, "SD401", {**settings, "learning_rate": rate})
+    assert severity(found) == expected
+    if found is not None:
+        assert f"{rate:g}" in found.message
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [(5e-2, "critical"), (2e-3, None), (1e-9, None), (0.0, None)],
+)
+def test_of_a_schedule_only_a_last_rate_far_too_high_says_anything(
+    tmp_path: Path, last: float, expected: str | None
+) -> None:
+    found = judged(tmp_path, "SD401", {**PPO, "learning_rate": SCHEDULE}, applied=last)
+    assert severity(found) == expected
+
+
+def test_rate_of_zero_in_a_trained_model_is_the_end_of_a_schedule(tmp_path: Path) -> None:
+    assert judged(tmp_path, "SD401", {**PPO, "learning_rate": 0.0}, applied=0.0) is None
+
+
+def test_rate_of_zero_without_moments_never_trains(tmp_path: Path) -> None:
+    state = {"policy.optimizer": adam([None], lr=0.0)}
+    found = report(tmp_path, POLICY, {**PPO, "learning_rate": 0.0}, state)
+    assert severity(finding(found, "SD401")) == "critical"
+
+
+def test_unknown_algorithm_has_no_range(tmp_path: Path) -> None:
+    assert judged(tmp_path, "SD401", {"learning_rate": 100.0}, applied=100.0) is None
+
+
+def test_remedy_names_a_rate_within_the_range(tmp_path: Path) -> None:
+    found = judged(tmp_path, "SD401", {**SAC, "learning_rate": 5e-3})
+    assert found is not None
+    rate = float(found.remedy.split("--learning-rate ")[1].split("`")[0])
+    assert LEARNING_RATES["SAC"].low <= rate <= LEARNING_RATES["SAC"].high
+
+
+# -- SD402 -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "norm", "expected"),
+    [
+        (PPO, 0.5, None),
+        (PPO, 5.0, None),
+        (PPO, 0.49, "warning"),
+        (PPO, 5.1, "warning"),
+        (PPO, 0.0, "critical"),
+        (DQN, 10, None),
+        (DQN, 10.1, "warning"),
+        (TRPO, 0.0, None),
+        (PPO, None, None),
+    ],
+)
+def test_gradient_clipping_at_the_ends_of_the_range(
+    tmp_path: Path, settings: dict[str, Any], norm: float | None, expected: str | None
+) -> None:
+    assert severity(judged(tmp_path, "SD402", {**settings, "max_grad_norm": norm})) == expected
+
+
+def test_algorithm_without_the_setting_is_not_told_to_clip(tmp_path: Path) -> None:
+    assert judged(tmp_path, "SD402", SAC) is None
+
+
+# -- SD403 -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ({}, None),
+        ({"clip_grad_value": None, "clip_range_vf": None}, None),
+        ({"clip_grad_value": 0.5}, "warning"),
+        ({"clip_range_vf": 0.2}, "notice"),
+        ({"clip_range_vf": SCHEDULE}, "notice"),
+    ],
+    ids=["unset", "none", "gradients", "values", "values-by-schedule"],
+)
+def test_clipping_by_value(tmp_path: Path, extra: dict[str, Any], expected: str | None) -> None:
+    assert severity(judged(tmp_path, "SD403", {**PPO, **extra})) == expected
+
+
+def test_both_kinds_are_two_findings(tmp_path: Path) -> None:
+    settings = {**PPO, "clip_grad_value": 0.5, "clip_range_vf": 0.2}
+    found = report(tmp_path, POLICY, settings)
+    assert [f.severity for f in found.findings if f.rule == "SD403"] == ["warning", "notice"]
+
+
+# -- SD404 -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("configured", "applied", "differs"),
+    [(3e-4, 3e-4, False), (3e-4, 3.0000001e-4, False), (3e-4, 3.001e-4, True), (1e-4, 3e-4, True)],
+)
+def test_constant_and_applied_rate_are_compared(
+    tmp_path: Path, configured: float, applied: float, differs: bool
+) -> None:
+    found = judged(tmp_path, "SD404", {**PPO, "learning_rate": configured}, applied=applied)
+    assert (found is not None) == differs
+    if found is not None:
+        assert found.severity == "warning"
+        assert found.evidence == f"learning_rate {configured:g}; policy.optimizer: {applied:g}"
+        assert f"--learning-rate {configured:g}" in found.remedy
+
+
+def test_any_group_may_differ(tmp_path: Path) -> None:
+    state = adam([th.ones(2)])
+    state["param_groups"].append({**state["param_groups"][0], "params": [], "lr": 1e-2})
+    found = report(tmp_path, POLICY, PPO, {"policy.optimizer": state})
+    assert finding(found, "SD404") is not None
+
+
+@pytest.mark.parametrize(
+    ("settings", "moments"),
+    [
+        ({**PPO, "learning_rate": SCHEDULE}, [th.ones(2)]),
+        ({**PPO, "_n_updates": 0}, [th.ones(2)]),
+        (PPO, [None]),
+    ],
+    ids=["schedule", "untrained", "no-moments"],
+)
+def test_rates_that_may_differ(
+    tmp_path: Path, settings: dict[str, Any], moments: list[th.Tensor | None]
+) -> None:
+    state = {"policy.optimizer": adam(moments, lr=0.5)}
+    assert finding(report(tmp_path, POLICY, settings, state), "SD404") is None

@@ -1,0 +1,198 @@
+"""The labelled benchmark: what the scan says of each checkpoint is what was done to it."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch as th
+
+from fixtures.fault_labels import CODES
+from sacdoctor import Report, scan
+from sacdoctor.checkpoint import SacdoctorError
+from sacdoctor.diagnosis import report_of_error
+from sacdoctor.repair import fix
+from tests.labelled import CASES, FAULTY, HEALTHY, READABLE, UNREADABLE, Labelled
+
+CORPUS = os.environ.get("SACDOCTOR_CORPUS", "")
+FILES = sorted(Path(CORPUS).absolute().rglob("*.zip")) if CORPUS else []
+MOST_WARNINGS = 2
+"""Of the checkpoints from the wild: all of them trained well, as far as anybody knows."""
+
+WITHOUT_OPTIMIZER = {"unknown", "normalisation-init", "target-out-of-sync"}
+"""The causes that need no optimizer's testimony."""
+
+
+def report_of(path: Path) -> Report:
+    try:
+        return scan(path)
+    except SacdoctorError as error:
+        return report_of_error(error)
+
+
+def causes(report: Report) -> dict[str, str]:
+    return {layer.name: layer.cause for layer in report.layers if layer.cause is not None}
+
+
+def rules(report: Report) -> set[str]:
+    return {finding.rule for finding in report.findings}
+
+
+# -- causes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_causes_are_those_of_the_label_and_no_others(labelled: Labelled, name: str) -> None:
+    label = labelled.label(name)
+    found = causes(report_of(labelled.path(name)))
+    assert {*found} == {*label["causes"]}
+    for tensor, cause in label["causes"].items():
+        assert found[tensor] in {cause, label["also_true"].get(tensor, cause)}, tensor
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_every_cause_comes_with_its_evidence(labelled: Labelled, name: str) -> None:
+    for layer in report_of(labelled.path(name)).layers:
+        assert (layer.cause is None) == (layer.evidence is None)
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_findings_name_the_tensors_of_their_cause(labelled: Labelled, name: str) -> None:
+    """Target networks' too, where the finding is not about optimizers: those skip targets."""
+    report = report_of(labelled.path(name))
+    for cause, code in CODES.items():
+        named = {tensor for f in report.findings if f.rule == code for tensor in f.tensors}
+        biases = {tensor for tensor, found in causes(report).items() if found == cause}
+        if code in ("SD202", "SD203"):
+            biases = {tensor for tensor in biases if "_target." not in tensor}
+            assert not [tensor for tensor in named if "_target." in tensor]
+        assert named >= biases
+
+
+def test_every_cause_is_shown_in_three_algorithms() -> None:
+    for cause in {*CODES, "normalisation-init", "unknown"}:
+        cases = [case for case in CASES.values() if cause in case.causes.values()]
+        assert len({case.algorithm for case in cases}) >= 3, cause
+
+
+# -- rules -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rules_are_those_of_the_label(labelled: Labelled, name: str) -> None:
+    label = labelled.label(name)
+    found = rules(report_of(labelled.path(name)))
+    assert found >= {*label["rules"]}
+    assert found <= {*label["rules"], *label["allowed"]}
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_healthy_is_healthy(labelled: Labelled, name: str) -> None:
+    assert report_of(labelled.path(name)).status in ("healthy", "notice")
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_damaged_file_is_an_error_with_its_reason(labelled: Labelled, name: str) -> None:
+    report = report_of(labelled.path(name))
+    (finding,) = report.findings
+    assert report.status == "error"
+    assert finding.evidence == report.error
+
+
+# -- without the witness -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FAULTY)
+@pytest.mark.parametrize("ending", ["optimizer.pth", ".optimizer.pth"], ids=["all", "policy's"])
+def test_without_its_optimizers_no_cause_is_claimed(
+    labelled: Labelled, name: str, ending: str
+) -> None:
+    """The second time `ent_coef_optimizer.pth` stays: it knows nothing of the policy."""
+    report = report_of(labelled.without(name, ending))
+    found = causes(report)
+    assert {*found.values()} <= WITHOUT_OPTIMIZER
+    assert {*found} == {*labelled.label(name)["causes"]}
+    assert not rules(report) & {"SD201", "SD202", "SD203", "SD204", "SD205"}
+
+
+@pytest.mark.parametrize("lost", ["actor.optimizer.pth", "critic.optimizer.pth"])
+@pytest.mark.parametrize("name", [n for n in READABLE if CASES[n].algorithm in ("SAC", "TD3")])
+def test_with_half_of_its_optimizers_no_cause_is_wrong(
+    labelled: Labelled, name: str, lost: str
+) -> None:
+    label = labelled.label(name)
+    report = report_of(labelled.without(name, lost))
+    for tensor, cause in causes(report).items():
+        proven = {label["causes"].get(tensor), label["also_true"].get(tensor), "unknown"}
+        assert cause in proven, tensor
+    assert not (rules(report) & {"SD202", "SD203"}) - {*label["rules"], *label["allowed"]}
+
+
+# -- checkpoints from the wild -----------------------------------------------------------------
+
+needs_corpus = pytest.mark.skipif(not CORPUS, reason="SACDOCTOR_CORPUS names no folder")
+
+
+@needs_corpus
+def test_corpus_has_nothing_critical_and_hardly_a_warning() -> None:
+    statuses = {path.name: report_of(path).status for path in FILES}
+    assert not [name for name, status in statuses.items() if status in ("critical", "error")]
+    assert list(statuses.values()).count("warning") <= MOST_WARNINGS
+
+
+@needs_corpus
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_bias_set_to_zero_in_a_corpus_file_is_never_blamed_on_its_optimizer(
+    tmp_path: Path, path: Path
+) -> None:
+    """One bias after the other; each was trained, or is not the optimizer's business."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    policy = th.load(io.BytesIO(members["policy.pth"]), weights_only=True, map_location="cpu")
+    for name in [name for name in policy if "bias" in name.rpartition(".")[2]]:
+        report = scan(with_zeros(tmp_path / "m.zip", members, policy, name))
+        found = {*causes(report).values()}
+        assert not found & {"not-in-optimizer", "no-gradient", "untrained"}, name
+        if report.algorithm == "ARS" or (report.algorithm == "TRPO" and _is_policy(name)):
+            assert found == {"unknown"}, name
+        elif "_target." in name:
+            assert found == {"target-out-of-sync"}, name
+
+
+def _is_policy(name: str) -> bool:
+    """Of an actor-critic policy: what is not the value function's."""
+    return name.startswith(("mlp_extractor.policy_net.", "action_net."))
+
+
+def with_zeros(
+    output: Path, members: Mapping[str, bytes], policy: Mapping[str, th.Tensor], name: str
+) -> Path:
+    hurt: dict[str, Any] = {**policy, name: th.zeros_like(policy[name])}
+    saved = io.BytesIO()
+    th.save(hurt, saved)
+    with zipfile.ZipFile(output, "w") as archive:
+        for member, data in {**members, "policy.pth": saved.getvalue()}.items():
+            archive.writestr(member, data)
+    return output
+
+
+# -- what a repair does not cure ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [n for n in FAULTY if "SD202" in CASES[n].rules])
+def test_redrawn_biases_are_alive_and_still_in_no_optimizer(
+    labelled: Labelled, tmp_path: Path, name: str
+) -> None:
+    before = scan(labelled.path(name))
+    fix(labelled.path(name), output=tmp_path / "fixed.zip")
+    after = scan(tmp_path / "fixed.zip")
+    assert {*causes(after).values()} <= {"normalisation-init"}
+    assert "SD101" not in rules(after)
+    (outside,) = [finding for finding in after.findings if finding.rule == "SD202"]
+    assert [outside] == [finding for finding in before.findings if finding.rule == "SD202"]
+    assert "will not last" in outside.remedy
