@@ -69,6 +69,8 @@ def cause(folder: Path, *arguments: Any, **keywords: Any) -> str | None:
         ({"num_timesteps": 100, "learning_starts": 100}, True),
         ({"num_timesteps": 101, "learning_starts": 100}, False),
         ({"_n_updates": 0, "num_timesteps": 101, "learning_starts": 100}, True),
+        ({"_n_updates": 7, "num_timesteps": 100, "learning_starts": 100}, True),
+        ({"_n_updates": 7, "num_timesteps": 101, "learning_starts": 100}, False),
     ],
     ids=str,
 )
