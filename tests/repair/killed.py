@@ -53,14 +53,18 @@ def main() -> None:
     dice = random.Random(0)
     found = {"killed": 0, "while writing": 0, "finished": 0, "wrong": []}
     kept = []
-    for trial in range(3 * kills):
+    for trial in range(10 * kills):
         if found["killed"] == kills:
             break
         pid = child(source, output)
         time.sleep(dice.uniform(0.0, duration))
         os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
-        found["killed" if os.WIFSIGNALED(status) else "finished"] += 1
+        if os.WIFSIGNALED(status):
+            found["killed"] += 1
+        else:  # it is quicker than when it was timed: other work on the machine has ended
+            found["finished"] += 1
+            duration *= 0.9
         litter = [path for path in leftovers(folder) if path not in kept]
         found["while writing"] += bool(litter)
         if digest(source) != before:
