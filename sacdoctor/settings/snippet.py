@@ -1,7 +1,7 @@
 """Settings as a training script that runs as it stands.
 
-The one place that knows how gradients are clipped where the constructor does not: by a hook on
-each optimizer, with nothing but torch.
+The one place that knows how gradients are clipped where the constructor does not: by the callback
+of `sacdoctor.training`.
 """
 
 from __future__ import annotations
@@ -16,29 +16,28 @@ SB3 = frozenset({"A2C", "DDPG", "DQN", "PPO", "SAC", "TD3"})
 POLICIES = {"RecurrentPPO": "MlpLstmPolicy", "ARS": "LinearPolicy"}
 """The policies of those that have no `MlpPolicy`, or a better one."""
 _CONTINUOUS = frozenset({"SAC", "TD3", "DDPG", "TQC", "CrossQ"})
-_ACTOR_CRITIC = frozenset({"SAC", "TD3", "DDPG", "TQC", "CrossQ"})
 
 
 def python_snippet(settings: Settings) -> str:
     """Return a script that trains with `settings` on an environment of Gymnasium."""
     name = settings.algorithm
-    hooked = name not in (*CLIPS_GRADIENTS, "ARS") and settings.max_grad_norm is not None
+    by_callback = name not in (*CLIPS_GRADIENTS, "ARS") and settings.max_grad_norm is not None
     parts = [
         f'"""Train {name} with settings from `sacdoctor fix-config`."""\n',
-        _imports(name, hooked=hooked),
+        _imports(name, by_callback=by_callback),
         f"{_environment(name)}\n{_model(settings)}",
-        _hooks(settings) if hooked else "",
-        'model.learn(total_timesteps=5_500)  # a short trial\nmodel.save("model")\n',
+        _learn(settings, by_callback=by_callback),
     ]
-    return "\n".join(part for part in parts if part)
+    return "\n".join(parts)
 
 
-def _imports(name: str, *, hooked: bool) -> str:
+def _imports(name: str, *, by_callback: bool) -> str:
     package = "stable_baselines3" if name in SB3 else "sb3_contrib"
     lines = ["import gymnasium as gym"]
     lines += ["import numpy as np"] if name == "MaskablePPO" else []
-    lines += ["import torch"] if hooked else []
-    lines += [f"from {package} import {name}"]
+    if by_callback:
+        lines.append("from sacdoctor.training import create_zero_prevention_system")
+    lines.append(f"from {package} import {name}")
     if name == "MaskablePPO":
         lines.append("from sb3_contrib.common.wrappers import ActionMasker")
     return "\n".join(lines) + "\n"
@@ -72,22 +71,12 @@ def _model(settings: Settings) -> str:
     return "\n".join([f"model = {name}(", *lines, ")\n"])
 
 
-def _hooks(settings: Settings) -> str:
-    name = settings.algorithm
-    if name in _ACTOR_CRITIC:
-        optimizers = "(model.actor.optimizer, model.critic.optimizer)"
-    else:
-        optimizers = "(model.policy.optimizer,)"
-    return f'''\
-MAX_GRAD_NORM = {settings.max_grad_norm}
-
-
-def clip_gradients(optimizer, args, kwargs):
-    """Clip right before each step: {name}(...) takes no max_grad_norm."""
-    for group in optimizer.param_groups:
-        torch.nn.utils.clip_grad_norm_(group["params"], MAX_GRAD_NORM)
-
-
-for optimizer in {optimizers}:
-    optimizer.register_step_pre_hook(clip_gradients)
-'''
+def _learn(settings: Settings, *, by_callback: bool) -> str:
+    saved = 'model.save("model")\n'
+    if not by_callback:
+        return f"model.learn(total_timesteps=5_500)  # a short trial\n{saved}"
+    return (
+        f"# {settings.algorithm}(...) takes no max_grad_norm: the callback clips.\n"
+        f"guard = create_zero_prevention_system(max_grad_norm={settings.max_grad_norm})\n"
+        f"model.learn(total_timesteps=5_500, callback=guard)  # a short trial\n{saved}"
+    )

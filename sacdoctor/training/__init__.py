@@ -1,0 +1,68 @@
+"""What runs inside `model.learn()`: callbacks, a wrapper and a buffer that keep biases alive.
+
+Needs the extra `train` (Stable-Baselines3 and sb3-contrib).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sacdoctor.training.executed_actions import (
+        ExecutedActionDictReplayBuffer,
+        ExecutedActionMixin,
+        ExecutedActionReplayBuffer,
+    )
+    from sacdoctor.training.forced_warmup import ForcedActionWarmup
+    from sacdoctor.training.gradient_guard import GradientGuard
+    from sacdoctor.training.health import TrainingHealthCallback
+    from sacdoctor.training.missing_parameters import MissingParameters, add_missing_parameters
+    from sacdoctor.training.warmup_guard import WarmupGuard
+    from sacdoctor.training.zero_prevention import (
+        ZeroWeightsPreventionCallback,
+        create_zero_prevention_system,
+    )
+
+__all__ = [
+    "ExecutedActionDictReplayBuffer",
+    "ExecutedActionMixin",
+    "ExecutedActionReplayBuffer",
+    "ForcedActionWarmup",
+    "GradientGuard",
+    "MissingParameters",
+    "TrainingHealthCallback",
+    "WarmupGuard",
+    "ZeroWeightsPreventionCallback",
+    "add_missing_parameters",
+    "create_zero_prevention_system",
+]
+
+_HOMES = {
+    "ExecutedActionDictReplayBuffer": "executed_actions",
+    "ExecutedActionMixin": "executed_actions",
+    "ExecutedActionReplayBuffer": "executed_actions",
+    "ForcedActionWarmup": "forced_warmup",
+    "GradientGuard": "gradient_guard",
+    "MissingParameters": "missing_parameters",
+    "TrainingHealthCallback": "health",
+    "WarmupGuard": "warmup_guard",
+    "ZeroWeightsPreventionCallback": "zero_prevention",
+    "add_missing_parameters": "missing_parameters",
+    "create_zero_prevention_system": "zero_prevention",
+}
+_EXTRA = ("stable_baselines3", "sb3_contrib", "gymnasium")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used; the rest of the package needs no SB3."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRA:
+            raise
+        raise ImportError(
+            f"{__name__}.{name} needs {error.name}: pip install 'sacdoctor[train]'"
+        ) from error
