@@ -36,8 +36,8 @@ def cause_of(live: LiveModel, name: str) -> Verdict:
         held = sum(any(id(p) == key for key in live.owners) for p in live.parameters.values())
         return Verdict(
             Cause.NOT_IN_OPTIMIZER,
-            f"{' and '.join(live.optimizers) or 'no optimizer'} "
-            f"hold {held:,} of the {len(live.parameters):,} parameters, but not this one",
+            f"{held:,} of the {len(live.parameters):,} parameters are in "
+            f"{' or '.join(live.optimizers) or 'an optimizer'}, and this one is not",
         )
     stepped = [owner for owner in owners if live.has_stepped(owner)]
     if not stepped:

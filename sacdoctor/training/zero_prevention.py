@@ -13,6 +13,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from sacdoctor.diagnosis import Severity, Thresholds
 from sacdoctor.diagnosis.causes import Cause, Verdict
 from sacdoctor.diagnosis.severity import worst
+from sacdoctor.diagnosis.wording import biases as biases_are
 from sacdoctor.layers import Kind, online_name
 from sacdoctor.repair.initialisers import describe
 from sacdoctor.training.bias_tensors import (
@@ -42,6 +43,8 @@ OnMissing = Literal["warn", "error", "add"]
 _DEFAULTS = Thresholds()
 MOST_REPAIRS = 3
 """Times that one tensor is re-drawn: what sets it to zero again and again needs another remedy."""
+_SINGLY = 5
+"""Repairs of one check that are told line by line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +179,7 @@ class ZeroWeightsPreventionCallback(BaseCallback):
         self._elements_repaired = 0
         self._said: dict[str, str] = {}
         self._checked_at = (-1, -1)
+        self._ends = False
 
     @property
     def gradients(self) -> Mapping[str, GradientRecord]:
@@ -183,6 +187,9 @@ class ZeroWeightsPreventionCallback(BaseCallback):
         return {} if self._hooks is None else self._hooks.records
 
     # -- SB3's events --------------------------------------------------------------------------
+
+    def _init_callback(self) -> None:
+        self._live = None  # that of another model
 
     def _on_training_start(self) -> None:
         self._live = LiveModel.of(self.model)
@@ -192,16 +199,13 @@ class ZeroWeightsPreventionCallback(BaseCallback):
         self._tell_of_frozen(self._live)
         if self._hooks is not None:
             self._hooks.attach(self.model, self._live.optimizers)
-        self.check()
+        self._ends = self._is_hopeless(self.check())
 
     def _on_step(self) -> bool:
-        if (
-            self.num_timesteps // self.check_frequency
-            == self._checked_at[0] // self.check_frequency
-        ):
-            return True
-        check = self.check()
-        return not (self.stop_training and self._is_hopeless(check))
+        due = self.num_timesteps // self.check_frequency
+        if not self._ends and due != self._checked_at[0] // self.check_frequency:
+            self._ends = self._is_hopeless(self.check())
+        return not self._ends
 
     def _on_rollout_end(self) -> None:
         if self._hooks is not None:
@@ -348,7 +352,10 @@ class ZeroWeightsPreventionCallback(BaseCallback):
                     homes,
                 )
             missing = live.missing()
-            found = f"{len(missing):,} parameters are in no optimizer ({listed(list(missing))})"
+            found = (
+                f"{len(missing):,} of {len(live.parameters):,} parameters are in no optimizer "
+                f"({listed(list(missing))})"
+            )
         if missing:
             LOGGER.warning(
                 "%s and will never be trained: create the optimizer after all layers%s",
@@ -360,8 +367,8 @@ class ZeroWeightsPreventionCallback(BaseCallback):
         frozen = live.frozen()
         if frozen:
             self._say(
-                f"{len(frozen):,} parameters are frozen and will not be trained "
-                f"({listed(list(frozen))})"
+                f"{len(frozen):,} of {len(live.parameters):,} parameters are frozen and will not "
+                f"be trained ({listed(list(frozen))})"
             )
 
     # -- what is said --------------------------------------------------------------------------
@@ -376,8 +383,7 @@ class ZeroWeightsPreventionCallback(BaseCallback):
                 at,
                 listed(check.non_finite),
             )
-        for repair in check.repaired:
-            self._say(f"{at}: {repair.name}: {repair.elements:,} elements set to {repair.fill}")
+        self._tell_of_repairs(check, at)
         if self.verbose >= 2:
             self._say(f"{at}: {check.zero_percent:.2f} % zeros, {len(check.dead)} dead biases")
         log = self.logger
@@ -386,6 +392,18 @@ class ZeroWeightsPreventionCallback(BaseCallback):
         worst_percent = max((bias.zero_percent for bias in check.dead), default=0.0)
         log.record("sacdoctor/worst_zero_percent", worst_percent)
         log.record("sacdoctor/repaired", self._elements_repaired)
+
+    def _tell_of_repairs(self, check: Check, at: str) -> None:
+        """Say what was set to what, in one line where it is much."""
+        if len(check.repaired) <= _SINGLY or self.verbose >= 2:
+            for repair in check.repaired:
+                self._say(f"{at}: {repair.name}: {repair.elements:,} elements set to {repair.fill}")
+            return
+        elements = sum(repair.elements for repair in check.repaired)
+        names = listed([repair.name for repair in check.repaired])
+        self._say(
+            f"{at}: {elements:,} elements of {len(check.repaired):,} biases revived ({names})"
+        )
 
     def _warn_of_dead(self, check: Check, at: str) -> None:
         """Warn per cause and outcome of what is new since the last check."""
@@ -399,10 +417,10 @@ class ZeroWeightsPreventionCallback(BaseCallback):
             share = max(bias.zero_percent for bias in biases)
             LOGGER.log(
                 logging.ERROR if share > self.thresholds.stop else logging.WARNING,
-                "%s: %s: %d dead bias(es), up to %.0f %% zero, %s (%s); %s: %s; %s%s",
+                "%s: %s: %s dead, up to %.0f %% zero, %s (%s); %s: %s; %s%s",
                 at,
                 severity.value,
-                len(biases),
+                biases_are(len(biases)),
                 share,
                 cause,
                 listed([bias.name for bias in biases]),
@@ -438,6 +456,8 @@ class ZeroWeightsPreventionCallback(BaseCallback):
             yield from self._hooks.summary()
 
     def _is_hopeless(self, check: Check) -> bool:
+        if not self.stop_training:
+            return False
         above = [bias for bias in check.dead if bias.zero_percent > self.thresholds.stop]
         if above or check.non_finite:
             LOGGER.error(

@@ -394,7 +394,7 @@ def test_a_frozen_bias_is_told_and_repaired_once(
     model = train(algorithm, after=[freeze(name), zero(name)])
     callback = system(verbose=1)
     more(model, ONE_ROLLOUT[algorithm], [Zeroing(name), callback])
-    assert f"1 parameters are frozen and will not be trained ({name})" in capsys.readouterr().out
+    assert f"parameters are frozen and will not be trained ({name})" in capsys.readouterr().out
     dead = [b for check in callback.history for b in check.dead]
     assert {(b.name, b.cause, b.evidence) for b in dead} == {
         (name, "no-gradient", "it is frozen: its requires_grad is False")
@@ -470,9 +470,9 @@ def test_training_stops_on_values_that_are_not_finite(
     with th.no_grad():
         model.policy.q_net.q_net[0].weight[0, 0] = value  # type: ignore[union-attr, index]
     steps = model.num_timesteps
-    callback = system(stop_training=True)
+    callback = create_zero_prevention_system(verbose=0, stop_training=True)
     more(model, 100, callback)
-    assert model.num_timesteps < steps + 17
+    assert model.num_timesteps == steps + 1  # SB3 asks for the first time after a step
     assert callback.history[0].non_finite == ("q_net.q_net.0.weight",)
     assert any("NaN or infinite" in line for line in warnings(caplog))
 
