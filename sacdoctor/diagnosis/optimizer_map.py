@@ -94,6 +94,7 @@ class _Search:
         self.candidates = candidates
         self.groups = groups
         self.sizes = tuple(len(group) for group in groups)
+        self.windows = [self._window(group) for group in groups]
 
     def options(self) -> list[set[int | None]] | None:
         """Return, per candidate, the entries (None: no entry) of all cheapest alignments."""
@@ -138,6 +139,21 @@ class _Search:
             steps.append(stepped)
         return levels, steps
 
+    def _window(self, group: Sequence[Entry]) -> list[tuple[int, int]]:
+        """Return the first and the last candidate that each entry of a group can have at all."""
+        count = len(self.candidates)
+        first = self._greedy(group, range(count))
+        last = self._greedy(group[::-1], range(count - 1, -1, -1))[::-1]
+        return list(zip(first, last, strict=True))
+
+    def _greedy(self, entries: Sequence[Entry], order: Sequence[int]) -> list[int]:
+        """Give each entry the next candidate that fits; −1 from where none is left."""
+        rest = iter(order)
+        return [
+            next((i for i in rest if entry.shape in (None, self.candidates[i].shape)), -1)
+            for entry in entries
+        ]
+
     def _steps(self, index: int, state: _State) -> Iterator[_Step]:
         """Yield what may happen to a candidate in `state`."""
         candidate = self.candidates[index]
@@ -146,7 +162,12 @@ class _Search:
             layer = _FRESH
         left = len(self.candidates) - index - 1
         missing = sum(self.sizes) - sum(taken)
-        if missing <= left:
+        following = [
+            windows[position]
+            for windows, position in zip(self.windows, taken, strict=True)
+            if position < len(windows)
+        ]
+        if missing <= left and all(last > index for _, last in following):
             split, price = _mark(layer, _SKIPPED, candidate.layer)
             yield state, _SKIP, (taken, split), price
         if missing - 1 > left:
@@ -155,8 +176,8 @@ class _Search:
         for group, position in enumerate(taken):
             if position == self.sizes[group]:
                 continue
-            entry = self.groups[group][position]
-            if entry.shape is None or entry.shape == candidate.shape:
+            entry, (first, last) = self.groups[group][position], self.windows[group][position]
+            if first <= index <= last and entry.shape in (None, candidate.shape):
                 after = (*taken[:group], position + 1, *taken[group + 1 :])
                 yield state, group, (after, split), price
 
