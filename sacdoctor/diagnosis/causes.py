@@ -33,6 +33,10 @@ class Cause(str, Enum):
     UNKNOWN = "unknown"
 
 
+OUTLAST_REPAIR = (Cause.NOT_IN_OPTIMIZER, Cause.NO_GRADIENT, Cause.ZERO_GRADIENT)
+"""Causes that are still there once the values are repaired: nothing trains what was drawn."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """A cause and its evidence in one sentence."""

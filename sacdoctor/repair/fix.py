@@ -15,7 +15,7 @@ from sacdoctor.checkpoint import POLICY, Checkpoint, CheckpointError, Tensor
 from sacdoctor.checkpoint.atomic import replace_file
 from sacdoctor.checkpoint.edit import BARE, Edits, ElementEdit, edited
 from sacdoctor.diagnosis import Report, ScanOptions, diagnose
-from sacdoctor.diagnosis.causes import Cause
+from sacdoctor.diagnosis.causes import OUTLAST_REPAIR
 from sacdoctor.repair.plan import RepairError, RepairOptions, RepairPlan, make_plan
 
 RECORD = "sacdoctor.json"
@@ -38,13 +38,9 @@ class FixResult:
         repaired = {repair.name for repair in self.plan.repaired}
         found: dict[str, tuple[str, ...]] = {}
         for layer in self.before.layers:
-            if layer.name in repaired and layer.cause in _RETURNS:
+            if layer.name in repaired and layer.cause in OUTLAST_REPAIR:
                 found[layer.cause] = (*found.get(layer.cause, ()), layer.name)
         return found
-
-
-_RETURNS = (Cause.NOT_IN_OPTIMIZER.value, Cause.NO_GRADIENT.value, Cause.ZERO_GRADIENT.value)
-"""Causes that a repair of the file does not remove."""
 
 
 def fix(

@@ -9,9 +9,6 @@ from sacdoctor.diagnosis.causes import Cause, Verdict
 from sacdoctor.diagnosis.coverage import SECOND_MOMENTS
 from sacdoctor.training.live_model import LiveModel, is_target, parameters_of
 
-WITHOUT_TRAINING = (Cause.NOT_IN_OPTIMIZER, Cause.NO_GRADIENT, Cause.ZERO_GRADIENT)
-"""Causes that a re-draw does not cure: what is drawn stays as it is drawn."""
-
 
 def cause_of(live: LiveModel, name: str) -> Verdict:
     """Return why the bias `name`, some of whose elements are zero, is so.

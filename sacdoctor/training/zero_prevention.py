@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from stable_baselines3.common.callbacks import BaseCallback
 
 from sacdoctor.diagnosis import Severity, Thresholds
-from sacdoctor.diagnosis.causes import Cause, Verdict
+from sacdoctor.diagnosis.causes import OUTLAST_REPAIR, Cause, Verdict
 from sacdoctor.diagnosis.severity import worst
 from sacdoctor.diagnosis.wording import biases as biases_are
 from sacdoctor.layers import Kind, online_name
@@ -31,7 +31,7 @@ from sacdoctor.training.gradient_guard import (
     GradientHooks,
     GradientRecord,
 )
-from sacdoctor.training.live_causes import WITHOUT_TRAINING, cause_of
+from sacdoctor.training.live_causes import cause_of
 from sacdoctor.training.live_model import LiveModel
 from sacdoctor.training.missing_parameters import (
     MissingParameters,
@@ -514,4 +514,4 @@ def create_zero_prevention_system(
 
 
 def _lasts(bias: DeadBias) -> bool:
-    return Cause(bias.cause) not in WITHOUT_TRAINING
+    return Cause(bias.cause) not in OUTLAST_REPAIR

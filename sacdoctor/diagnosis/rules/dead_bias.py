@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sacdoctor.diagnosis.causes import Cause
+from sacdoctor.diagnosis.causes import OUTLAST_REPAIR
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.model import Finding
 from sacdoctor.diagnosis.severity import Severity
@@ -44,7 +44,7 @@ def check(examination: Examination) -> Iterator[Finding]:
     if not dead:
         return
     limit = examination.thresholds.critical
-    redraw_lasts = all(layer.cause not in _RETURNS for layer in dead)
+    redraw_lasts = all(layer.cause not in OUTLAST_REPAIR for layer in dead)
     remedy = "Run `sacdoctor fix` for a repaired copy"
     if not redraw_lasts:
         remedy = "Remove the cause first (see the findings below); then run `sacdoctor fix`"
@@ -57,10 +57,3 @@ def check(examination: Examination) -> Iterator[Finding]:
         f"{share_of_zeros(dead)}; {counted_causes(dead)}",
         remedy + ".",
     )
-
-
-_RETURNS = {
-    Cause.NOT_IN_OPTIMIZER.value,
-    Cause.NO_GRADIENT.value,
-    Cause.ZERO_GRADIENT.value,
-}
