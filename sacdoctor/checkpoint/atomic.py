@@ -6,9 +6,10 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import BinaryIO
 
 from sacdoctor.checkpoint.errors import SacdoctorError
@@ -27,9 +28,9 @@ def replace_file(
 ) -> None:
     """Put a new file at `path`, complete or not at all.
 
-    `write` gets a temporary file in the folder of `path`, open for writing and reading; `check`
-    gets its path once its bytes are on the disk, and raises to refuse it. Only then does it take
-    its name. A symbolic link stays a link: the file it leads to is replaced. `mode` are the
+    `write` gets a temporary file in the folder of `path`, open for writing and reading. While
+    its bytes go to the disk, `check` gets its path, and raises to refuse it. Only after both does
+    it take its name. A symbolic link stays a link: the file it leads to is replaced. `mode` are the
     permissions; None keeps those of the file that is replaced. Whatever ends this function
     early, the temporary file is removed; after a kill it stays, under a name that no later run
     uses.
@@ -50,9 +51,7 @@ def replace_file(
         # Not named after the target, whose name may be as long as a name can be.
         temporary = target.with_name(f".sacdoctor-{secrets.token_hex(8)}.tmp")
         try:
-            _fill(temporary, write, mode, old)
-            if check is not None:
-                check(temporary)
+            _fill(temporary, write, mode, old, check)
             if overwrite:
                 temporary.replace(target)
             else:
@@ -78,8 +77,9 @@ def _fill(
     write: Callable[[BinaryIO], None],
     mode: int | None,
     old: os.stat_result | None,
+    check: Callable[[Path], None] | None,
 ) -> None:
-    """Create the temporary file and bring its bytes and permissions to the disk."""
+    """Create the temporary file, bring its bytes and permissions to the disk, and check it."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     # Without a wish for permissions the umask decides; with one, nobody reads along meanwhile.
     descriptor = os.open(temporary, flags, 0o666 if mode is None else 0o600)
@@ -92,7 +92,30 @@ def _fill(
         if mode is not None:
             # After the owner: a change of owner clears the set-user-id bits.
             temporary.chmod(mode)
-        os.fsync(descriptor)
+        with _syncing(descriptor):
+            if check is not None:
+                check(temporary)
+
+
+@contextmanager
+def _syncing(descriptor: int) -> Iterator[None]:
+    """Have the system write the file to the disk meanwhile; raises `OSError` where it cannot."""
+    failures: list[OSError] = []
+
+    def sync() -> None:
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            failures.append(error)
+
+    thread = Thread(target=sync)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+    if failures:
+        raise failures[0]
 
 
 def _name_unless_taken(temporary: Path, target: Path) -> None:

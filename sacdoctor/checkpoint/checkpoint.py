@@ -24,6 +24,7 @@ from sacdoctor.checkpoint.hyperparameters import Hyperparameters, read_hyperpara
 from sacdoctor.checkpoint.optimizer_state import OptimizerState, optimizer_state
 from sacdoctor.checkpoint.tensors import Tensor
 from sacdoctor.checkpoint.torch_file import (
+    LEGACY_MAGIC,
     is_legacy,
     pickle_member,
     read_legacy,
@@ -189,11 +190,9 @@ class Checkpoint:
         return read_torch_archive(self._archive)
 
     def _read_member(self, name: str) -> Any:
-        data = self.archive.read(name)
-        if is_legacy(data):
-            return read_legacy(data)
-        position = self.archive.position_of(name)
-        return read_torch_archive(Archive(data, position=position, budget=self.archive.budget))
+        if self.archive.start_of(name, len(LEGACY_MAGIC)) == LEGACY_MAGIC:
+            return read_legacy(self.archive.read(name))
+        return read_torch_archive(self.archive.nested(name))
 
     @contextmanager
     def _named(self, member: str | None = None) -> Iterator[None]:

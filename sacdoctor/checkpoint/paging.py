@@ -25,9 +25,11 @@ def release(data: memoryview, position: int | None) -> None:
     mapped.madvise(mmap.MADV_DONTNEED, start, position + len(data) - start)
 
 
-def crc32(data: memoryview, position: int | None) -> int:
-    """Return the CRC-32 of `data`, letting go of its pages on the way (see `release`)."""
-    crc = 0
+def crc32(data: memoryview, position: int | None, crc: int = 0) -> int:
+    """Return the CRC-32 of `data`, letting go of its pages on the way (see `release`).
+
+    `crc` is that of the bytes before it.
+    """
     for at in range(0, len(data), _PIECE):
         piece = data[at : at + _PIECE]
         crc = zlib.crc32(piece, crc)

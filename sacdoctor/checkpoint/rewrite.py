@@ -11,6 +11,8 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from sacdoctor.checkpoint.archive import (
     CENTRAL,
     DEFLATED,
@@ -18,9 +20,12 @@ from sacdoctor.checkpoint.archive import (
     END64,
     END64_LOCATOR,
     LOCAL,
+    STORED,
+    WORTH_JOINING,
     Archive,
     Member,
 )
+from sacdoctor.checkpoint.checksums import carried
 from sacdoctor.checkpoint.errors import UnsupportedCheckpoint
 
 Pieces = Sequence[bytes | memoryview]
@@ -93,10 +98,13 @@ def _replaced(
     buffer: memoryview, member: Member, following: int, content: Pieces, offset: int
 ) -> tuple[Pieces, _Fields]:
     """Return local header, data and data descriptor of a member with new content."""
-    crc = 0
-    for piece in content:
-        crc = zlib.crc32(piece, crc)
     size = size_of(content)
+    crc = 0
+    if member.method == STORED and size == member.size >= WORTH_JOINING:
+        crc = _crc_after_changes(buffer[member.data_offset : member.end], member.crc, content)
+    else:
+        for piece in content:
+            crc = zlib.crc32(piece, crc)
     data = content
     if member.method == DEFLATED:
         deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
@@ -108,6 +116,31 @@ def _replaced(
     if member.flags & _HAS_DESCRIPTOR:
         _patch_descriptor(tail, member, fields)
     return [bytes(header), *data, bytes(tail)], fields
+
+
+def _crc_after_changes(old: memoryview, crc: int, content: Pieces) -> int:
+    """Return the CRC-32 of `content`, which takes the place of as many `old` bytes.
+
+    Pieces that still are the old bytes, at the same place, are not read again.
+    """
+    at = 0
+    for piece in content:
+        end = at + len(piece)
+        replaced = old[at:end]
+        if not _is_same_memory(piece, replaced):
+            crc ^= carried(zlib.crc32(piece) ^ zlib.crc32(replaced), len(old) - end)
+        at = end
+    return crc
+
+
+def _is_same_memory(piece: bytes | memoryview, other: memoryview) -> bool:
+    if len(piece) == 0:
+        return True
+    return _address(piece) == _address(other)
+
+
+def _address(data: bytes | memoryview) -> int:
+    return int(np.frombuffer(data, np.uint8).__array_interface__["data"][0])
 
 
 def _patch_local(header: bytearray, member: Member, fields: _Fields) -> None:

@@ -198,6 +198,20 @@ def test_an_os_error_becomes_one_line_with_the_path(target: Path) -> None:
     assert names(target.parent) == ["settings.yml"]
 
 
+def test_bytes_that_do_not_reach_the_disk_take_no_name(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    before = target.read_bytes()
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(SacdoctorError, match="cannot be written: Input/output error"):
+        replace_file(target, lambda file: None, check=lambda path: None)
+    assert target.read_bytes() == before
+    assert names(target.parent) == [target.name]
+
+
 @pytest.mark.parametrize("overwrite", [True, False])
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path, overwrite: bool) -> None:
     with pytest.raises(SacdoctorError, match=r"missing.new: it cannot be written: No such file"):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
 import torch as th
 
 from sacdoctor import Report, SacdoctorError, scan
-from tests.archives import DEFLATED, saved, sb3_members, write_sb3, zip_of
+from sacdoctor.checkpoint import CorruptCheckpoint
+from tests.archives import DEFLATED, Entry, raw_zip, saved, sb3_members, write_sb3, zip_of
 
 POLICY = {
     "critic.qf0.0.weight": th.linspace(-1, 1, 12).reshape(4, 3),
@@ -110,3 +112,40 @@ def test_every_damaged_byte_of_a_tensor_is_found(tmp_path: Path) -> None:
         data = bytearray(sound)
         data[at] ^= 0x10
         assert outcome(path, bytes(data)) is None
+
+
+def test_damage_to_a_large_member_is_damage_wherever_it_is(tmp_path: Path) -> None:
+    """Large records are read once for their own checksum and the one around them."""
+    large = th.linspace(-1, 1, 600 * 512).reshape(600, 512)
+    path = write_sb3(tmp_path / "model.zip", {**POLICY, "critic.qf1.0.weight": large})
+    sound = path.read_bytes()
+    assert outcome(path, sound) is not None
+    with zipfile.ZipFile(path) as archive:
+        policy = archive.getinfo("policy.pth")
+    record = sound.index(large.numpy().tobytes())
+    start = sound.index(b"PK", policy.header_offset + 30)
+    places = [
+        start + 1,  # the first local header
+        sound.index(b"OrderedDict", start),  # the pickle
+        record + 4 * 300_000,
+        sound.index(b"PK\1\2", record) + 10,  # the directory inside
+        start + policy.file_size - 3,  # and its end
+    ]
+    for at in places:
+        data = bytearray(sound)
+        data[at] ^= 0x40
+        path.write_bytes(data)
+        with pytest.raises(CorruptCheckpoint, match=r"policy\.pth' does not match|data/.*match"):
+            scan(path)
+
+
+def test_a_wrong_checksum_around_a_sound_large_member_is_damage(tmp_path: Path) -> None:
+    members = sb3_members({**POLICY, "critic.qf1.0.weight": th.ones(600, 512)}, SETTINGS)
+    entries = [Entry(name, data) for name, data in members.items()]
+    for entry in entries:
+        if entry.name == "policy.pth":
+            entry.crc = zlib.crc32(entry.data) ^ 1
+    path = tmp_path / "model.zip"
+    path.write_bytes(raw_zip(entries))
+    with pytest.raises(CorruptCheckpoint, match=r"'policy\.pth' does not match its CRC-32"):
+        scan(path)
