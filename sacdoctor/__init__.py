@@ -1,7 +1,7 @@
 """sacdoctor: a checkpoint doctor for Stable-Baselines3.
 
 `scan(path)` returns a `Report`, `fix(path)` writes a repaired copy, `fix_config(source)` corrects
-training settings. Nothing in a checkpoint is ever executed.
+training settings, `diff(a, b)` compares two checkpoints. Nothing in a checkpoint is ever executed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Thresholds,
         scan,
     )
+    from sacdoctor.history import Difference, diff
     from sacdoctor.repair import FixResult, RepairError, RepairOptions, RepairPlan
     from sacdoctor.repair.fix import fix
     from sacdoctor.settings.fix_config import FixedConfig, fix_config
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Checkpoint",
     "CheckpointError",
+    "Difference",
     "Finding",
     "FixResult",
     "FixedConfig",
@@ -43,6 +45,7 @@ __all__ = [
     "Severity",
     "Summary",
     "Thresholds",
+    "diff",
     "fix",
     "fix_config",
     "scan",
@@ -60,6 +63,7 @@ _HOMES = {
         "Thresholds",
         "scan",
     ),
+    "sacdoctor.history": ("Difference", "diff"),
     "sacdoctor.repair": ("FixResult", "RepairError", "RepairOptions", "RepairPlan", "fix"),
     "sacdoctor.settings.fix_config": ("FixedConfig", "fix_config"),
 }

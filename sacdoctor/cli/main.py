@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from sacdoctor import __version__
+from sacdoctor.cli.diff import diff
 from sacdoctor.cli.fix import fix
 from sacdoctor.cli.fix_config import fix_config
 from sacdoctor.cli.outcome import TROUBLE, complain
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command()(scan)
 app.command()(fix)
 app.command()(fix_config)
+app.command()(diff)
 app.command()(rules)
 
 

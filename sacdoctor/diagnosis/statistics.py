@@ -40,7 +40,7 @@ def measure(tensor: Tensor) -> Measures:
     zeros = non_finite = 0
     squares = 0.0
     mask = tensor.dtype.zero_mask
-    for chunk in _chunks(_once(tensor.values)):
+    for chunk in chunks(once(tensor.values)):
         bits = chunk & chunk.dtype.type(mask) if mask else chunk
         zeros += int(np.count_nonzero(bits == 0))
         bad, square = _squares(tensor, chunk)
@@ -49,26 +49,18 @@ def measure(tensor: Tensor) -> Measures:
     return Measures(repeats * zeros, repeats * non_finite, sqrt(repeats * squares))
 
 
-def count_zeros(tensor: Tensor) -> int:
-    """Return how many elements are exactly zero: −0.0 counts, NaN does not."""
-    if tensor.numel == 0:
-        return 0
-    repeats = prod(n for n, step in zip(tensor.shape, tensor.stride, strict=True) if step == 0)
-    return repeats * _zeros(tensor, _once(tensor.values))
-
-
 def count_non_finite(tensor: Tensor) -> int:
     """Return how many elements are NaN or infinite; 0 for whole numbers and float8.
 
     Unlike `measure` it squares nothing: an optimizer's moments are so small that their squares
     are denormal numbers, on which a processor spends a hundred times as long.
     """
-    if not _has_floats(tensor):
+    if not has_floats(tensor):
         return 0
     repeats = prod(n for n, step in zip(tensor.shape, tensor.stride, strict=True) if step == 0)
     count = 0
-    for chunk in _chunks(_once(tensor.values)):
-        count += int(chunk.size - np.count_nonzero(np.isfinite(_as_floats(tensor, chunk))))
+    for chunk in chunks(once(tensor.values)):
+        count += int(chunk.size - np.count_nonzero(np.isfinite(as_floats(tensor, chunk))))
         tensor.storage.release()
     return repeats * count
 
@@ -76,20 +68,20 @@ def count_non_finite(tensor: Tensor) -> int:
 def largest(tensor: Tensor) -> float:
     """Return the largest absolute value among the finite elements, 0.0 where there are none."""
     worst = 0.0
-    for chunk in _chunks(_once(tensor.values)):
-        values = np.abs(_as_floats(tensor, chunk))
+    for chunk in chunks(once(tensor.values)):
+        values = np.abs(as_floats(tensor, chunk))
         worst = max(worst, float(values[np.isfinite(values)].max(initial=0.0)))
     return worst
 
 
 def non_finite_positions(tensor: Tensor, most: int) -> list[tuple[int, ...]]:
     """Return the indices of the first `most` elements that are NaN or infinite."""
-    bad = np.argwhere(~np.isfinite(_as_floats(tensor, _once(tensor.values))))[:most]
+    bad = np.argwhere(~np.isfinite(as_floats(tensor, once(tensor.values))))[:most]
     return [tuple(int(index) for index in row) for row in bad]
 
 
 def zero_positions(tensor: Tensor) -> NDArray[np.int64]:
-    """Return the positions, in C order, of the elements that `count_zeros` counts."""
+    """Return the positions, in C order, of the elements that `measure` counts as zeros."""
     values = tensor.values.reshape(-1)
     if tensor.dtype.zero_mask:
         values = values & values.dtype.type(tensor.dtype.zero_mask)
@@ -100,7 +92,7 @@ def gate_zero_percent(tensor: Tensor, gates: Mapping[str, slice]) -> dict[str, f
     """Return the share of zeros, in percent, of each gate's rows (dimension 0)."""
     shares = {}
     for gate, rows in gates.items():
-        part = _once(tensor.values[rows])
+        part = once(tensor.values[rows])
         shares[gate] = 100.0 * _zeros(tensor, part) / part.size if part.size else 0.0
     return shares
 
@@ -108,8 +100,8 @@ def gate_zero_percent(tensor: Tensor, gates: Mapping[str, slice]) -> dict[str, f
 def all_equal(tensor: Tensor, value: float) -> bool:
     """Return whether every element is exactly `value`; False for types numpy does not know."""
     if tensor.dtype.zero_mask:
-        return bool(np.all(_once(raw_as_float32(tensor)) == value))
-    return all(bool(np.all(chunk == value)) for chunk in _chunks(_once(tensor.values)))
+        return bool(np.all(once(raw_as_float32(tensor)) == value))
+    return all(bool(np.all(chunk == value)) for chunk in chunks(once(tensor.values)))
 
 
 def as_numbers(tensor: Tensor) -> NDArray[Any]:
@@ -124,15 +116,15 @@ def raw_as_float32(tensor: Tensor) -> NDArray[np.float32]:
     """
     if tensor.dtype.name != "bfloat16":
         return np.broadcast_to(np.float32(np.nan), tensor.shape)
-    once = _once(tensor.values).astype(np.uint32) << 16
-    return np.broadcast_to(once.view(np.float32), tensor.shape)
+    wide = once(tensor.values).astype(np.uint32) << 16
+    return np.broadcast_to(wide.view(np.float32), tensor.shape)
 
 
 def _squares(tensor: Tensor, chunk: NDArray[Any]) -> tuple[int, float]:
     """Return how many elements are not finite, and the sum of the squares of the others."""
-    if not _has_floats(tensor):
+    if not has_floats(tensor):
         return 0, 0.0
-    flat = _as_floats(tensor, chunk).reshape(-1)
+    flat = as_floats(tensor, chunk).reshape(-1)
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(np.dot(flat, flat))
     if isfinite(total):
@@ -143,17 +135,19 @@ def _squares(tensor: Tensor, chunk: NDArray[Any]) -> tuple[int, float]:
     return int(wide.size - finite.size), float(np.dot(finite, finite))
 
 
-def _has_floats(tensor: Tensor) -> bool:
+def has_floats(tensor: Tensor) -> bool:
+    """Return whether the elements are floats that numpy can calculate with: not float8."""
     return tensor.dtype.is_floating_point and not tensor.dtype.name.startswith("float8")
 
 
-def _as_floats(tensor: Tensor, chunk: NDArray[Any]) -> NDArray[Any]:
+def as_floats(tensor: Tensor, chunk: NDArray[Any]) -> NDArray[Any]:
+    """Return a part of the tensor's raw elements as numbers; 16-bit floats come as float32."""
     if tensor.dtype.name == "bfloat16":
         return (chunk.astype(np.uint32) << 16).view(np.float32)
     return chunk.astype(np.float32) if tensor.dtype.name == "float16" else chunk
 
 
-def _once(values: NDArray[Any]) -> NDArray[Any]:
+def once(values: NDArray[Any]) -> NDArray[Any]:
     """Return the elements without those that an expanded tensor repeats (stride 0).
 
     A few bytes can claim more repetitions than anyone would wait for.
@@ -163,21 +157,21 @@ def _once(values: NDArray[Any]) -> NDArray[Any]:
 
 def _zeros(tensor: Tensor, part: NDArray[Any]) -> int:
     mask, zeros = tensor.dtype.zero_mask, 0
-    for chunk in _chunks(part):
+    for chunk in chunks(part):
         bits = chunk & chunk.dtype.type(mask) if mask else chunk
         zeros += int(np.count_nonzero(bits == 0))
         tensor.storage.release()
     return zeros
 
 
-def _chunks(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
+def chunks(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
     """Yield the elements in pieces of about `_CHUNK`, whole rows of the first dimension."""
     if values.size <= _CHUNK or values.ndim == 0:
         yield values
         return
     if values.ndim > 1 and values[0].size > _CHUNK:
         for row in values:
-            yield from _chunks(row)
+            yield from chunks(row)
         return
     rows = max(1, _CHUNK // max(1, values[0].size))
     for start in range(0, len(values), rows):

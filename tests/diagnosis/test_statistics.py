@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sacdoctor import Checkpoint, scan
 from sacdoctor.diagnosis import statistics
-from sacdoctor.diagnosis.statistics import all_equal, count_zeros, gate_zero_percent
+from sacdoctor.diagnosis.statistics import all_equal, gate_zero_percent, measure
 from tests import torch_truth
 from tests.archives import write_sb3
 
@@ -42,7 +42,7 @@ def test_big_arrays_are_counted_whole(
     th.manual_seed(0)
     tensor = (th.rand(shape) > 0.3).to(dtype)
     tensor.view(-1)[-1] = 0
-    assert count_zeros(read(tmp_path / "m.zip", tensor)) == torch_truth.zeros(tensor)
+    assert measure(read(tmp_path / "m.zip", tensor)).zeros == torch_truth.zeros(tensor)
 
 
 @pytest.mark.parametrize("dtype", [th.float32, th.bfloat16], ids=str)
@@ -50,7 +50,7 @@ def test_big_views_are_counted_as_they_are_seen(tmp_path: Path, dtype: th.dtype)
     th.manual_seed(0)
     base = (th.rand(2001, 1503) > 0.5).to(dtype)
     for view in (base.t(), base[::2], base[:, 1::3], base[:, 7]):
-        assert count_zeros(read(tmp_path / "m.zip", view)) == torch_truth.zeros(view)
+        assert measure(read(tmp_path / "m.zip", view)).zeros == torch_truth.zeros(view)
 
 
 @settings(max_examples=40, deadline=None)
@@ -76,7 +76,7 @@ def test_pieces_add_up_whatever_their_size(
     ours = read(tmp_path_factory.mktemp("m") / "m.zip", tensor)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(statistics, "_CHUNK", chunk)
-        assert count_zeros(ours) == torch_truth.zeros(tensor)
+        assert measure(ours).zeros == torch_truth.zeros(tensor)
         assert all_equal(ours, 1.0) == bool((tensor == 1).all())
 
 

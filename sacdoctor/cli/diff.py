@@ -1,0 +1,50 @@
+"""`sacdoctor diff`: what changed between two checkpoints."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sacdoctor.cli.terminal import console, open_output
+
+
+class Format(str, Enum):
+    """How a difference is written."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+def diff(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A checkpoint.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another one, e.g. a later one.")],
+    format: Annotated[Format, typer.Option(help="A table for people, JSON for scripts.")] = (
+        Format.TABLE
+    ),
+) -> None:
+    """Show which tensors, moments and settings differ between two checkpoints, and how far.
+
+    Exit codes: 0 the same, 1 different, 2 wrong usage or something unreadable.
+    """
+    from sacdoctor.checkpoint import SacdoctorError
+    from sacdoctor.cli.outcome import CLEAN, FINDINGS, TROUBLE, complain
+    from sacdoctor.history import diff as compare
+
+    try:
+        difference = compare(a, b)
+    except SacdoctorError as error:
+        complain(error)
+        raise typer.Exit(TROUBLE) from None
+    with open_output(None) as file:
+        if format is Format.JSON:
+            from sacdoctor.report.diff_json import render
+
+            file.write(render(difference))
+        else:
+            from sacdoctor.report.diff_table import print_difference
+
+            print_difference(console(file), difference)
+    raise typer.Exit(CLEAN if difference.is_empty else FINDINGS)

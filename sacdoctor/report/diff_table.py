@@ -1,0 +1,113 @@
+"""The difference of two checkpoints as tables for people: what moved, by component."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sacdoctor.history import Difference, SettingDifference, TensorDifference
+from sacdoctor.report.table import dotted
+from sacdoctor.report.text import counted, printable
+
+_NUMBERS = 34
+"""Columns that the numbers beside a tensor's name take."""
+
+
+def print_difference(console: Console, difference: Difference) -> None:
+    """Print what differs; what is identical is only counted."""
+    console.print(Text(f"{printable(difference.a)} -> {printable(difference.b)}", style="bold"))
+    console.print(_headline(difference))
+    for title, parts in (("tensors", difference.tensors), ("moments", difference.optimizer)):
+        if any(part.status != "identical" for part in parts):
+            console.print()
+            console.print(_table(title, parts, console.width))
+    if difference.settings:
+        console.print()
+        console.print(_settings(difference.settings, console.width))
+
+
+def _headline(difference: Difference) -> Text:
+    parts = []
+    for count, total, one in (
+        (_differing(difference.tensors), len(difference.tensors), "tensor"),
+        (_differing(difference.optimizer), len(difference.optimizer), "optimizer moment"),
+        (
+            len(difference.settings),
+            len(difference.settings) + difference.same_settings,
+            "setting",
+        ),
+    ):
+        if total:
+            parts.append(f"{count:,} of {counted(total, one)}")
+    if difference.is_empty:
+        return Text("SAME  ", style="green").append("Nothing differs.", style="bold")
+    return Text("DIFFERENT  ", style="yellow").append(", ".join(parts) + ".", style="bold")
+
+
+def _differing(parts: Iterable[TensorDifference]) -> int:
+    return sum(part.status != "identical" for part in parts)
+
+
+def _table(title: str, parts: Sequence[TensorDifference], width: int) -> Table:
+    table = Table(
+        box=None, show_header=True, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0)
+    )
+    table.add_column(f"component and {title}", overflow="fold")
+    table.add_column("changed", justify="right", no_wrap=True)
+    table.add_column("largest", justify="right", no_wrap=True)
+    table.add_column("relative L2", justify="right", no_wrap=True)
+    groups: dict[str, list[TensorDifference]] = {}
+    for part in parts:
+        groups.setdefault(part.component, []).append(part)
+    for component, members in groups.items():
+        count = _differing(members)
+        share = f"{count:,} of {len(members):,}" if count else "identical"
+        table.add_row(
+            Text(printable(component), style="bold" if count else "dim"), Text(share, style="dim")
+        )
+        for part in members:
+            if part.status != "identical":
+                name = part.name if part.moment is None else f"{part.name}  {part.moment}"
+                name = dotted(printable(name), max(24, width - _NUMBERS), "    ")
+                table.add_row("  " + name, *_numbers(part))
+    return table
+
+
+def _numbers(part: TensorDifference) -> tuple[str, ...]:
+    if part.status == "reshaped":
+        return (f"{_shape(part.shape_before)} -> {_shape(part.shape_after)}",)
+    if part.status != "changed":
+        return (part.status,)
+    changed = f"{part.changed:,}" if part.changed else "type only"
+    return changed, _number(part.max_abs), _number(part.relative_l2)
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "×".join(map(str, shape or ())) or "number"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+def _settings(settings: Iterable[SettingDifference], width: int) -> Table:
+    table = Table(
+        box=None, show_header=True, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0)
+    )
+    table.add_column("settings", no_wrap=True)
+    for when in ("before", "after"):
+        table.add_column(when, no_wrap=True, overflow="ellipsis", max_width=max(16, width // 3))
+    for setting in settings:
+        table.add_row(*map(printable, (setting.key, _value(setting.before), _value(setting.after))))
+    return table
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "not there" if value is None else json.dumps(value)
