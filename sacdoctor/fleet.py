@@ -1,10 +1,11 @@
-"""Many checkpoints at once: finding them, and scanning one after the other."""
+"""Many checkpoints at once: finding them, and scanning them on all processors."""
 
 from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sacdoctor.checkpoint import SacdoctorError
@@ -12,6 +13,11 @@ from sacdoctor.diagnosis import Report, ScanOptions, report_of_error, scan
 
 Target = Path | SacdoctorError
 """A checkpoint to open, or why there is none at the place that was asked for."""
+
+_MANY = 16
+"""Targets from which starting further processes takes less time than they save."""
+_AHEAD = 4
+"""Reports per process that may wait to be written."""
 
 
 def find_checkpoints(paths: Iterable[str]) -> list[Target]:
@@ -26,15 +32,68 @@ def find_checkpoints(paths: Iterable[str]) -> list[Target]:
     return list(found.values())
 
 
-def scan_all(targets: Iterable[Target], options: ScanOptions) -> Iterator[Report]:
-    """Yield a report per target, as each is done; one that cannot be read has status `error`."""
-    for target in targets:
-        try:
-            if isinstance(target, SacdoctorError):
-                raise target
-            yield scan(target, options)
-        except SacdoctorError as error:
-            yield report_of_error(error)
+def scan_all(targets: Sequence[Target], options: ScanOptions) -> Iterator[Report]:
+    """Yield a report per target, in their order; one that cannot be read has status `error`.
+
+    From `_MANY` targets on each processor scans some of them. Memory does not grow with their
+    number.
+    """
+    processes = min(_processors(), len(targets) // (_MANY // 2))
+    if processes < 2:
+        for target in targets:
+            yield _report(target, options)
+    else:
+        yield from _scan_in_parallel(targets, options, processes)
+
+
+def _report(target: Target, options: ScanOptions) -> Report:
+    try:
+        if isinstance(target, SacdoctorError):
+            raise target
+        return scan(target, options)
+    except SacdoctorError as error:
+        return report_of_error(error)
+
+
+def _scan_in_parallel(
+    targets: Sequence[Target], options: ScanOptions, processes: int
+) -> Iterator[Report]:
+    import multiprocessing
+    import sys
+    from concurrent.futures import Future, ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
+    # Linux can share what is imported; elsewhere that is not safe.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+    waiting: deque[Future[Report]] = deque()
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_ignore_interrupts)
+    try:
+        for target in targets:
+            waiting.append(pool.submit(_report, target, options))
+            if len(waiting) > _AHEAD * processes:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise SacdoctorError(
+            "a process that was scanning was ended from outside, perhaps for lack of memory; "
+            "scan fewer checkpoints at once"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C, which every process of a terminal gets, to the one that waits for results."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _targets(path: str) -> list[Target]:

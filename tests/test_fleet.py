@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from sacdoctor import SacdoctorError, ScanOptions
+from sacdoctor import Report, SacdoctorError, ScanOptions, fleet
 from sacdoctor.fleet import find_checkpoints, scan_all
+from tests.conftest import child_environment
 
 
 @pytest.fixture
@@ -104,3 +108,49 @@ def test_files_stay_as_they_are(tree: Path) -> None:
     list(scan_all(find_checkpoints([str(tree)]), ScanOptions()))
     after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tree.glob("*.zip")}
     assert after == before
+
+
+@pytest.fixture
+def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "_processors", lambda: 2)
+
+
+def test_many_targets_on_several_processors_come_in_order(
+    tree: Path, two_processors: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets = [tree / name for name in ("a.zip", "missing.zip", "b.zip")] * 8
+    in_parallel = list(scan_all(targets, ScanOptions()))
+    monkeypatch.setattr(fleet, "_processors", lambda: 1)
+    assert in_parallel == list(scan_all(targets, ScanOptions()))
+    assert [report.path for report in in_parallel] == [str(target) for target in targets]
+    assert {report.status for report in in_parallel} == {"healthy", "error"}
+
+
+def test_a_process_that_is_killed_is_an_error_in_one_line(
+    tree: Path, two_processors: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path, options: ScanOptions) -> Report:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+    monkeypatch.setattr(fleet, "scan", killed)
+    with pytest.raises(SacdoctorError, match="a process that was scanning was ended from outside"):
+        list(scan_all([tree / "a.zip"] * 16, ScanOptions()))
+
+
+def test_control_c_ends_all_processes_in_one_line(tree: Path) -> None:
+    for number in range(400):
+        (tree / f"link{number}.zip").symlink_to(tree / "a.zip")
+    many = [str(path) for path in sorted(tree.glob("link*.zip"))]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "sacdoctor", "scan", "--format", "json", *many],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=child_environment(),
+        start_new_session=True,
+    )
+    assert child.stdout is not None
+    child.stdout.read(20_000)  # it is at work
+    os.killpg(child.pid, signal.SIGINT)
+    _, err = child.communicate(timeout=30)
+    assert (child.returncode, err) == (130, b"sacdoctor: interrupted\n")

@@ -11,13 +11,17 @@ import zlib
 
 _PIECE = 16 * 1024**2
 """Bytes read before their pages are let go."""
+_FEW = 32 * 1024
+"""Bytes below which to let go of pages takes longer than it is worth."""
 
 
 def release(data: memoryview, position: int | None) -> None:
     """Let go of the pages under `data`, which stands at `position` of a mapped file.
 
-    Reading them again brings them back. Does nothing for data that is not mapped.
+    Reading them again brings them back. Does nothing for data that is not mapped, or is small.
     """
+    if len(data) < _FEW:
+        return
     mapped = data.obj
     if position is None or not isinstance(mapped, mmap.mmap) or not hasattr(mapped, "madvise"):
         return
@@ -30,6 +34,8 @@ def crc32(data: memoryview, position: int | None, crc: int = 0) -> int:
 
     `crc` is that of the bytes before it.
     """
+    if len(data) < _FEW:
+        return zlib.crc32(data, crc)
     for at in range(0, len(data), _PIECE):
         piece = data[at : at + _PIECE]
         crc = zlib.crc32(piece, crc)

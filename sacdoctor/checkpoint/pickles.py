@@ -109,7 +109,10 @@ class ListedNames:
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if id(function) not in self._callable or kwargs:
             raise CorruptCheckpoint("its pickle calls something that cannot be called")
-        self._passed += len(args) + sum(len(arg) for arg in args if isinstance(arg, _SIZED))
+        self._passed += len(args)
+        for arg in args:
+            if isinstance(arg, _SIZED):
+                self._passed += len(arg)
         if self._passed > MAX_PASSED:
             raise CorruptCheckpoint("its pickle passes more to its calls than any state dict does")
         try:
@@ -168,10 +171,7 @@ class _Machine:
             self.at += 1
             if opcode == 0x2E:  # STOP
                 return self._pop()
-            handler = handlers[opcode]
-            if handler is None:
-                raise CorruptCheckpoint(f"its pickle holds no known opcode at byte {self.at - 1:,}")
-            handler(self)
+            handlers[opcode](self)
 
     # -- reading arguments ---------------------------------------------------------------------
 
@@ -184,7 +184,16 @@ class _Machine:
         return piece
 
     def _unsigned(self, width: int) -> int:
-        return int.from_bytes(self._take(width), "little")
+        at = self.at
+        self.at = end = at + width
+        if end > self.size:
+            raise CorruptCheckpoint("its pickle ends too early")
+        return int.from_bytes(self.data[at:end], "little")
+
+    def _byte(self) -> int:
+        byte: int = self.data[self.at]
+        self.at += 1
+        return byte
 
     def _text(self, width: int) -> str:
         return str(self._take(self._unsigned(width)), "utf-8", "surrogatepass")
@@ -253,6 +262,9 @@ class _Machine:
 
     # -- opcodes -------------------------------------------------------------------------------
 
+    def unknown(self) -> None:
+        raise CorruptCheckpoint(f"its pickle holds no known opcode at byte {self.at - 1:,}")
+
     def mark(self) -> None:
         self.marks.append(len(self.stack))
 
@@ -280,21 +292,22 @@ class _Machine:
         self.stack.append(self._recall(self._number(self._line())))
 
     def binget(self) -> None:
-        self.stack.append(self._recall(self._unsigned(1)))
+        self.stack.append(self._recall(self._byte()))
 
     def long_binget(self) -> None:
         self.stack.append(self._recall(self._unsigned(4)))
 
     def _recall(self, index: int) -> Any:
-        if index not in self.memo:
-            raise CorruptCheckpoint("its pickle recalls a value that it never kept")
-        return self.memo[index]
+        try:
+            return self.memo[index]
+        except KeyError:
+            raise CorruptCheckpoint("its pickle recalls a value that it never kept") from None
 
     def put_line(self) -> None:
         self.memo[self._number(self._line())] = self._top()
 
     def binput(self) -> None:
-        self.memo[self._unsigned(1)] = self._top()
+        self.memo[self._byte()] = self._top()
 
     def long_binput(self) -> None:
         self.memo[self._unsigned(4)] = self._top()
@@ -479,7 +492,7 @@ _BY_OPCODE: dict[bytes, Callable[[_Machine], None]] = {
     b"F": _Machine.float_line,
     b"G": _Machine.binfloat,
     b"J": _Machine.binint,
-    b"K": lambda m: m.stack.append(m._unsigned(1)),
+    b"K": lambda m: m.stack.append(m._byte()),
     b"M": lambda m: m.stack.append(m._unsigned(2)),
     b"\x8a": _Machine.long1,
     b"\x8b": _Machine.long4,
@@ -526,6 +539,6 @@ _BY_OPCODE: dict[bytes, Callable[[_Machine], None]] = {
     b"P": _Machine.persid_line,
     b"Q": _Machine.binpersid,
 }
-_HANDLERS: list[Callable[[_Machine], None] | None] = [
-    _BY_OPCODE.get(bytes([opcode])) for opcode in range(256)
+_HANDLERS: list[Callable[[_Machine], None]] = [
+    _BY_OPCODE.get(bytes([opcode]), _Machine.unknown) for opcode in range(256)
 ]

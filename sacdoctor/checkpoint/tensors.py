@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tensor:
-    """A tensor of a state dict. `offset` and `stride` count elements of `storage`.
+    """A tensor of a state dict. `offset` and `stride` count elements of `storage`, `numel` its own.
 
     Raises `CorruptCheckpoint` on creation where the shape does not fit into the storage.
     """
@@ -57,18 +57,22 @@ class Tensor:
     shape: tuple[int, ...]
     stride: tuple[int, ...]
     dtype: DType
+    numel: int = field(init=False)
+    is_contiguous: bool = field(init=False)
 
     def __post_init__(self) -> None:
         _check_geometry(self)
-
-    @property
-    def numel(self) -> int:
-        return prod(self.shape)
+        numel = prod(self.shape)
+        object.__setattr__(self, "numel", numel)
+        contiguous = numel <= 1 or self.stride == contiguous_stride(self.shape)
+        object.__setattr__(self, "is_contiguous", contiguous)
 
     @property
     def values(self) -> NDArray[Any]:
         """The elements as a read-only view of the file; bfloat16 and float8 as their raw bits."""
         elements = self.storage.elements
+        if self.is_contiguous:
+            return elements[self.offset : self.offset + self.numel].reshape(self.shape)
         step = elements.itemsize
         return np.lib.stride_tricks.as_strided(
             elements[self.offset :],
@@ -85,10 +89,6 @@ class Tensor:
     def is_expanded(self) -> bool:
         """Whether it repeats elements (stride 0): it may claim more than anyone can wait for."""
         return self.numel > self.storage.numel
-
-    @property
-    def is_contiguous(self) -> bool:
-        return self.stride == contiguous_stride(self.shape) or self.numel <= 1
 
     @property
     def extent(self) -> tuple[int, int, int]:
@@ -126,12 +126,12 @@ def _check_geometry(tensor: Tensor) -> None:
         raise CorruptCheckpoint(
             f"a tensor has a shape of {len(shape):,} dimensions and {len(stride):,} strides"
         )
-    numbers = (*shape, *stride, offset)
-    if any(type(number) is not int or not 0 <= number <= _MAX_SIZE for number in numbers):
-        raise CorruptCheckpoint(f"a tensor has shape {shape}, stride {stride}, offset {offset}")
+    for number in (*shape, *stride, offset):
+        if type(number) is not int or not 0 <= number <= _MAX_SIZE:
+            raise CorruptCheckpoint(f"a tensor has shape {shape}, stride {stride}, offset {offset}")
     if tensor.dtype.itemsize * prod(max(size, 1) for size in shape) > _MAX_SIZE:
         raise CorruptCheckpoint(f"a tensor claims an impossible shape, {shape}")
-    if tensor.numel == 0:
+    if 0 in shape:
         return
     if offset + _reach(shape, stride) >= tensor.storage.numel:
         raise CorruptCheckpoint(
