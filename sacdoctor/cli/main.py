@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 
 from sacdoctor import __version__
-from sacdoctor.cli.diff import diff
-from sacdoctor.cli.fix import fix
-from sacdoctor.cli.fix_config import fix_config
 from sacdoctor.cli.outcome import TROUBLE, complain
-from sacdoctor.cli.rules import rules
-from sacdoctor.cli.scan import scan
+
+VERBS = ("scan", "fix", "fix-config", "diff", "rules")
+"""Each is a function of the same name in a module of the same name."""
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""
@@ -21,17 +21,20 @@ INTERRUPTED = 130
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """click's own; typer exports only this subclass of it, and brings click under changing names."""
 
-app = typer.Typer(
-    name="sacdoctor",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command()(scan)
-app.command()(fix)
-app.command()(fix_config)
-app.command()(diff)
-app.command()(rules)
+
+def application(verbs: Iterable[str] = VERBS) -> typer.Typer:
+    """Return the command with these verbs."""
+    app = typer.Typer(
+        name="sacdoctor",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_sacdoctor)
+    for verb in verbs:
+        name = verb.replace("-", "_")
+        app.command(verb)(getattr(import_module(f"sacdoctor.cli.{name}"), name))
+    return app
 
 
 def _version(wanted: bool) -> None:
@@ -40,7 +43,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _sacdoctor(
     version: Annotated[
         bool,
@@ -55,8 +57,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A path may hold bytes that are no text; printing it must not fail.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    # What typer makes of a verb takes time, so it gets the one that is asked for.
+    asked = sys.argv[1:2]
     try:
-        code = app(standalone_mode=False)
+        code = application(asked if asked and asked[0] in VERBS else VERBS)(standalone_mode=False)
     except _UsageError as error:
         _complain_of_usage(error)
         code = TROUBLE
