@@ -1,7 +1,7 @@
 """sacdoctor: a checkpoint doctor for Stable-Baselines3.
 
 `scan(path)` returns a `Report`, `fix(path)` writes a repaired copy, `fix_config(source)` corrects
-training settings. Nothing in a checkpoint is ever executed.
+training settings, `read_history(folder)` follows a run. Nothing in a checkpoint is ever executed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Thresholds,
         scan,
     )
+    from sacdoctor.history import History, read_history
     from sacdoctor.repair import FixResult, RepairError, RepairOptions, RepairPlan
     from sacdoctor.repair.fix import fix
     from sacdoctor.settings.fix_config import FixedConfig, fix_config
@@ -33,6 +34,7 @@ __all__ = [
     "Finding",
     "FixResult",
     "FixedConfig",
+    "History",
     "LayerReport",
     "RepairError",
     "RepairOptions",
@@ -45,6 +47,7 @@ __all__ = [
     "Thresholds",
     "fix",
     "fix_config",
+    "read_history",
     "scan",
 ]
 
@@ -60,6 +63,7 @@ _HOMES = {
         "Thresholds",
         "scan",
     ),
+    "sacdoctor.history": ("History", "read_history"),
     "sacdoctor.repair": ("FixResult", "RepairError", "RepairOptions", "RepairPlan", "fix"),
     "sacdoctor.settings.fix_config": ("FixedConfig", "fix_config"),
 }

@@ -10,9 +10,11 @@ import typer
 from sacdoctor import __version__
 from sacdoctor.cli.fix import fix
 from sacdoctor.cli.fix_config import fix_config
+from sacdoctor.cli.history import history
 from sacdoctor.cli.outcome import TROUBLE, complain
 from sacdoctor.cli.rules import rules
 from sacdoctor.cli.scan import scan
+from sacdoctor.cli.watch import watch
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""
@@ -29,6 +31,8 @@ app = typer.Typer(
 app.command()(scan)
 app.command()(fix)
 app.command()(fix_config)
+app.command()(history)
+app.command()(watch)
 app.command()(rules)
 
 

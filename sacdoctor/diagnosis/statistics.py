@@ -40,7 +40,7 @@ def measure(tensor: Tensor) -> Measures:
     zeros = non_finite = 0
     squares = 0.0
     mask = tensor.dtype.zero_mask
-    for chunk in _chunks(_once(tensor.values)):
+    for chunk in chunks(_once(tensor.values)):
         bits = chunk & chunk.dtype.type(mask) if mask else chunk
         zeros += int(np.count_nonzero(bits == 0))
         bad, square = _squares(tensor, chunk)
@@ -67,8 +67,8 @@ def count_non_finite(tensor: Tensor) -> int:
         return 0
     repeats = prod(n for n, step in zip(tensor.shape, tensor.stride, strict=True) if step == 0)
     count = 0
-    for chunk in _chunks(_once(tensor.values)):
-        count += int(chunk.size - np.count_nonzero(np.isfinite(_as_floats(tensor, chunk))))
+    for chunk in chunks(_once(tensor.values)):
+        count += int(chunk.size - np.count_nonzero(np.isfinite(as_floats(tensor, chunk))))
         tensor.storage.release()
     return repeats * count
 
@@ -76,15 +76,15 @@ def count_non_finite(tensor: Tensor) -> int:
 def largest(tensor: Tensor) -> float:
     """Return the largest absolute value among the finite elements, 0.0 where there are none."""
     worst = 0.0
-    for chunk in _chunks(_once(tensor.values)):
-        values = np.abs(_as_floats(tensor, chunk))
+    for chunk in chunks(_once(tensor.values)):
+        values = np.abs(as_floats(tensor, chunk))
         worst = max(worst, float(values[np.isfinite(values)].max(initial=0.0)))
     return worst
 
 
 def non_finite_positions(tensor: Tensor, most: int) -> list[tuple[int, ...]]:
     """Return the indices of the first `most` elements that are NaN or infinite."""
-    bad = np.argwhere(~np.isfinite(_as_floats(tensor, _once(tensor.values))))[:most]
+    bad = np.argwhere(~np.isfinite(as_floats(tensor, _once(tensor.values))))[:most]
     return [tuple(int(index) for index in row) for row in bad]
 
 
@@ -109,7 +109,7 @@ def all_equal(tensor: Tensor, value: float) -> bool:
     """Return whether every element is exactly `value`; False for types numpy does not know."""
     if tensor.dtype.zero_mask:
         return bool(np.all(_once(raw_as_float32(tensor)) == value))
-    return all(bool(np.all(chunk == value)) for chunk in _chunks(_once(tensor.values)))
+    return all(bool(np.all(chunk == value)) for chunk in chunks(_once(tensor.values)))
 
 
 def as_numbers(tensor: Tensor) -> NDArray[Any]:
@@ -132,7 +132,7 @@ def _squares(tensor: Tensor, chunk: NDArray[Any]) -> tuple[int, float]:
     """Return how many elements are not finite, and the sum of the squares of the others."""
     if not _has_floats(tensor):
         return 0, 0.0
-    flat = _as_floats(tensor, chunk).reshape(-1)
+    flat = as_floats(tensor, chunk).reshape(-1)
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(np.dot(flat, flat))
     if isfinite(total):
@@ -147,7 +147,8 @@ def _has_floats(tensor: Tensor) -> bool:
     return tensor.dtype.is_floating_point and not tensor.dtype.name.startswith("float8")
 
 
-def _as_floats(tensor: Tensor, chunk: NDArray[Any]) -> NDArray[Any]:
+def as_floats(tensor: Tensor, chunk: NDArray[Any]) -> NDArray[Any]:
+    """Return a piece of the tensor as numpy can reckon with it: half precision widened."""
     if tensor.dtype.name == "bfloat16":
         return (chunk.astype(np.uint32) << 16).view(np.float32)
     return chunk.astype(np.float32) if tensor.dtype.name == "float16" else chunk
@@ -163,21 +164,21 @@ def _once(values: NDArray[Any]) -> NDArray[Any]:
 
 def _zeros(tensor: Tensor, part: NDArray[Any]) -> int:
     mask, zeros = tensor.dtype.zero_mask, 0
-    for chunk in _chunks(part):
+    for chunk in chunks(part):
         bits = chunk & chunk.dtype.type(mask) if mask else chunk
         zeros += int(np.count_nonzero(bits == 0))
         tensor.storage.release()
     return zeros
 
 
-def _chunks(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
+def chunks(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
     """Yield the elements in pieces of about `_CHUNK`, whole rows of the first dimension."""
     if values.size <= _CHUNK or values.ndim == 0:
         yield values
         return
     if values.ndim > 1 and values[0].size > _CHUNK:
         for row in values:
-            yield from _chunks(row)
+            yield from chunks(row)
         return
     rows = max(1, _CHUNK // max(1, values[0].size))
     for start in range(0, len(values), rows):
