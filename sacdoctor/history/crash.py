@@ -22,6 +22,8 @@ FALLS = 5.0
 Where the level wanders, a fall by three spreads is nothing special."""
 LEAST_SPREAD = 0.05
 """Of the level's size: returns are taken to vary so much, as those of a solved CartPole do not."""
+_LEFT = 0.05
+"""Of a fall: by so much a running mean must have sunk to have begun to fall."""
 _LOW, _HIGH = 16.0, 84.0
 """Percentiles one standard deviation from a normal distribution's middle."""
 
@@ -85,9 +87,15 @@ def _lasts(values: NDArray[Any], best: int, lag: int, level: NDArray[Any]) -> bo
 
 def _fall(values: NDArray[Any], best: int, lag: int, level: NDArray[Any]) -> Fall:
     end = best + 2 * WINDOW + lag
-    around = values[best:end]
-    first = _first_lower(around) if lag else _split(around)
-    return Fall(best + first, float(level[best]), float(level[best + WINDOW + lag]))
+    if lag:
+        before, after = float(level[best]), float(level[best + WINDOW + lag])
+        return Fall(best + _first_lower(values[best:end], before, after), before, after)
+    cut = best + _split(values[best:end])
+    return Fall(
+        cut,
+        float(np.median(values[max(cut - WINDOW, 0) : cut])),
+        float(np.median(values[cut : cut + WINDOW])),
+    )
 
 
 def _split(values: NDArray[Any]) -> int:
@@ -100,8 +108,8 @@ def _split(values: NDArray[Any]) -> int:
     return 1 + int(np.argmin(np.add(costs[::2], costs[1::2])))
 
 
-def _first_lower(values: NDArray[Any]) -> int:
-    """Return the first value from which on all lie below the range of the first window."""
-    floor = values[:WINDOW].min()
+def _first_lower(values: NDArray[Any], before: float, after: float) -> int:
+    """Return the first value from which on all have left the level before."""
+    floor = before - _LEFT * (before - after)
     above = np.flatnonzero(values >= floor)
-    return int(above[-1]) + 1
+    return int(above[-1]) + 1 if len(above) else 0

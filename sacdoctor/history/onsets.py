@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from sacdoctor.diagnosis import Finding
 from sacdoctor.history.model import Onset, Snapshot
 
+_NEED_OPTIMIZERS = ("SD2", "SD303", "SD404")
+"""Rules that judge by the optimizers' state: a checkpoint without any says nothing about them."""
+
 
 def onsets(snapshots: Sequence[Snapshot]) -> tuple[Onset, ...]:
     """Return the onsets of all findings over a run, in the order of time.
@@ -22,19 +25,25 @@ def onsets(snapshots: Sequence[Snapshot]) -> tuple[Onset, ...]:
         spans.setdefault((key[0], after, by, until), (finding, []))[1].append(key[1])
 
     last: int | None = None
+    last_with_optimizers: int | None = None
     for snapshot in snapshots:
         if snapshot.timesteps is None:
             continue
+        has_optimizers = bool(snapshot.report.optimizer_learning_rates)
         found = {
             (finding.rule, tensor): finding
             for finding in snapshot.report.findings
             for tensor in finding.tensors or ("",)
         }
         for key in [key for key in alive if key not in found]:
-            close(key, snapshot.timesteps)
+            if has_optimizers or not key[0].startswith(_NEED_OPTIMIZERS):
+                close(key, snapshot.timesteps)
         for key, finding in found.items():
-            alive.setdefault(key, (last, snapshot.timesteps, finding))
+            before = last_with_optimizers if key[0].startswith(_NEED_OPTIMIZERS) else last
+            alive.setdefault(key, (before, snapshot.timesteps, finding))
         last = snapshot.timesteps
+        if has_optimizers:
+            last_with_optimizers = last
     for key in list(alive):
         close(key, None)
     return tuple(

@@ -23,7 +23,9 @@ _EXACT = ("float32", "float64")
 """Types in which every step of a usual learning rate shows. In half precision a weight of 1 stays
 1 when 1e-4 is added."""
 _INITIAL_ZEROS = ("SD101", "SD102", "SD201")
-"""Rules about zeros that a model has before its first update, and for good reason."""
+_INITIAL_CAUSES = (Cause.UNTRAINED.value, Cause.UNKNOWN.value)
+"""Rules about zeros that a model has before its first update, and for good reason; and what a file
+says of their cause, with and without its optimizers."""
 
 
 @dataclass(slots=True)
@@ -36,7 +38,7 @@ class Evidence:
 
     first: Header
     last: Header
-    still: set[str]
+    still: list[str]
     checkpoints: int = 1
     movers: set[str] = field(default_factory=set)
     told: set[str] = field(default_factory=set)
@@ -46,14 +48,14 @@ class Evidence:
     def begin(cls, header: Header, examination: Examination) -> Evidence:
         """Return the evidence of a run's first checkpoint."""
         facts = examination.facts
-        still = {n for n in facts.parameters() if facts.tensors[n].dtype.name in _EXACT}
+        still = [n for n in facts.parameters() if facts.tensors[n].dtype.name in _EXACT]
         return cls(header, header, still)
 
     def move(self, header: Header, distances: Mapping[str, float | None]) -> None:
         """Take in how far the tensors moved up to the next checkpoint."""
         self.last = header
         self.checkpoints += 1
-        self.still &= {name for name, distance in distances.items() if distance is None}
+        self.still = [name for name in self.still if distances.get(name, 0.0) is None]
         self.movers |= {name for name, distance in distances.items() if distance is not None}
 
     def hear(self, header: Header, examination: Examination) -> None:
@@ -87,7 +89,7 @@ class Evidence:
             return {}
         found: dict[str, Verdict] = {}
         online = {name for name in self.movers if online_name(name) is None}
-        for name in sorted(self.still):
+        for name in self.still:
             movers = sum(part(other) == part(name) for other in online)
             if movers and online_name(name) is None:
                 found[name] = self.proven.get(name) or Verdict(
@@ -136,7 +138,11 @@ def settled(
     Causes that its own file leaves `unknown` become those that the run proves. `innocent` are
     tensors that are zero because no update had come yet, and moved later: those are no trouble.
     """
-    layers = tuple(_settled(layer, verdicts, innocent) for layer in report.layers)
+    layers = tuple(
+        _settled(layer, verdicts)
+        for layer in report.layers
+        if layer.name not in innocent or layer.cause not in _INITIAL_CAUSES
+    )
     findings = tuple(
         finding
         for finding in (_without(finding, innocent) for finding in report.findings)
@@ -146,16 +152,7 @@ def settled(
     return replace(report, layers=layers, findings=findings, status=status)
 
 
-def _settled(
-    layer: LayerReport, verdicts: Mapping[str, Verdict], innocent: frozenset[str]
-) -> LayerReport:
-    if layer.name in innocent and layer.cause in (Cause.UNTRAINED.value, Cause.UNKNOWN.value):
-        return replace(
-            layer,
-            severity=Severity.NOTICE,
-            cause=Cause.UNTRAINED.value,
-            evidence="it was saved before the first update, and moved after it",
-        )
+def _settled(layer: LayerReport, verdicts: Mapping[str, Verdict]) -> LayerReport:
     if layer.cause != Cause.UNKNOWN.value:
         return layer
     verdict = verdicts.get(layer.name)

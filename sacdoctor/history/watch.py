@@ -32,17 +32,17 @@ def landings(
 ) -> Iterator[Report]:
     """Yield a report on each `.zip` below `folder` once it is complete, for ever.
 
-    Those that are there already come first, the oldest before the newer. The folder is looked at every `interval` seconds. A
-    file is complete when its size and time of change stayed the same from one look to the next
-    and it can be read; one that cannot is tried again, and reported with status `error` after
-    resting unreadable for `patience` seconds. A file that is written again is reported again.
-    Raises `SacdoctorError` where the folder is none, or is gone.
+    Those that are there already come first, the oldest before the newer. The folder is looked at
+    every `interval` seconds. A file is complete when its size and time of change stayed the same
+    from one look to the next and it can be read; one that cannot is tried again, and reported
+    with status `error` after resting unreadable for `patience` seconds. A file that is written
+    again is reported again. Raises `SacdoctorError` where the folder is none, or is gone.
     """
     settled: dict[Path, _Stamp] = {}
     candidates: dict[Path, _Candidate] = {}
-    while True:
-        if not folder.is_dir():
-            raise SacdoctorError("there is no such folder", folder)
+    if not folder.is_dir():
+        raise SacdoctorError("there is no such folder", folder)
+    while folder.is_dir():
         now = time.monotonic()
         for stamp, path in _by_age(folder):
             if settled.get(path) == stamp:
@@ -59,6 +59,7 @@ def landings(
             del candidates[path]
             yield report
         time.sleep(interval)
+    raise SacdoctorError("the folder is gone", folder)
 
 
 def _is_old(stamp: _Stamp, interval: float) -> bool:

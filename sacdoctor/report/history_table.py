@@ -141,6 +141,8 @@ def _is_like_the_one_before(snapshots: Sequence[Snapshot], number: int) -> bool:
 def _row(snapshot: Snapshot, wide: bool) -> list[Text]:
     report = snapshot.report
     rates = [rate for rate in report.optimizer_learning_rates.values() if rate is not None]
+    if not rates and report.learning_rate is not None:
+        rates = [report.learning_rate]
     gradients = snapshot.gradient_norms.values()
     status = Text(report.status, style=status_style(report.status))
     cells = [
@@ -186,7 +188,7 @@ def _print_curve(console: Console, curve: RewardCurve) -> None:
 def _onset(onset: Onset, width: int) -> Text:
     text = Text(f"{onset.rule} {onset.name}  {onset.severity.value}", style=STYLES[onset.severity])
     if onset.after_timesteps is None:
-        when = f"there from the first checkpoint on ({onset.by_timesteps:,} steps)"
+        when = f"in the first checkpoint that can show it ({onset.by_timesteps:,} steps)"
     else:
         when = f"came up between {onset.after_timesteps:,} and {onset.by_timesteps:,} steps"
     if onset.until_timesteps is not None:

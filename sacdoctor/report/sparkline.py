@@ -25,9 +25,9 @@ def sparkline(values: Sequence[float | None], width: int, *, ascii_only: bool) -
             return " "
         if not isfinite(value):
             return "!"
-        share = value / 2 - low / 2, high / 2 - low / 2  # halved: the difference may overflow
-        return levels[
-            min(int(len(levels) * share[0] / share[1]), len(levels) - 1) if high > low else 0
-        ]
+        if high == low:
+            return levels[0]
+        share = (value / 2 - low / 2) / (high / 2 - low / 2)  # halved: it might overflow
+        return levels[min(int(len(levels) * share), len(levels) - 1)]
 
     return "".join(map(level, values))
