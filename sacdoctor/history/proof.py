@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from sacdoctor.diagnosis import Finding, LayerReport, Report, ScanOptions, Severity
@@ -33,7 +33,8 @@ class Evidence:
     """What was seen so far in a run, checkpoint by checkpoint.
 
     `still` are the weights and biases that never moved, `movers` those that did. `told` are those
-    about which some file's own optimizer state speaks, and `proven` what it proves.
+    about which some file's own optimizer state speaks, and `proven` what it proves. `alive` has
+    for each bias the last checkpoint in which it was in order.
     """
 
     first: Header
@@ -43,6 +44,7 @@ class Evidence:
     movers: set[str] = field(default_factory=set)
     told: set[str] = field(default_factory=set)
     proven: dict[str, Verdict] = field(default_factory=dict)
+    alive: dict[str, Header] = field(default_factory=dict)
 
     @classmethod
     def begin(cls, header: Header, examination: Examination) -> Evidence:
@@ -61,6 +63,9 @@ class Evidence:
     def hear(self, header: Header, examination: Examination) -> None:
         """Take in what one checkpoint's optimizer state says about its tensors."""
         facts = examination.facts
+        for layer in examination.layers:
+            if layer.severity is Severity.OK:
+                self.alive[layer.name] = header
         if facts.is_untrained:
             return
         self.told |= facts.coverage.outside
@@ -72,6 +77,19 @@ class Evidence:
             if layer.cause in OUTLAST_REPAIR and layer.evidence:
                 evidence = f"{header.path.name} proves it: {layer.evidence}"
                 self.proven[layer.name] = Verdict(Cause(layer.cause), evidence)
+
+    def resets(self, layers: Iterable[LayerReport]) -> dict[str, Verdict]:
+        """Return those of the layers, of a later checkpoint, that were in order before it."""
+        return {
+            layer.name: Verdict(
+                Cause.RESET_AFTER_TRAINING,
+                f"it was in order in {self.alive[layer.name].path.name} "
+                f"({self.alive[layer.name].timesteps or 0:,} timesteps): something set it to 0 "
+                "after that",
+            )
+            for layer in layers
+            if layer.name in self.alive and layer.severity is not Severity.OK
+        }
 
     @property
     def updates(self) -> int | None:
@@ -139,7 +157,7 @@ def settled(
     tensors that are zero because no update had come yet, and moved later: those are no trouble.
     """
     layers = tuple(
-        _settled(layer, verdicts)
+        explained(layer, verdicts)
         for layer in report.layers
         if layer.name not in innocent or layer.cause not in _INITIAL_CAUSES
     )
@@ -152,7 +170,8 @@ def settled(
     return replace(report, layers=layers, findings=findings, status=status)
 
 
-def _settled(layer: LayerReport, verdicts: Mapping[str, Verdict]) -> LayerReport:
+def explained(layer: LayerReport, verdicts: Mapping[str, Verdict]) -> LayerReport:
+    """Return a layer with the cause that the run proves where its own file leaves it `unknown`."""
     if layer.cause != Cause.UNKNOWN.value:
         return layer
     verdict = verdicts.get(layer.name)

@@ -132,6 +132,8 @@ def _event_files(folder: Path) -> ScalarLog:
         for name in accumulator.Tags()["scalars"]
         if name in _WANTED
     }
+    if not series:
+        raise SacdoctorError("its event files hold nothing that SB3 logs", folder)
     return ScalarLog(folder, series, 0)
 
 

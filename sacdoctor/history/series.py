@@ -16,7 +16,7 @@ from sacdoctor.history.lineage import Header
 from sacdoctor.history.model import Run, Snapshot
 from sacdoctor.history.movement import distances, norms
 from sacdoctor.history.onsets import onsets
-from sacdoctor.history.proof import Evidence, finding_of, settled
+from sacdoctor.history.proof import Evidence, explained, finding_of, settled
 
 _LARGEST_LOG = 700.0
 """exp of more is no float."""
@@ -43,7 +43,8 @@ def read_run(
             untrained.add(len(snapshots))
         total, components = norms(facts, moved)
         report = report_of(examination, options)
-        layers = tuple(layer for layer in report.layers if _in_trouble(layer))
+        resets = evidence.resets(report.layers) if evidence is not None else {}
+        layers = tuple(explained(of, resets) for of in report.layers if _in_trouble(of))
         snapshots.append(
             Snapshot(
                 replace(report, layers=layers),

@@ -192,6 +192,16 @@ def test_rules_can_be_selected(runs: Runs) -> None:
     assert (only(history).onsets, history.statuses) == ((), {"healthy"})
 
 
+def test_bias_that_was_alive_before_was_reset_also_without_optimizers(
+    runs: Runs, tmp_path: Path
+) -> None:
+    folder = runs.copy("dead bias", tmp_path / "run")
+    strip_optimizers(folder)
+    run = only(read_history(folder))
+    assert causes(run) == [{}] * 4 + [{DEAD: "reset-after-training"}] * 6
+    assert "rl_model_400_steps.zip" in (run.snapshots[-1].report.layers[0].evidence or "")
+
+
 # -- tensors that never move -------------------------------------------------------------------
 
 BRANCH = {

@@ -60,6 +60,14 @@ def test_event_file_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path: Path) -
     assert log.series["rollout/ep_rew_mean"].values.tolist()[:4] == [-1.5, -3.0, -4.5, -6.0]
 
 
+@pytest.mark.parametrize("content", [b"", bytes(range(256)) * 8], ids=["empty", "garbage"])
+def test_event_file_without_anything_in_it_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "events.out.tfevents.1.host").write_bytes(content)
+    logs, (error,) = read_scalars(tmp_path)
+    assert logs == []
+    assert (error.path, error.reason) == (tmp_path, "its event files hold nothing that SB3 logs")
+
+
 def test_other_progress_table_is_named(tmp_path: Path) -> None:
     (tmp_path / "progress.csv").write_text("epoch,loss\n1,2\n")
     logs, (error,) = read_scalars(tmp_path)
