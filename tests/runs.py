@@ -84,14 +84,18 @@ def _freeze_branch(model: PPO) -> None:
     model.policy.features_extractor.branch.requires_grad_(False)
 
 
-def _branch(use: str) -> dict[str, Any]:
-    """Settings of a policy whose features extractor has a branch, `branch.0` and `branch.2`."""
+def _branch(use: str, **options: Any) -> dict[str, Any]:
+    """Settings of a policy whose features extractor has a branch, `branch.0` and `branch.2`.
+
+    SB3's `ortho_init` starts all biases at 0, PyTorch's own initialisation does not.
+    """
     sizes = {"branch": use, "trunk_sizes": (8,), "branch_sizes": (4, 3)}
     return {
         "policy_kwargs": {
             "net_arch": [16],
             "features_extractor_class": BranchedExtractor,
             "features_extractor_kwargs": sizes,
+            **options,
         }
     }
 
@@ -147,7 +151,12 @@ _KINDS: dict[str, dict[str, Any]] = {
     "crash": {"fault": _raise_rate, "at": 10 * CRASH - 15, "crash": CRASH},
     "tensorboard": {"algorithm": PPO, "logs": ("tensorboard",), "monitor": False},
     "late layers": {"algorithm": PPO, "policy": LateActorCriticPolicy, **_branch("late")},
-    "frozen": {"algorithm": PPO, **_branch("used"), "fault": _freeze_branch, "at": 1},
+    "frozen": {
+        "algorithm": PPO,
+        **_branch("used", ortho_init=False),
+        "fault": _freeze_branch,
+        "at": 1,
+    },
 }
 
 

@@ -24,6 +24,10 @@ LEAST_SPREAD = 0.05
 """Of the level's size: returns are taken to vary so much, as those of a solved CartPole do not."""
 _LEFT = 0.05
 """Of a fall: by so much a running mean must have sunk to have begun to fall."""
+SMOOTHING = 100
+"""Episodes in SB3's `rollout/ep_rew_mean` (`stats_window_size`)."""
+_QUARTILES = 1.349
+"""Distance of a normal distribution's quartiles, in standard deviations."""
 _LOW, _HIGH = 16.0, 84.0
 """Percentiles one standard deviation from a normal distribution's middle."""
 
@@ -58,23 +62,32 @@ def falls(values: NDArray[Any], lag: int = 0) -> list[Fall]:
     scale = np.maximum(spread[:count], spread[WINDOW + lag :])
     scale = np.maximum(scale, np.median(spread[::WINDOW]))
     scale = np.maximum(scale, LEAST_SPREAD * np.maximum(abs(before), abs(after)))
+    if lag:
+        scale = np.maximum(scale, _episode_spread(values, lag))
     found: list[Fall] = []
     candidates = np.flatnonzero(drop > SPREADS * scale)
     while len(candidates):
-        # The points of one fall lie together: take the deepest of them.
-        reach = candidates[0] + 2 * WINDOW + lag
-        near = candidates[candidates < reach]
-        best = int(near[np.argmax(drop[near])])
+        best = int(candidates[np.argmax(drop[candidates])])
         if drop[best] > FALLS * _usual_fall(drop, best, lag) and _lasts(values, best, lag, level):
             found.append(_fall(values, best, lag, level))
-            reach = best + 2 * WINDOW + lag
-        candidates = candidates[candidates >= reach]
-    return found
+        # The points of one fall lie together.
+        candidates = candidates[abs(candidates - best) >= 2 * WINDOW + lag]
+    return sorted(found, key=lambda fall: fall.index)
+
+
+def _episode_spread(means: NDArray[Any], lag: int) -> float:
+    """Return the standard deviation of an episode's return behind a running mean over `lag` rows.
+
+    From one row to the next 100 / lag of the 100 episodes are exchanged, so the means differ by
+    √(2 / (100 · lag)) standard deviations. Quartiles leave out the rows of a fall.
+    """
+    quarter, three_quarters = np.percentile(np.diff(means), [25.0, 75.0])
+    return float(three_quarters - quarter) / _QUARTILES * float(np.sqrt(SMOOTHING * lag / 2.0))
 
 
 def _usual_fall(drop: NDArray[Any], best: int, lag: int) -> float:
     """Return how deep falls are elsewhere in the run, 0.0 where there is too little to tell."""
-    away = abs(np.arange(len(drop)) - best) >= 2 * WINDOW + lag
+    away = abs(np.arange(len(drop)) - best) >= WINDOW + lag
     others = np.maximum(drop[away], 0.0)
     return float(np.percentile(others, _HIGH)) if len(others) >= 2 * WINDOW else 0.0
 

@@ -40,6 +40,11 @@ class Snapshot:
     is_repaired: bool = False
 
     @property
+    def dead_biases(self) -> int:
+        """Bias tensors that are critical."""
+        return sum(layer.severity is Severity.CRITICAL for layer in self.report.layers)
+
+    @property
     def timesteps(self) -> int | None:
         """SB3's `num_timesteps`, None where the file does not say."""
         return self.report.num_timesteps

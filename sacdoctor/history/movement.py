@@ -8,13 +8,11 @@ from math import sqrt
 import numpy as np
 
 from sacdoctor.checkpoint import Tensor
+from sacdoctor.diagnosis.coverage import OWN_OPTIMIZER
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.statistics import as_floats, chunks
 from sacdoctor.history.model import Norms
 from sacdoctor.layers import online_name
-
-_OWN_OPTIMIZER = ("actor", "critic")
-"""Parts of a policy that SB3's off-policy algorithms give optimizers of their own."""
 
 
 def squared_distance(old: Tensor, new: Tensor) -> float | None:
@@ -75,4 +73,4 @@ def part(name: str) -> str:
     Empty for policies with one optimizer for all, and for a shared features extractor.
     """
     first = name.partition(".")[0]
-    return first if first in _OWN_OPTIMIZER else ""
+    return first if first in OWN_OPTIMIZER else ""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sacdoctor.history.crash import Fall, falls
+from sacdoctor.history.crash import SMOOTHING, Fall, falls
 from sacdoctor.history.model import Crash, Event, RewardCurve, Run
 from sacdoctor.history.monitor import MonitorLog
 from sacdoctor.history.scalars import (
@@ -20,17 +21,13 @@ from sacdoctor.history.scalars import (
     ScalarLog,
     Series,
 )
+from sacdoctor.settings.ranges import RATE_STEP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-RATE_STEP = 1.5
-"""A learning rate that changes by this factor from one row, or checkpoint, to the next has made a
-step; linear and cosine schedules change by far less."""
 JUST_BEFORE = 0.1
 """Of the timesteps of the whole log: what happened within so many is told as what came before."""
-SMOOTHING = 100
-"""Episodes in SB3's `rollout/ep_rew_mean` (`stats_window_size`)."""
 _POINTS = 60
 """Values of a reward curve that are kept for a picture."""
 
@@ -49,9 +46,10 @@ def crashes(
             steps = monitor.timesteps
             found.append(_crash(monitor.path, fall, fall.index, steps, log, runs, folder))
     for log in () if monitors else scalars:
-        series = log.series.get(REWARD)
-        if series is not None:
-            for fall in falls(series.values, _lag(series, log.series.get(EPISODE_LENGTH))):
+        if REWARD in log.series:
+            series = log.series[REWARD].finite
+            lag = _lag(series, log.series.get(EPISODE_LENGTH))
+            for fall in falls(series.values, lag):
                 found.append(_crash(log.path, fall, None, series.timesteps, log, runs, folder))
     return sorted(found, key=lambda crash: (crash.timesteps, crash.log))
 
@@ -67,9 +65,8 @@ def curves(
     ]
     for log in () if found else scalars:
         if REWARD in log.series:
-            values = log.series[REWARD].values
-            values = values[np.isfinite(values)]
-            found.append(RewardCurve(_name(log.path, folder), None, _thinned(values)))
+            points = _thinned(log.series[REWARD].finite.values)
+            found.append(RewardCurve(_name(log.path, folder), None, points))
     return found
 
 
@@ -85,7 +82,7 @@ def _crash(
     step = int(timesteps[fall.index])
     since = step - JUST_BEFORE * int(timesteps[-1])
     near: dict[str, Event] = {}
-    for event in (*_logged_events(log), *_checkpoint_events(runs)):
+    for event in (*_logged_events(log), *_checkpoint_events(_run_of(path, runs))):
         if event.by_timesteps >= since and event.after_timesteps < step:
             known = near.get(event.name)
             if known is None or event.width < known.width:  # the log says it closer than the files
@@ -117,10 +114,13 @@ def _logged_events(log: ScalarLog | None) -> Iterable[Event]:
             yield Event("updates began", int(rows_before[-1]), first)
 
 
-def _checkpoint_events(runs: Sequence[Run]) -> Iterable[Event]:
+def _checkpoint_events(run: Run | None) -> Iterable[Event]:
     """Yield the end of the warm-up, the onsets and the rate's steps between checkpoints."""
-    for run in runs:
-        placed = [s for s in run.snapshots if s.timesteps is not None]
+    if run is not None:
+        placed = [s for s in run.snapshots if s.timesteps is not None and not s.is_repaired]
+        for before, after in pairwise(placed):
+            if before.report.n_updates == 0 and after.report.n_updates:
+                yield Event("updates began", before.timesteps or 0, after.timesteps or 0)
         for start in {s.learning_starts for s in placed if s.learning_starts}:
             yield Event("warm-up ended (learning_starts)", start, start)
         for onset in run.onsets:
@@ -151,6 +151,18 @@ def _lag(reward: Series, length: Series | None) -> int:
     between = float(np.median(np.diff(reward.timesteps)))
     steps = SMOOTHING * float(np.median(length.values)) if length is not None else 0.0
     return min(int(np.ceil(steps / between)), SMOOTHING) if between > 0 else 0
+
+
+def _run_of(path: Path, runs: Sequence[Run]) -> Run | None:
+    """Return the run that a log is of: the only one in or below its folder, else the only one."""
+    folder = path if path.is_dir() else path.parent
+    near = [
+        run
+        for run in runs
+        if any(folder in Path(snapshot.report.path).parents for snapshot in run.snapshots)
+    ]
+    candidates = near or runs
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def _beside(path: Path, scalars: Sequence[ScalarLog]) -> ScalarLog | None:

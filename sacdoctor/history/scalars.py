@@ -44,6 +44,12 @@ class Series:
     timesteps: NDArray[Any]
     values: NDArray[Any]
 
+    @property
+    def finite(self) -> Series:
+        """The series without NaN and infinities."""
+        is_finite = np.isfinite(self.values)
+        return Series(self.timesteps[is_finite], self.values[is_finite])
+
     def at(self, timesteps: int) -> float | None:
         """Return the last value logged until then, None where there is none."""
         index = int(np.searchsorted(self.timesteps, timesteps, side="right"))

@@ -49,6 +49,7 @@ def _checkpoint(run: Run, snapshot: Snapshot) -> dict[str, Any]:
         "is_repaired_copy": snapshot.is_repaired,
         "zero_percent": round(summary.zero_percent, DECIMALS) if summary else None,
         "all_zero_bias_tensors": summary.all_zero_bias_tensors if summary else None,
+        "dead_biases": snapshot.dead_biases,
         **_norms(norms),
         "components": {name: _norms(part) for name, part in snapshot.component_norms.items()},
         "optimizer_learning_rates": {

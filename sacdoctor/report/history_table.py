@@ -111,7 +111,7 @@ def _table(run: Run, width: int) -> Table:
     for name in ("steps", *(("updates",) if wide else ())):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
-    for name in ("zero %", "weights", "update", "rate", "entropy", "gradient"):
+    for name in ("zero %", "dead", "weights", "update", "rate", "entropy", "gradient"):
         table.add_column(name, justify="right", no_wrap=True)
     if wide:
         table.add_column("file", overflow="fold", style="dim")
@@ -150,6 +150,7 @@ def _row(snapshot: Snapshot, wide: bool) -> list[Text]:
         *([Text(_count(report.n_updates))] if wide else []),
         Text("fixed copy", style="dim") if snapshot.is_repaired else status,
         Text(percent_text(report.summary.zero_percent) if report.summary else ""),
+        Text(f"{snapshot.dead_biases:,}", style="" if snapshot.dead_biases else "dim"),
         Text(_number(snapshot.norms.weight)),
         Text(_number(snapshot.norms.update)),
         Text(_number(max(rates, default=None))),

@@ -13,7 +13,14 @@ from tests.runs import CRASH, DEAD, Runs
 
 CHECKPOINT = {
     *("path", "series", "num_timesteps", "n_updates", "status", "error", "is_repaired_copy"),
-    *("zero_percent", "all_zero_bias_tensors", "weight_norm", "update_norm", "components"),
+    *(
+        "zero_percent",
+        "all_zero_bias_tensors",
+        "dead_biases",
+        "weight_norm",
+        "update_norm",
+        "components",
+    ),
     *("optimizer_learning_rates", "entropy_coefficient", "gradient_norms", "biases", "findings"),
 }
 

@@ -79,3 +79,13 @@ def test_running_mean_that_falls_slowly_is_found_where_it_begins() -> None:
     assert 75 <= fall.index <= 77
     assert (fall.before, fall.after) == (pytest.approx(0, abs=3), pytest.approx(-100, abs=3))
     assert falls(rows[:76], lag=25) == []
+
+
+@pytest.mark.parametrize("every", [4, 20])
+@pytest.mark.parametrize("kind", HEALTHY)
+def test_running_mean_of_a_healthy_run_has_no_crash(kind: str, every: int) -> None:
+    draw = np.random.default_rng(6)
+    for _ in range(5):
+        returns = HEALTHY[kind](draw, 1_000)
+        rows = [returns[max(0, end - 100) : end].mean() for end in range(every, 1_001, every)]
+        assert falls(np.array(rows), lag=100 // every) == []

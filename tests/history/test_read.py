@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch as th
 from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.logger import configure
 
 from sacdoctor import SacdoctorError, ScanOptions, fix, read_history
 from sacdoctor.history import History, Onset, Run
@@ -241,11 +242,11 @@ def test_one_checkpoint_with_its_optimizer_proves_the_cause(runs: Runs, tmp_path
 
 def test_frozen_layers_are_a_notice(runs: Runs, tmp_path: Path) -> None:
     folder = runs.copy("frozen", tmp_path / "run")
-    (folder / "rl_model_0_steps.zip").unlink()  # before the biases were drawn
     strip_optimizers(folder)
     history = read_history(folder)
     (finding,) = only(history).findings
-    assert set(finding.tensors) == BRANCH
+    assert (set(finding.tensors), finding.severity) == (BRANCH, "notice")
+    assert history.statuses == {"healthy", "notice"}
 
 
 def state(
@@ -379,6 +380,44 @@ def test_crash_is_told_with_episode_step_and_what_came_before(runs: Runs) -> Non
     assert (onset.after_timesteps, onset.by_timesteps) == (500, 600)
     assert crash.values["train/learning_rate"] == 5e-3
     assert {"train/ent_coef", "train/critic_loss", "train/actor_loss"} <= set(crash.values)
+
+
+@pytest.mark.parametrize("format", ["csv", "tensorboard"])
+def test_crash_shows_in_the_running_mean_too(tmp_path: Path, format: str) -> None:
+    """As SB3 logs it: the mean of the last 100 episodes, of 10 steps each, every 40 steps."""
+    returns = np.where(np.arange(600) < 300, 0.0, -100.0)
+    returns += np.random.default_rng(0).normal(0.0, 5.0, 600)
+    logger = configure(str(tmp_path), [format])
+    for end in range(4, 601, 4):
+        logger.record("time/total_timesteps", 10 * end, exclude="tensorboard")
+        logger.record("rollout/ep_rew_mean", returns[max(0, end - 100) : end].mean())
+        logger.record("rollout/ep_len_mean", 10.0)
+        logger.dump(10 * end)
+    logger.close()
+    (crash,) = read_history(tmp_path).crashes
+    assert crash.episode is None
+    assert 3_000 < crash.timesteps <= 3_120
+    assert (crash.before, crash.after) == (pytest.approx(0, abs=3), pytest.approx(-100, abs=3))
+
+
+def test_other_runs_of_the_folder_did_not_cause_a_crash(runs: Runs, tmp_path: Path) -> None:
+    folder = runs.copy("crash", tmp_path / "run")
+    shutil.copy(runs("healthy PPO") / "rl_model_600_steps.zip", folder / "ppo.zip")
+    (crash,) = read_history(folder).crashes
+    assert [event.name for event in crash.events] == ["learning rate went from 0.0003 to 0.005"]
+
+
+def test_start_of_updates_is_told(runs: Runs, tmp_path: Path) -> None:
+    """`learning_starts` is 100, and the first update comes with step 104."""
+    for name in ("rl_model_100_steps.zip", "rl_model_200_steps.zip", "progress.csv"):
+        shutil.copy(runs("healthy SAC") / name, tmp_path)
+    rows = [f"{-5.0 if n < 12 else -100.0 - n % 3},10,{n}" for n in range(40)]
+    (tmp_path / "monitor.csv").write_text("\n".join(["r,l,t", *rows]))
+    (crash,) = read_history(tmp_path).crashes
+    assert (crash.episode, crash.timesteps) == (12, 130)
+    events = {event.name: (event.after_timesteps, event.by_timesteps) for event in crash.events}
+    assert events["warm-up ended (learning_starts)"] == (100, 100)
+    assert events["updates began"] == (100, 110)
 
 
 def test_logs_alone_are_a_history(runs: Runs, tmp_path: Path) -> None:
