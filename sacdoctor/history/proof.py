@@ -23,9 +23,9 @@ _EXACT = ("float32", "float64")
 """Types in which every step of a usual learning rate shows. In half precision a weight of 1 stays
 1 when 1e-4 is added."""
 _INITIAL_ZEROS = ("SD101", "SD102", "SD201")
+"""Rules about zeros that a model has before its first update, and for good reason."""
 _INITIAL_CAUSES = (Cause.UNTRAINED.value, Cause.UNKNOWN.value)
-"""Rules about zeros that a model has before its first update, and for good reason; and what a file
-says of their cause, with and without its optimizers."""
+"""What a file says of such zeros: with its optimizers' state, and without."""
 
 
 @dataclass(slots=True)
