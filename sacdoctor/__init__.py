@@ -1,7 +1,8 @@
 """sacdoctor: a checkpoint doctor for Stable-Baselines3.
 
 `scan(path)` returns a `Report`, `fix(path)` writes a repaired copy, `fix_config(source)` corrects
-training settings, `diff(a, b)` compares two checkpoints. Nothing in a checkpoint is ever executed.
+training settings, `diff(a, b)` compares two checkpoints, `read_history(folder)` follows a run.
+Nothing in a checkpoint is ever executed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
         Thresholds,
         scan,
     )
-    from sacdoctor.history import Difference, diff
+    from sacdoctor.history import Difference, History, diff, read_history
     from sacdoctor.repair import FixResult, RepairError, RepairOptions, RepairPlan
     from sacdoctor.repair.fix import fix
     from sacdoctor.settings.fix_config import FixedConfig, fix_config
@@ -35,6 +36,7 @@ __all__ = [
     "Finding",
     "FixResult",
     "FixedConfig",
+    "History",
     "LayerReport",
     "RepairError",
     "RepairOptions",
@@ -48,6 +50,7 @@ __all__ = [
     "diff",
     "fix",
     "fix_config",
+    "read_history",
     "scan",
 ]
 
@@ -63,7 +66,7 @@ _HOMES = {
         "Thresholds",
         "scan",
     ),
-    "sacdoctor.history": ("Difference", "diff"),
+    "sacdoctor.history": ("Difference", "History", "diff", "read_history"),
     "sacdoctor.repair": ("FixResult", "RepairError", "RepairOptions", "RepairPlan", "fix"),
     "sacdoctor.settings.fix_config": ("FixedConfig", "fix_config"),
 }

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sacdoctor.checkpoint import SacdoctorError
+from sacdoctor.checkpoint.folder import files_below
 from sacdoctor.diagnosis import Report, ScanOptions, report_of_error, scan
 
 Target = Path | SacdoctorError
@@ -98,7 +99,7 @@ def _processors() -> int:
 
 def _targets(path: str) -> list[Target]:
     if os.path.isdir(path):
-        below = _zips_below(path)
+        below = files_below(path, ".zip")
         return [*below] or [SacdoctorError("the folder holds no .zip file", path)]
     if not os.path.lexists(path) and glob.has_magic(path):
         matches: list[Target] = []
@@ -106,12 +107,3 @@ def _targets(path: str) -> list[Target]:
             matches += _targets(match) if os.path.isdir(match) else [Path(match)]
         return matches or [SacdoctorError("no file matches this pattern", path)]
     return [Path(path)]
-
-
-def _zips_below(folder: str) -> list[Path]:
-    return sorted(
-        Path(root, name)
-        for root, _, names in os.walk(folder)
-        for name in names
-        if name.lower().endswith(".zip")
-    )

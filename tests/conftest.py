@@ -16,6 +16,7 @@ import torch as th
 from fixtures.make import CHECKPOINTS, make
 from sacdoctor.cli.main import main
 from tests.labelled import Labelled
+from tests.runs import Runs
 
 ROOT = Path(__file__).parents[1]
 
@@ -98,6 +99,12 @@ def full_two_head(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> Labelled:
     """The benchmark of checkpoints whose faults are known, each built when first asked for."""
     return Labelled(tmp_path_factory.mktemp("labelled"))
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Folders of small trainings with known faults, each trained when first asked for."""
+    return Runs(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="session")

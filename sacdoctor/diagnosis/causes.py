@@ -30,6 +30,8 @@ class Cause(str, Enum):
     ZERO_GRADIENT = "zero-gradient"
     RESET_AFTER_TRAINING = "reset-after-training"
     TARGET_OUT_OF_SYNC = "target-out-of-sync"
+    NEVER_UPDATED = "never-updated"
+    """Shown by the checkpoints of a run together; one file cannot prove it."""
     UNKNOWN = "unknown"
 
 

@@ -14,7 +14,7 @@ SECOND_MOMENTS = ("exp_avg_sq", "square_avg")
 """Adam's and AdamW's; RMSprop's. Means of squared gradients, zero where none ever came."""
 ENT_COEF_OPTIMIZER = "ent_coef_optimizer"
 """Of SAC, TQC and CrossQ: it looks after `log_ent_coef`, which is not part of the policy."""
-_OWN_OPTIMIZER = ("actor", "critic")
+OWN_OPTIMIZER = ("actor", "critic")
 """Parts of a policy that SB3's off-policy algorithms give optimizers of their own."""
 
 
@@ -143,6 +143,6 @@ def _may_be_trained(
 def _has_its_optimizer(name: str, optimizers: Mapping[str, OptimizerState]) -> bool:
     """Return whether the optimizer that SB3 would give this part of the policy is in the file."""
     part = name.partition(".")[0]
-    if part not in _OWN_OPTIMIZER or "policy.optimizer" in optimizers:
+    if part not in OWN_OPTIMIZER or "policy.optimizer" in optimizers:
         return True
     return f"{part}.optimizer" in optimizers

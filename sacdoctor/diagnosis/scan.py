@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from sacdoctor.checkpoint import Checkpoint, SacdoctorError
-from sacdoctor.diagnosis.examination import examine
-from sacdoctor.diagnosis.model import LayerReport, Report, Summary
+from sacdoctor.diagnosis.examination import Examination, examine
+from sacdoctor.diagnosis.model import Finding, LayerReport, Report, Summary
 from sacdoctor.diagnosis.rules import findings, from_error, selected
 from sacdoctor.diagnosis.severity import Severity, Thresholds, worst
 
@@ -48,18 +48,22 @@ def scan(path: str | Path, options: ScanOptions | None = None) -> Report:
 
 def diagnose(checkpoint: Checkpoint, options: ScanOptions) -> Report:
     """Return the report of an open checkpoint."""
+    return report_of(examined(checkpoint, options), options)
+
+
+def examined(checkpoint: Checkpoint, options: ScanOptions) -> Examination:
+    """Return the examination of an open checkpoint as the options ask for it."""
+    return examine(checkpoint, options.thresholds, options.components, options.selects)
+
+
+def report_of(examination: Examination, options: ScanOptions) -> Report:
+    """Return what the rules make of an examination."""
+    checkpoint = examination.facts.checkpoint
     settings = checkpoint.hyperparameters
-    examination = examine(checkpoint, options.thresholds, options.components, options.selects)
-    rules = selected(options.select, options.ignore)
-    found = findings(examination, rules)
-    severities = [finding.severity for finding in found]
-    if {"SD101", "SD102"} <= {rule.code for rule in rules}:
-        # Layers count by themselves too: a notice is no finding.
-        severities += [layer.severity for layer in examination.layers if layer.severity]
-    status = worst(severities)
+    found = findings(examination, selected(options.select, options.ignore))
     return Report(
         path=str(checkpoint.path),
-        status="healthy" if status is Severity.OK else status.value,
+        status=status_of(examination.layers, found, options),
         algorithm=checkpoint.algorithm,
         policy_class=checkpoint.policy_class,
         sb3_version=checkpoint.sb3_version,
@@ -74,6 +78,16 @@ def diagnose(checkpoint: Checkpoint, options: ScanOptions) -> Report:
         findings=found,
         thresholds=options.thresholds,
     )
+
+
+def status_of(layers: Iterable[LayerReport], found: Iterable[Finding], options: ScanOptions) -> str:
+    """Return a checkpoint's status: its worst severity, over findings and layers."""
+    severities = [finding.severity for finding in found]
+    if {"SD101", "SD102"} <= {rule.code for rule in selected(options.select, options.ignore)}:
+        # Layers count by themselves too: a notice is no finding.
+        severities += [layer.severity for layer in layers if layer.severity]
+    status = worst(severities)
+    return "healthy" if status is Severity.OK else status.value
 
 
 def report_of_error(error: SacdoctorError) -> Report:

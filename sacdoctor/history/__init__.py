@@ -1,5 +1,32 @@
-"""Many checkpoints of one run: what changed between them, and when it went wrong."""
+"""Many checkpoints of one run: what changed between them, when it went wrong, and its logs."""
 
 from sacdoctor.history.difference import Difference, SettingDifference, TensorDifference, diff
+from sacdoctor.history.model import (
+    Crash,
+    Event,
+    History,
+    LogNote,
+    Norms,
+    Onset,
+    RewardCurve,
+    Run,
+    Snapshot,
+)
+from sacdoctor.history.read import read_history
 
-__all__ = ["Difference", "SettingDifference", "TensorDifference", "diff"]
+__all__ = [
+    "Crash",
+    "Difference",
+    "Event",
+    "History",
+    "LogNote",
+    "Norms",
+    "Onset",
+    "RewardCurve",
+    "Run",
+    "SettingDifference",
+    "Snapshot",
+    "TensorDifference",
+    "diff",
+    "read_history",
+]

@@ -12,7 +12,7 @@ from sacdoctor import __version__
 from sacdoctor.diagnosis.model import Finding, LayerReport, Report, Summary
 
 SCHEMA_VERSION = 1
-_DECIMALS = 4
+DECIMALS = 4
 
 
 def render(reports: Iterable[Report], *, all_tensors: bool = False) -> Iterator[str]:
@@ -41,19 +41,19 @@ def _checkpoint(report: Report, all_tensors: bool) -> dict[str, Any]:
         "sb3_version": report.sb3_version,
         "num_timesteps": report.num_timesteps,
         "n_updates": report.n_updates,
-        "learning_rate": _finite(report.learning_rate),
+        "learning_rate": finite(report.learning_rate),
         "optimizer_learning_rates": {
-            name: _finite(rate) for name, rate in report.optimizer_learning_rates.items()
+            name: finite(rate) for name, rate in report.optimizer_learning_rates.items()
         },
         "summary": summary(report.summary) if report.summary else None,
         "layers": [_layer(layer) for layer in layers],
-        "findings": [_finding(finding) for finding in report.findings],
+        "findings": [finding_document(finding) for finding in report.findings],
     }
 
 
 def summary(counts: Summary) -> dict[str, Any]:
     """Return the counts as the schema names them."""
-    return {**asdict(counts), "zero_percent": round(counts.zero_percent, _DECIMALS)}
+    return {**asdict(counts), "zero_percent": round(counts.zero_percent, DECIMALS)}
 
 
 def _layer(layer: LayerReport) -> dict[str, Any]:
@@ -65,10 +65,10 @@ def _layer(layer: LayerReport) -> dict[str, Any]:
         "shape": list(layer.shape),
         "parameters": layer.parameters,
         "zeros": layer.zeros,
-        "zero_percent": round(layer.zero_percent, _DECIMALS),
+        "zero_percent": round(layer.zero_percent, DECIMALS),
         "gates": None
         if layer.gates is None
-        else {gate: round(percent, _DECIMALS) for gate, percent in layer.gates.items()},
+        else {gate: round(percent, DECIMALS) for gate, percent in layer.gates.items()},
         "severity": layer.severity,
         "cause": layer.cause,
         "evidence": layer.evidence,
@@ -76,7 +76,8 @@ def _layer(layer: LayerReport) -> dict[str, Any]:
     }
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def finding_document(finding: Finding) -> dict[str, Any]:
+    """Return a finding as the schema names its parts."""
     return {
         "rule": finding.rule,
         "name": finding.name,
@@ -88,5 +89,6 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _finite(number: float | None) -> float | None:
+def finite(number: float | None) -> float | None:
+    """Return a number that JSON can hold, None for NaN and the infinities."""
     return number if number is not None and isfinite(number) else None

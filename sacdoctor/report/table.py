@@ -21,9 +21,9 @@ STYLES = {
     Severity.NOTICE: "cyan",
     Severity.OK: "green",
 }
-_NARROW = 100
+NARROW = 100
 """Columns below which the bar is shorter and the number of elements is left out."""
-_PROSE = 96
+PROSE = 96
 """Longest line of running text: longer ones are hard to read, however wide the terminal."""
 
 
@@ -36,7 +36,7 @@ class _Layout:
 
     @property
     def is_narrow(self) -> bool:
-        return self.width < _NARROW
+        return self.width < NARROW
 
     @property
     def bar(self) -> int:
@@ -73,22 +73,23 @@ def print_report(console: Console, report: Report, *, all_tensors: bool = False)
     console.print()
     layers = report.layers if all_tensors else report.biases
     if layers:
-        console.print(_table(layers, all_tensors, _Layout(console.width, _is_ascii(console))))
+        console.print(_table(layers, all_tensors, _Layout(console.width, is_ascii(console))))
     hidden = sum(layer.alias_of is None and layer.severity is Severity.OK for layer in layers)
     if hidden and not all_tensors:
         note = f"Not listed: {counted(hidden, 'bias tensor')} in order; --all lists every tensor."
         console.print(note, style="dim")
     for finding in report.findings:
         console.print()
-        console.print(_finding(finding, min(console.width, _PROSE)))
+        console.print(finding_text(finding, min(console.width, PROSE)))
     console.print()
 
 
-def _is_ascii(console: Console) -> bool:
+def is_ascii(console: Console) -> bool:
+    """Return whether the console's encoding has nothing beyond ASCII."""
     return console.options.ascii_only
 
 
-def _finding(finding: Finding, width: int) -> Text:
+def finding_text(finding: Finding, width: int) -> Text:
     """Return a finding as a heading and indented text; lines of code in it stay as they are."""
     style = STYLES[finding.severity]
     text = Text().append(f"{finding.rule} {finding.name}  {finding.severity.value}", style=style)
@@ -226,7 +227,7 @@ def _table(layers: tuple[LayerReport, ...], all_tensors: bool, layout: _Layout) 
         add(
             Text(printable(component), style="bold"),
             Text(f"{elements:,}", style="dim"),
-            Text(_percent(percent), style="dim"),
+            Text(percent_text(percent), style="dim"),
             _bar(percent, level, layout),
             Text(level.value, style=STYLES[level]),
             Text(),
@@ -251,7 +252,7 @@ def _row(layer: LayerReport, layout: _Layout) -> tuple[Text, Text, Text, Text, T
     return (
         name,
         Text(f"{layer.parameters:,}"),
-        Text(_percent(layer.zero_percent)),
+        Text(percent_text(layer.zero_percent)),
         _bar(layer.zero_percent, severity or Severity.OK, layout),
         Text(severity.value, style=STYLES[severity]) if severity else Text(layer.role, style="dim"),
         Text(layer.cause or ""),
@@ -279,7 +280,8 @@ def _after(separator: str, text: str) -> list[str]:
     return [piece + separator for piece in text.split(separator)[:-1]] + [text.split(separator)[-1]]
 
 
-def _percent(percent: float) -> str:
+def percent_text(percent: float) -> str:
+    """Return a share of zeros with one decimal."""
     # Only what is exactly so may read 0 or 100.
     if 0 < percent < 0.05:
         return "<0.1"

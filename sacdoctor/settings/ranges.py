@@ -131,6 +131,10 @@ LEARNING_RATES: Mapping[str, LearningRates] = MappingProxyType(
     }
 )
 
+RATE_STEP = 1.5
+"""A learning rate that changes by this factor from one update, row of a log or checkpoint to the
+next has made a step; linear and cosine schedules change by far less."""
+
 MAX_GRAD_NORM = 1.0
 """The recommended largest norm of a gradient."""
 MAX_GRAD_NORM_RANGE = (0.5, 5.0)

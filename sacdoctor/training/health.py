@@ -17,6 +17,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from sacdoctor.diagnosis.rules.entropy_collapse import WARNING as LEAST_ENTROPY_COEFFICIENT
+from sacdoctor.settings.ranges import RATE_STEP
 from sacdoctor.training.forced_warmup import FORCED
 
 LEAST_ACTION_STD = 0.2
@@ -51,10 +52,6 @@ GROWTH_RECENT = 20
 """So many updates have to agree: single batches stand out in every healthy training."""
 GROWTH_LEAST = 100
 """So many updates are needed before the first judgement: values start near 0 and have to grow."""
-
-RATE_STEP = 1.5
-"""A learning rate that changes by this factor from one update to the next has made a step; linear
-and cosine schedules change by far less."""
 
 SHARPE_WINDOW = 100
 """Episodes in the Sharpe ratio, as many as in SB3's `rollout/ep_rew_mean`."""

@@ -20,6 +20,7 @@ from sacdoctor.diagnosis.rules import (
     exploration_collapse,
     gradient_clipping,
     learning_rate,
+    never_updated,
     no_gradient,
     non_finite,
     not_in_optimizer,
@@ -39,7 +40,7 @@ class Rule:
     """A rule: `explanation` is Markdown with fixed headings, the docstring of its module.
 
     `check` is None where the fault shows when the file is opened, before there is anything to
-    examine; see `from_error`.
+    examine (see `from_error`), or only between the checkpoints of a run (`never_updated`).
     """
 
     code: str
@@ -72,6 +73,7 @@ RULES: tuple[Rule, ...] = tuple(
         zero_gradient,
         reset_after_training,
         target_out_of_sync,
+        never_updated,
         non_finite,
         exploded_weights,
         exploding_gradients,

@@ -1,0 +1,78 @@
+"""`sacdoctor watch`: a folder followed, one line for each checkpoint that lands in it."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sacdoctor.cli.outcome import FailOn
+from sacdoctor.cli.terminal import open_output
+
+
+class Format(str, Enum):
+    """How each checkpoint is told."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def watch(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a training.")],
+    format: Annotated[Format, typer.Option(help="A line of text, or a JSON object on a line.")] = (
+        Format.TEXT
+    ),
+    interval: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.05, help="Look so often.")
+    ] = 2.0,
+    warning: Annotated[
+        float | None,
+        typer.Option(help="Warn above this percentage of zeros in a bias.", show_default="10"),
+    ] = None,
+    critical: Annotated[
+        float | None,
+        typer.Option(help="Critical above this percentage of zeros.", show_default="30"),
+    ] = None,
+    fail_on: Annotated[
+        FailOn | None,
+        typer.Option(help="End with 1 at the first such checkpoint.", show_default="critical"),
+    ] = None,
+    select: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CODES", help="Check only these rules: codes or prefixes, SD1,SD202."),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(metavar="CODES", help="Do not check these rules.")
+    ] = None,
+) -> None:
+    """Follow a folder and scan each checkpoint as it lands, those already there first.
+
+    A file is scanned once it is complete; a line says when, which, its status and worst finding.
+    Exit codes: 1 a checkpoint at or above --fail-on, 2 the folder is gone, 130 Ctrl-C.
+    """
+    from datetime import datetime
+
+    from sacdoctor.checkpoint import SacdoctorError
+    from sacdoctor.cli.config import find_config, scan_options
+    from sacdoctor.cli.outcome import FINDINGS, TROUBLE, complain, exit_code
+    from sacdoctor.history.watch import landings
+    from sacdoctor.report.watch_line import json_line, text
+
+    try:
+        config = find_config()
+        options = scan_options(config, warning, critical, select=select, ignore=ignore)
+        limit = fail_on or config.fail_on or FailOn.CRITICAL
+        with open_output(None) as file:
+            for report in landings(run, options, interval):
+                now = datetime.now()
+                file.write(
+                    json_line(report, now) if format is Format.JSON else text(report, run, now)
+                )
+                file.flush()
+                if exit_code({report.status}, limit) == FINDINGS:
+                    raise typer.Exit(FINDINGS)
+    except SacdoctorError as error:
+        complain(error)
+        raise typer.Exit(TROUBLE) from None

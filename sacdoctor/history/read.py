@@ -1,0 +1,71 @@
+"""A run's folder in, its history out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from sacdoctor.checkpoint import SacdoctorError
+from sacdoctor.checkpoint.folder import files_below
+from sacdoctor.diagnosis import Report, ScanOptions, report_of_error
+from sacdoctor.history.lineage import Header, lineages, name_of, read_header
+from sacdoctor.history.model import History, LogNote, Run
+from sacdoctor.history.monitor import MonitorLog, read_monitors
+from sacdoctor.history.rewards import crashes, curves
+from sacdoctor.history.scalars import ScalarLog, read_scalars
+from sacdoctor.history.series import read_run
+
+
+def read_history(path: str | Path, options: ScanOptions | None = None) -> History:
+    """Return what the checkpoints and logs below the folder `path` tell about a training.
+
+    Raises `SacdoctorError` where it is no folder or holds neither checkpoints nor logs. What
+    cannot be read is part of the result. Nothing in a file is executed.
+    """
+    folder, options = Path(path), options or ScanOptions()
+    if not folder.is_dir():
+        reason = "it is no folder; scan looks at one checkpoint" if folder.exists() else None
+        raise SacdoctorError(reason or "there is no such folder", path)
+    headers: list[Header] = []
+    unreadable: list[Report] = []
+    for file in files_below(folder, ".zip"):
+        try:
+            headers.append(read_header(file))
+        except SacdoctorError as error:
+            unreadable.append(report_of_error(error))
+    runs: list[Run] = []
+    for lineage in lineages(headers):
+        run, errors = read_run(_unique(name_of(lineage, folder), runs), lineage, options)
+        runs.append(run)
+        unreadable += errors
+    monitors, trouble = read_monitors(folder)
+    scalars, more_trouble = read_scalars(folder)
+    if not (headers or unreadable or monitors or scalars or trouble or more_trouble):
+        raise SacdoctorError("the folder holds no checkpoints (.zip) and no logs of SB3", path)
+    notes = [LogNote(str(error.path), error.reason) for error in (*trouble, *more_trouble)]
+    return History(
+        path=str(path),
+        runs=tuple(runs),
+        unreadable=tuple(unreadable),
+        crashes=tuple(crashes(monitors, scalars, runs, folder)),
+        curves=tuple(curves(monitors, scalars, folder)),
+        notes=(*notes, *_skipped((*monitors, *scalars))),
+    )
+
+
+def _unique(name: str, runs: Iterable[Run]) -> str:
+    taken = {run.name for run in runs}
+    names = (name if number == 1 else f"{name} ({number})" for number in range(1, len(taken) + 2))
+    return next(candidate for candidate in names if candidate not in taken)
+
+
+def _skipped(logs: Iterable[MonitorLog | ScalarLog]) -> list[LogNote]:
+    return [
+        LogNote(
+            str(log.path),
+            f"{log.skipped:,} {'row is' if log.skipped == 1 else 'rows are'} cut off or garbled "
+            "and left out",
+        )
+        for log in logs
+        if log.skipped
+    ]

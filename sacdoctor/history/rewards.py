@@ -1,0 +1,183 @@
+"""The rewards of a run: crashes in its logs, and what came just before each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sacdoctor.history.crash import SMOOTHING, Fall, falls
+from sacdoctor.history.model import Crash, Event, RewardCurve, Run
+from sacdoctor.history.monitor import MonitorLog
+from sacdoctor.history.scalars import (
+    EPISODE_LENGTH,
+    LEARNING_RATE,
+    REWARD,
+    UPDATES,
+    VALUES,
+    ScalarLog,
+    Series,
+)
+from sacdoctor.settings.ranges import RATE_STEP
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+JUST_BEFORE = 0.1
+"""Of the timesteps of the whole log: what happened within so many is told as what came before."""
+_POINTS = 60
+"""Values of a reward curve that are kept for a picture."""
+
+
+def crashes(
+    monitors: Sequence[MonitorLog], scalars: Sequence[ScalarLog], runs: Sequence[Run], folder: Path
+) -> list[Crash]:
+    """Return the crashes in all logs of a run's folder, in the order of time.
+
+    Episodes are judged where a Monitor wrote them down; without, the running mean that SB3 logs.
+    """
+    found: list[Crash] = []
+    for monitor in monitors:
+        log = _beside(monitor.path, scalars)
+        for fall in falls(monitor.returns):
+            steps = monitor.timesteps
+            found.append(_crash(monitor.path, fall, fall.index, steps, log, runs, folder))
+    for log in () if monitors else scalars:
+        if REWARD in log.series:
+            series = log.series[REWARD].finite
+            lag = _lag(series, log.series.get(EPISODE_LENGTH))
+            for fall in falls(series.values, lag):
+                found.append(_crash(log.path, fall, None, series.timesteps, log, runs, folder))
+    return sorted(found, key=lambda crash: (crash.timesteps, crash.log))
+
+
+def curves(
+    monitors: Sequence[MonitorLog], scalars: Sequence[ScalarLog], folder: Path
+) -> list[RewardCurve]:
+    """Return the returns of each log, thinned out to medians of equally many episodes."""
+    found = [
+        RewardCurve(_name(log.path, folder), len(log.returns), _thinned(log.returns))
+        for log in monitors
+        if len(log.returns)
+    ]
+    for log in () if found else scalars:
+        if REWARD in log.series:
+            points = _thinned(log.series[REWARD].finite.values)
+            found.append(RewardCurve(_name(log.path, folder), None, points))
+    return found
+
+
+def _crash(
+    path: Path,
+    fall: Fall,
+    episode: int | None,
+    timesteps: NDArray[Any],
+    log: ScalarLog | None,
+    runs: Sequence[Run],
+    folder: Path,
+) -> Crash:
+    step = int(timesteps[fall.index])
+    since = step - JUST_BEFORE * int(timesteps[-1])
+    near: dict[str, Event] = {}
+    for event in (*_logged_events(log), *_checkpoint_events(_run_of(path, runs))):
+        if event.by_timesteps >= since and event.after_timesteps < step:
+            known = near.get(event.name)
+            if known is None or event.width < known.width:  # the log says it closer than the files
+                near[event.name] = event
+    values = {
+        name: value
+        for name in VALUES
+        if log is not None and name in log.series
+        for value in [log.series[name].at(step)]
+        if value is not None and np.isfinite(value)
+    }
+    events = sorted(near.values(), key=lambda event: (event.by_timesteps, event.name))
+    return Crash(_name(path, folder), episode, step, fall.before, fall.after, tuple(events), values)
+
+
+def _logged_events(log: ScalarLog | None) -> Iterable[Event]:
+    """Yield the learning rate's steps and the first update that SB3's logger saw."""
+    if log is None:
+        return
+    rates = log.series.get(LEARNING_RATE)
+    if rates is not None:
+        yield from _rate_steps(zip(rates.timesteps.tolist(), rates.values.tolist(), strict=True))
+    updates = log.series.get(UPDATES) or rates  # TensorBoard has no `train/n_updates`
+    reward = log.series.get(REWARD)
+    if updates is not None and reward is not None and np.any(updates.values > 0):
+        first = int(updates.timesteps[np.argmax(updates.values > 0)])
+        rows_before = reward.timesteps[reward.timesteps < first]
+        if len(rows_before):  # on-policy algorithms update before they log for the first time
+            yield Event("updates began", int(rows_before[-1]), first)
+
+
+def _checkpoint_events(run: Run | None) -> Iterable[Event]:
+    """Yield the end of the warm-up, the onsets and the rate's steps between checkpoints."""
+    if run is not None:
+        placed = [s for s in run.snapshots if s.timesteps is not None and not s.is_repaired]
+        for before, after in pairwise(placed):
+            if before.report.n_updates == 0 and after.report.n_updates:
+                yield Event("updates began", before.timesteps or 0, after.timesteps or 0)
+        for start in {s.learning_starts for s in placed if s.learning_starts}:
+            yield Event("warm-up ended (learning_starts)", start, start)
+        for onset in run.onsets:
+            if onset.after_timesteps is not None:
+                yield Event(
+                    f"{onset.rule} {onset.name} came up", onset.after_timesteps, onset.by_timesteps
+                )
+        for optimizer in {n for s in placed for n in s.report.optimizer_learning_rates}:
+            yield from _rate_steps(
+                (s.timesteps or 0, s.report.optimizer_learning_rates.get(optimizer) or 0.0)
+                for s in placed
+            )
+
+
+def _rate_steps(points: Iterable[tuple[int, float]]) -> Iterable[Event]:
+    last: tuple[int, float] | None = None
+    for step, rate in points:
+        if last is not None and rate > 0 and not 1 / RATE_STEP < rate / last[1] < RATE_STEP:
+            yield Event(f"learning rate went from {last[1]:.3g} to {rate:.3g}", last[0], step)
+        if rate > 0:
+            last = step, rate
+
+
+def _lag(reward: Series, length: Series | None) -> int:
+    """Return over how many rows SB3's running mean smears a fall."""
+    if len(reward.timesteps) < 2:
+        return 0
+    between = float(np.median(np.diff(reward.timesteps)))
+    steps = SMOOTHING * float(np.median(length.values)) if length is not None else 0.0
+    return min(int(np.ceil(steps / between)), SMOOTHING) if between > 0 else 0
+
+
+def _run_of(path: Path, runs: Sequence[Run]) -> Run | None:
+    """Return the run that a log is of: the only one in or below its folder, else the only one."""
+    folder = path if path.is_dir() else path.parent
+    near = [
+        run
+        for run in runs
+        if any(folder in Path(snapshot.report.path).parents for snapshot in run.snapshots)
+    ]
+    candidates = near or runs
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def _beside(path: Path, scalars: Sequence[ScalarLog]) -> ScalarLog | None:
+    """Return the log of the same training: in the same folder or below it, else the only one."""
+    folder = path if path.is_dir() else path.parent
+    for log in scalars:
+        if folder in log.path.parents or folder == log.path:
+            return log
+    return scalars[0] if len(scalars) == 1 else None
+
+
+def _thinned(values: NDArray[Any]) -> tuple[float, ...]:
+    parts = np.array_split(values, min(_POINTS, len(values))) if len(values) else []
+    return tuple(float(np.median(part)) for part in parts)
+
+
+def _name(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder)) if path != folder else path.name

@@ -1,0 +1,126 @@
+"""The checkpoints of one run, read one after the other; never more than two are open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from math import exp, isfinite
+
+from sacdoctor.checkpoint import Checkpoint, SacdoctorError
+from sacdoctor.diagnosis import LayerReport, Report, ScanOptions, Severity, report_of_error
+from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.facts import Facts
+from sacdoctor.diagnosis.rules.exploding_gradients import estimated_gradient_norm
+from sacdoctor.diagnosis.scan import examined, report_of
+from sacdoctor.history.lineage import Header
+from sacdoctor.history.model import Run, Snapshot
+from sacdoctor.history.movement import distances, norms
+from sacdoctor.history.onsets import onsets
+from sacdoctor.history.proof import Evidence, explained, finding_of, settled
+
+_LARGEST_LOG = 700.0
+"""exp of more is no float."""
+
+
+def read_run(
+    name: str, headers: Sequence[Header], options: ScanOptions
+) -> tuple[Run, tuple[Report, ...]]:
+    """Return a run and reports of status `error` on its checkpoints that cannot be read."""
+    snapshots: list[Snapshot] = []
+    errors: list[Report] = []
+    untrained: set[int] = set()
+    evidence: Evidence | None = None
+    for header, examination, previous in _examined(headers, options, errors):
+        facts, moved = examination.facts, None
+        if not header.is_repaired:
+            if previous is None or evidence is None:
+                evidence = Evidence.begin(header, examination)
+            else:
+                moved = distances(previous, facts)
+                evidence.move(header, moved)
+            evidence.hear(header, examination)
+        if facts.counters_say_untrained:
+            untrained.add(len(snapshots))
+        total, components = norms(facts, moved)
+        report = report_of(examination, options)
+        resets = evidence.resets(report.layers) if evidence is not None else {}
+        layers = tuple(explained(of, resets) for of in report.layers if _in_trouble(of))
+        snapshots.append(
+            Snapshot(
+                replace(report, layers=layers),
+                total,
+                components,
+                _gradient_norms(facts),
+                _entropy_coefficient(facts),
+                facts.checkpoint.hyperparameters.integer("learning_starts"),
+                header.is_repaired,
+            )
+        )
+    if evidence is None:
+        return Run(name, headers[0].algorithm, tuple(snapshots), (), ()), tuple(errors)
+    verdicts = evidence.never_updated()
+    moved_later = frozenset(evidence.movers)
+    snapshots = [
+        replace(
+            snapshot,
+            report=settled(
+                snapshot.report,
+                verdicts,
+                moved_later if number in untrained else frozenset(),
+                options,
+            ),
+        )
+        for number, snapshot in enumerate(snapshots)
+    ]
+    compared = [snapshot for snapshot in snapshots if not snapshot.is_repaired]
+    findings = finding_of(verdicts, evidence, [s.report for s in compared], options)
+    run = Run(name, headers[0].algorithm, tuple(snapshots), onsets(compared), findings)
+    return run, tuple(errors)
+
+
+def _examined(
+    headers: Sequence[Header], options: ScanOptions, errors: list[Report]
+) -> Iterator[tuple[Header, Examination, Facts | None]]:
+    """Yield each checkpoint examined, with the facts of the one before it that is compared."""
+    previous: Checkpoint | None = None
+    facts: Facts | None = None
+    for header in headers:
+        try:
+            checkpoint = Checkpoint(header.path)
+            examination = examined(checkpoint, options)
+            _ = checkpoint.variables  # what is damaged shows here, where it is told
+        except SacdoctorError as error:
+            errors.append(report_of_error(error))
+            continue
+        yield header, examination, facts
+        if header.is_repaired:
+            checkpoint.close()
+            continue
+        if previous is not None:
+            previous.close()
+        previous, facts = checkpoint, examination.facts
+    if previous is not None:
+        previous.close()
+
+
+def _in_trouble(layer: LayerReport) -> bool:
+    return layer.severity is not None and layer.severity is not Severity.OK
+
+
+def _gradient_norms(facts: Facts) -> dict[str, float]:
+    estimates = {name: estimated_gradient_norm(s) for name, s in facts.optimizers.items()}
+    return {name: norm for name, norm in estimates.items() if norm is not None}
+
+
+def _entropy_coefficient(facts: Facts) -> float | None:
+    """Return the learned entropy coefficient, else the fixed one; None where there is none."""
+    variables = facts.checkpoint.variables
+    for name in ("log_ent_coef", "ent_coef_tensor"):
+        tensor = variables.get(name)
+        if tensor is None or tensor.numel != 1 or tensor.dtype.zero_mask:
+            continue
+        value = float(tensor.item())
+        if name == "log_ent_coef":
+            value = exp(min(value, _LARGEST_LOG))
+        return value if isfinite(value) else None
+    return facts.checkpoint.hyperparameters.number("ent_coef")

@@ -1,0 +1,131 @@
+"""`sacdoctor history`: what it prints, its JSON, and how it exits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Run
+from tests.runs import CRASH, DEAD, Runs
+
+CHECKPOINT = {
+    *("path", "series", "num_timesteps", "n_updates", "status", "error", "is_repaired_copy"),
+    *(
+        "zero_percent",
+        "all_zero_bias_tensors",
+        "dead_biases",
+        "weight_norm",
+        "update_norm",
+        "components",
+    ),
+    *("optimizer_learning_rates", "entropy_coefficient", "gradient_norms", "biases", "findings"),
+}
+
+
+def document(text: str) -> dict[str, Any]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    found: dict[str, Any] = json.loads(text, parse_constant=refuse)
+    return found
+
+
+def test_json_keeps_the_contract(run: Run, runs: Runs) -> None:
+    outcome = run("history", runs("crash"), "--format", "json")
+    assert (outcome.code, outcome.err) == (0, "")
+    found = document(outcome.out)
+    assert (found["schema_version"], found["run"]) == (1, str(runs("crash")))
+    assert [of["num_timesteps"] for of in found["checkpoints"]] == list(range(100, 1001, 100))
+    assert all(set(of) == CHECKPOINT for of in found["checkpoints"])
+    (onset,) = found["onsets"]
+    assert (onset["rule"], onset["tensors"]) == ("SD404", [])
+    assert (onset["after_timesteps"], onset["by_timesteps"]) == (500, 600)
+    (crash,) = found["crashes"]
+    assert (crash["episode"], crash["timesteps"]) == (CRASH, 10 * (CRASH + 1))
+    assert crash["before"] > -20 > crash["after"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "code"),
+    [
+        ("healthy SAC", ("--fail-on", "warning"), 0),
+        ("healthy PPO", ("--fail-on", "warning"), 0),
+        ("dead bias", (), 1),
+        ("dead bias", ("--fail-on", "never"), 0),
+        ("dead bias", ("--select", "SD3"), 0),
+        ("crash", (), 0),
+        ("crash", ("--fail-on", "warning"), 1),
+    ],
+)
+def test_exit_codes(run: Run, runs: Runs, kind: str, options: tuple[str, ...], code: int) -> None:
+    outcome = run("history", runs(kind), *options)
+    assert (outcome.code, outcome.err) == (code, "")
+
+
+def test_table_names_the_interval_and_the_tensor(run: Run, runs: Runs) -> None:
+    out = run("history", runs("dead bias")).out
+    assert "came up between 400 and 500 steps" in out
+    assert DEAD in out
+    assert "reset-after-training" in out
+
+
+def test_table_tells_the_crash(run: Run, runs: Runs) -> None:
+    out = run("history", runs("crash")).out
+    assert f"in episode {CRASH} (step {10 * (CRASH + 1)})" in out
+    assert "learning rate went from 0.0003 to 0.005" in out
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_lines_fit_the_terminal(
+    run: Run, runs: Runs, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.chdir(runs("crash").parent)
+    out = run("history", "crash").out
+    assert max(map(len, out.splitlines())) <= width
+
+
+def test_pipe_without_unicode_gets_ascii_curves(shell: Run, runs: Runs) -> None:
+    from tests.conftest import child_environment
+
+    environment = child_environment(PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    outcome = shell("history", runs("dead bias"), env=environment)
+    assert outcome.out.isascii()
+    curve = next(line for line in outcome.out.splitlines() if line.startswith("zero %"))
+    assert "____######" in curve
+
+
+def test_unreadable_checkpoint_is_complained_of_and_exits_2(
+    run: Run, runs: Runs, tmp_path: Path
+) -> None:
+    folder = runs.copy("healthy SAC", tmp_path / "run")
+    half = folder / "rl_model_500_steps.zip"
+    half.write_bytes(half.read_bytes()[:3_000])
+    outcome = run("history", folder)
+    assert outcome.code == 2
+    assert outcome.complaint.startswith(f"sacdoctor: {half}: ")
+    assert "9 checkpoints, 1 that cannot be read" in outcome.out
+    errors = [
+        of
+        for of in document(run("history", folder, "--format", "json").out)["checkpoints"]
+        if of["status"] == "error"
+    ]
+    assert [of["path"] for of in errors] == [str(half)]
+
+
+@pytest.mark.parametrize("name", ["missing", "empty"])
+def test_nothing_there_exits_2_with_one_line(run: Run, tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    outcome = run("history", tmp_path / name)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert str(tmp_path / name) in outcome.complaint
+
+
+def test_result_goes_to_a_file(run: Run, runs: Runs, tmp_path: Path) -> None:
+    target = tmp_path / "history.json"
+    outcome = run("history", runs("healthy PPO"), "--format", "json", "--output", target)
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+    assert document(target.read_text())["onsets"] == []

@@ -1,0 +1,91 @@
+"""Lasting falls of the return: found to the episode, and none where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sacdoctor.history.crash import falls
+
+Values = np.ndarray[Any, np.dtype[np.float64]]
+Draw = np.random.Generator
+
+
+def _walk(draw: Draw, count: int) -> Values:
+    return np.cumsum(draw.normal(0, 0.1, count)) + draw.normal(0, 1, count)
+
+
+HEALTHY: dict[str, Callable[[Draw, int], Values]] = {
+    "noise": lambda draw, n: draw.normal(0, 1, n),
+    "heavy tails": lambda draw, n: -draw.lognormal(0, 1.5, n),
+    "outliers": lambda draw, n: draw.standard_cauchy(n),
+    "good or bad": lambda draw, n: (draw.random(n) < 0.7).astype(float),
+    "learning": lambda draw, n: 500 * np.arange(n) / n + draw.normal(0, 40, n),
+    "slow decline": lambda draw, n: -3 * np.arange(n) / n + draw.normal(0, 1, n),
+    "wandering": _walk,
+    "solved": lambda draw, n: np.full(n, 500.0),
+    "solved but for single episodes": lambda draw, n: np.where(draw.random(n) < 0.1, 9.0, 500.0),
+}
+
+
+@pytest.mark.parametrize("kind", HEALTHY)
+@pytest.mark.parametrize("episodes", [0, 1, 19, 40, 150, 1_000])
+def test_healthy_runs_have_no_crash(kind: str, episodes: int) -> None:
+    draw = np.random.default_rng(0)
+    found = [falls(HEALTHY[kind](draw, episodes)) for _ in range(20)]
+    assert sum(map(len, found)) <= 1  # of 20 runs: chance has its say
+
+
+@pytest.mark.parametrize(("episodes", "crash"), [(40, 20), (70, 60), (300, 120), (1_000, 900)])
+@pytest.mark.parametrize(("before", "after", "spread"), [(-150, -1_200, 80), (500, 20, 15)])
+def test_crash_is_found_to_the_episode(
+    episodes: int, crash: int, before: float, after: float, spread: float
+) -> None:
+    draw = np.random.default_rng(1)
+    level = np.where(np.arange(episodes) < crash, before, after)
+    (fall,) = falls(level + draw.normal(0, spread, episodes))
+    assert fall.index == crash
+    assert fall.before == pytest.approx(before, abs=spread)
+    assert fall.after == pytest.approx(after, abs=spread)
+
+
+def test_crash_after_learning_is_found() -> None:
+    level = np.concatenate([np.linspace(0, 500, 80), np.full(40, 500.0), np.full(30, 30.0)])
+    (fall,) = falls(level + np.random.default_rng(2).normal(0, 20, 150))
+    assert fall.index == 120
+
+
+def test_two_crashes_are_two() -> None:
+    level = np.repeat([100.0, 0.0, 100.0, 0.0], 40)
+    found = falls(level + np.random.default_rng(3).normal(0, 5, 160))
+    assert [fall.index for fall in found] == [40, 120]
+
+
+def test_dip_of_a_few_episodes_is_no_crash() -> None:
+    values = np.random.default_rng(4).normal(100, 5, 200)
+    values[100:104] = 0
+    assert falls(values) == []
+
+
+def test_running_mean_that_falls_slowly_is_found_where_it_begins() -> None:
+    """SB3's `ep_rew_mean` over 100 episodes, logged every fourth: a fall takes 25 rows."""
+    returns = np.where(np.arange(600) < 300, 0.0, -100.0)
+    returns += np.random.default_rng(5).normal(0, 5, 600)
+    rows = np.array([returns[max(0, end - 100) : end].mean() for end in range(4, 601, 4)])
+    (fall,) = falls(rows, lag=25)
+    assert 75 <= fall.index <= 77
+    assert (fall.before, fall.after) == (pytest.approx(0, abs=3), pytest.approx(-100, abs=3))
+    assert falls(rows[:76], lag=25) == []
+
+
+@pytest.mark.parametrize("every", [4, 20])
+@pytest.mark.parametrize("kind", HEALTHY)
+def test_running_mean_of_a_healthy_run_has_no_crash(kind: str, every: int) -> None:
+    draw = np.random.default_rng(6)
+    for _ in range(5):
+        returns = HEALTHY[kind](draw, 1_000)
+        rows = [returns[max(0, end - 100) : end].mean() for end in range(every, 1_001, every)]
+        assert falls(np.array(rows), lag=100 // every) == []

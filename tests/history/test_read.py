@@ -1,0 +1,439 @@
+"""A run's folder in: its checkpoints in order, when findings came up, what its logs say."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.logger import configure
+
+from sacdoctor import SacdoctorError, ScanOptions, fix, read_history
+from sacdoctor.history import History, Onset, Run
+from tests.archives import write_sb3
+from tests.runs import CRASH, DEAD, EPISODE, EVERY, STEPS, Runs, strip_optimizers
+
+
+def only(history: History) -> Run:
+    (run,) = history.runs
+    return run
+
+
+def steps(run: Run) -> list[int | None]:
+    return [snapshot.timesteps for snapshot in run.snapshots]
+
+
+def found(onset: Onset) -> tuple[str, tuple[str, ...], int | None, int, int | None]:
+    span = onset.after_timesteps, onset.by_timesteps, onset.until_timesteps
+    return onset.rule, onset.tensors, *span
+
+
+# -- healthy runs: nothing ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["healthy SAC", "healthy PPO", "tensorboard"])
+@pytest.mark.parametrize("optimizers", ["whole", "stripped"])
+def test_healthy_run_has_nothing(runs: Runs, tmp_path: Path, kind: str, optimizers: str) -> None:
+    """PPO's first checkpoint is from before the first update: its biases are all zero."""
+    folder = runs.copy(kind, tmp_path / "run")
+    if optimizers == "stripped":
+        strip_optimizers(folder)
+    history = read_history(folder)
+    assert history.statuses == {"healthy"}
+    assert only(history).onsets == only(history).findings == ()
+    assert (history.crashes, history.notes, history.unreadable) == ((), (), ())
+
+
+def test_model_that_is_never_updated_stays_a_warning(runs: Runs, tmp_path: Path) -> None:
+    shutil.copy(runs("healthy PPO") / "rl_model_0_steps.zip", tmp_path)
+    history = read_history(tmp_path)
+    assert history.statuses == {"warning"}
+    assert {onset.rule for onset in only(history).onsets} == {"SD201"}
+
+
+# -- the checkpoints ---------------------------------------------------------------------------
+
+
+def test_order_is_that_of_the_steps_inside(runs: Runs, tmp_path: Path) -> None:
+    folder = runs.copy("healthy SAC", tmp_path / "run")
+    (folder / "rl_model_300_steps.zip").rename(folder / "zz_best.zip")
+    (folder / "rl_model_1000_steps.zip").rename(folder / "a_final.zip")
+    run = only(read_history(folder))
+    assert steps(run) == list(range(EVERY, STEPS + 1, EVERY))
+    names = [Path(snapshot.report.path).name for snapshot in run.snapshots]
+    assert (names[2], names[-1]) == ("zz_best.zip", "a_final.zip")
+
+
+def test_norms_are_those_of_pytorch(runs: Runs) -> None:
+    run = only(read_history(runs("healthy SAC")))
+    models = [
+        SAC.load(runs("healthy SAC") / f"rl_model_{step}_steps.zip", device="cpu")
+        for step in (400, 500)
+    ]
+    vectors = [
+        th.cat([p.reshape(-1) for p in (*m.actor.parameters(), *m.critic.parameters())]).double()
+        for m in models
+    ]
+    snapshot = run.snapshots[4]
+    assert snapshot.timesteps == 500
+    assert snapshot.norms.weight == pytest.approx(vectors[1].norm().item(), rel=1e-6)
+    assert snapshot.norms.update == pytest.approx((vectors[1] - vectors[0]).norm().item(), rel=1e-6)
+    target = th.cat([p.reshape(-1) for p in models[1].critic_target.parameters()])
+    part = snapshot.component_norms["critic target"]
+    assert part.weight == pytest.approx(target.norm().item(), rel=1e-6)
+    assert run.snapshots[0].norms.update is None
+
+
+def test_entropy_coefficient_and_rates_are_the_models(runs: Runs) -> None:
+    snapshot = only(read_history(runs("crash"))).snapshots[-1]
+    model = SAC.load(snapshot.report.path, device="cpu")
+    assert model.log_ent_coef is not None
+    assert snapshot.entropy_coefficient == pytest.approx(math.exp(model.log_ent_coef.item()))
+    assert snapshot.report.optimizer_learning_rates["actor.optimizer"] == 5e-3
+    assert snapshot.learning_starts == 100
+
+
+def test_gradient_norm_is_adams_estimate(runs: Runs) -> None:
+    snapshot = only(read_history(runs("healthy PPO"))).snapshots[-1]
+    state = PPO.load(snapshot.report.path, device="cpu").policy.optimizer.state_dict()["state"]
+    total = sum(
+        s["exp_avg_sq"].sum().item() / (1 - 0.999 ** s["step"].item()) for s in state.values()
+    )
+    assert snapshot.gradient_norms["policy.optimizer"] == pytest.approx(math.sqrt(total), rel=1e-4)
+
+
+def test_files_are_opened_two_at_a_time_at_most(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sacdoctor.checkpoint import Checkpoint
+
+    is_open: set[int] = set()
+    most = 0
+    opened, closed = Checkpoint.__init__, Checkpoint.close
+
+    def count(self: Checkpoint, path: Path) -> None:
+        nonlocal most
+        opened(self, path)
+        is_open.add(id(self))
+        most = max(most, len(is_open))
+
+    def discount(self: Checkpoint) -> None:
+        is_open.discard(id(self))
+        closed(self)
+
+    monkeypatch.setattr(Checkpoint, "__init__", count)
+    monkeypatch.setattr(Checkpoint, "close", discount)
+    read_history(runs("healthy SAC"))
+    assert (most, is_open) == (2, set())
+
+
+def test_repaired_copy_is_shown_and_not_compared(runs: Runs, tmp_path: Path) -> None:
+    folder = runs.copy("dead bias", tmp_path / "run")
+    before = only(read_history(folder))
+    fix(folder / "rl_model_700_steps.zip")
+    after = only(read_history(folder))
+    assert [s.is_repaired for s in after.snapshots].count(True) == 1
+    assert after.onsets == before.onsets
+    assert [s.norms for s in after.snapshots if not s.is_repaired] == [
+        s.norms for s in before.snapshots
+    ]
+
+
+# -- onsets ------------------------------------------------------------------------------------
+
+
+def test_bias_that_was_zeroed_at_step_450_came_up_between_400_and_500(runs: Runs) -> None:
+    onsets = only(read_history(runs("dead bias"))).onsets
+    assert {found(onset) for onset in onsets} == {
+        ("SD101", (DEAD,), 400, 500, None),
+        ("SD205", (DEAD,), 400, 500, None),
+    }
+
+
+def test_nan_of_the_last_step_came_up_in_the_last_interval(runs: Runs) -> None:
+    onsets = only(read_history(runs("nan"))).onsets
+    assert [found(onset) for onset in onsets] == [
+        ("SD301", ("critic.qf0.0.weight",), STEPS - EVERY, STEPS, None)
+    ]
+
+
+def test_finding_that_comes_back_has_two_onsets(tmp_path: Path) -> None:
+    for number, value in enumerate((0.5, 0.0, 0.0, 0.5, 0.0)):
+        tensors = {**state(0.1 * number), "actor.mu.bias": th.full((2,), value)}
+        write_sb3(tmp_path / f"m_{number}.zip", tensors, {"num_timesteps": 1_000 * number})
+    onsets = only(read_history(tmp_path)).onsets
+    assert [found(onset) for onset in onsets] == [
+        ("SD101", ("actor.mu.bias",), 0, 1_000, 3_000),
+        ("SD101", ("actor.mu.bias",), 3_000, 4_000, None),
+    ]
+
+
+def test_finding_of_the_first_checkpoint_has_no_step_before(runs: Runs, tmp_path: Path) -> None:
+    for step in (500, 600):
+        shutil.copy(runs("dead bias") / f"rl_model_{step}_steps.zip", tmp_path)
+    onsets = only(read_history(tmp_path)).onsets
+    assert {found(onset)[2:] for onset in onsets} == {(None, 500, None)}
+
+
+def test_checkpoint_without_optimizers_does_not_end_what_they_showed(
+    runs: Runs, tmp_path: Path
+) -> None:
+    folder = runs.copy("dead bias", tmp_path / "run")
+    strip_optimizers(folder, "rl_model_700_steps.zip", "rl_model_1000_steps.zip")
+    onsets = [onset for onset in only(read_history(folder)).onsets if onset.rule == "SD205"]
+    assert [found(onset) for onset in onsets] == [("SD205", (DEAD,), 400, 500, None)]
+
+
+def test_rules_can_be_selected(runs: Runs) -> None:
+    history = read_history(runs("dead bias"), ScanOptions(select=("SD3",)))
+    assert (only(history).onsets, history.statuses) == ((), {"healthy"})
+
+
+def test_bias_that_was_alive_before_was_reset_also_without_optimizers(
+    runs: Runs, tmp_path: Path
+) -> None:
+    folder = runs.copy("dead bias", tmp_path / "run")
+    strip_optimizers(folder)
+    run = only(read_history(folder))
+    assert causes(run) == [{}] * 4 + [{DEAD: "reset-after-training"}] * 6
+    assert "rl_model_400_steps.zip" in (run.snapshots[-1].report.layers[0].evidence or "")
+
+
+# -- tensors that never move -------------------------------------------------------------------
+
+BRANCH = {
+    f"features_extractor.branch.{layer}.{part}" for layer in (0, 2) for part in ("weight", "bias")
+}
+BIASES = {name for name in BRANCH if name.endswith("bias")}
+
+
+def causes(run: Run) -> list[dict[str, str | None]]:
+    return [{layer.name: layer.cause for layer in s.report.layers} for s in run.snapshots]
+
+
+def test_late_layers_are_found_without_any_optimizer(runs: Runs, tmp_path: Path) -> None:
+    folder = runs.copy("late layers", tmp_path / "run")
+    strip_optimizers(folder)
+    run = only(read_history(folder))
+    (finding,) = run.findings
+    assert (finding.rule, finding.severity) == ("SD207", "critical")
+    assert set(finding.tensors) == BRANCH
+    assert all(of == dict.fromkeys(BIASES, "never-updated") for of in causes(run))
+    (evidence,) = {layer.evidence for layer in run.snapshots[-1].report.layers}
+    assert evidence is not None
+    # 38 = 19 updated rollouts of 2 epochs; the other 10 are trunk, policy, value (weight, bias).
+    assert "all 11 checkpoints from 0 to 1,000 timesteps (38 updates)" in evidence
+    assert "10 of the 13 other weights and biases moved" in evidence
+
+
+def test_one_checkpoint_with_its_optimizer_proves_the_cause(runs: Runs, tmp_path: Path) -> None:
+    folder = runs.copy("late layers", tmp_path / "run")
+    kept = "rl_model_300_steps.zip"
+    strip_optimizers(folder, *(p.name for p in folder.glob("*.zip") if p.name != kept))
+    run = only(read_history(folder))
+    assert run.findings == ()  # SD202 says it
+    assert causes(run)[-1] == dict.fromkeys(BIASES, "not-in-optimizer")
+    assert all(kept in (layer.evidence or "") for layer in run.snapshots[-1].report.layers)
+
+
+def test_frozen_layers_are_a_notice(runs: Runs, tmp_path: Path) -> None:
+    folder = runs.copy("frozen", tmp_path / "run")
+    strip_optimizers(folder)
+    history = read_history(folder)
+    (finding,) = only(history).findings
+    assert (set(finding.tensors), finding.severity) == (BRANCH, "notice")
+    assert history.statuses == {"healthy", "notice"}
+
+
+def state(
+    moved: float, *, still: float = 0.0, dtype: th.dtype = th.float32
+) -> dict[str, th.Tensor]:
+    return {
+        "actor.mu.weight": th.full((2, 3), 1.0 + moved),
+        "actor.mu.bias": th.full((2,), 0.5, dtype=dtype),
+        "actor.log_std": th.full((2,), -1.0),
+        "actor.norm.running_mean": th.zeros(2),
+        "critic.qf0.0.weight": th.full((2, 3), 2.0 + still),
+        "critic.qf0.0.bias": th.full((2,), 2.0),
+        "critic_target.qf0.0.weight": th.full((2, 3), 2.0),
+        "critic_target.qf0.0.bias": th.full((2,), 2.0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("updates", "still", "dtype", "expected"),
+    [
+        ((100, 200), 0.0, th.float32, ["actor.mu.bias"]),
+        ((100, 200), 0.1, th.float32, ["actor.mu.bias", "critic.qf0.0.bias"]),
+        ((100, 101), 0.1, th.float32, []),
+        ((100, 100), 0.1, th.float32, []),
+        ((None, None), 0.1, th.float32, []),
+        ((100, 200), 0.1, th.bfloat16, ["critic.qf0.0.bias"]),
+    ],
+    ids=["critic waits", "both move", "one update", "no update", "no counter", "half precision"],
+)
+def test_only_weights_and_biases_beside_others_that_moved_are_accused(
+    tmp_path: Path,
+    updates: tuple[int | None, int | None],
+    still: float,
+    dtype: th.dtype,
+    expected: list[str],
+) -> None:
+    for number, count in enumerate(updates):
+        settings = {"num_timesteps": 1_000 * number, "target_entropy": -2.0, "_n_updates": count}
+        tensors = state(0.1 * number, still=still * number, dtype=dtype)
+        write_sb3(tmp_path / f"m_{number}.zip", tensors, settings)
+    findings = only(read_history(tmp_path)).findings
+    assert [name for finding in findings for name in finding.tensors] == expected
+    assert all(finding.severity == "notice" for finding in findings)
+
+
+# -- several runs, damaged files ---------------------------------------------------------------
+
+
+def test_runs_of_other_shapes_other_prefix_or_other_folder_are_told_apart(
+    runs: Runs, tmp_path: Path
+) -> None:
+    folder = runs.copy("healthy SAC", tmp_path / "run")
+    for step in (100, 200):
+        source = runs("dead bias") / f"rl_model_{step}_steps.zip"
+        shutil.copy(source, folder / f"second_{step}_steps.zip")
+        shutil.copy(runs("healthy PPO") / f"rl_model_{step}_steps.zip", folder / f"ppo_{step}.zip")
+    (folder / "best").mkdir()
+    (folder / "rl_model_300_steps.zip").rename(folder / "best" / "best_model.zip")
+    found = {run.name: (run.algorithm, steps(run)) for run in read_history(folder).runs}
+    assert found == {
+        "rl_model_*_steps.zip": ("SAC", list(range(100, 1001, 100))),
+        "second_*_steps.zip": ("SAC", [100, 200]),
+        "ppo_*.zip": ("PPO", [100, 200]),
+    }
+
+
+def test_training_that_was_resumed_is_one_run(runs: Runs, tmp_path: Path) -> None:
+    for step in (100, 200, 300):
+        shutil.copy(runs("healthy SAC") / f"rl_model_{step}_steps.zip", tmp_path)
+    for step in (400, 500):  # another call of learn()
+        shutil.copy(runs("dead bias") / f"rl_model_{step}_steps.zip", tmp_path)
+    assert steps(only(read_history(tmp_path))) == [100, 200, 300, 400, 500]
+
+
+def test_two_trainings_over_the_same_steps_are_two_runs(runs: Runs, tmp_path: Path) -> None:
+    for step in (100, 300):
+        shutil.copy(runs("healthy SAC") / f"rl_model_{step}_steps.zip", tmp_path)
+    shutil.copy(runs("dead bias") / "rl_model_200_steps.zip", tmp_path)
+    found = [(run.name, steps(run)) for run in read_history(tmp_path).runs]
+    assert found == [("rl_model_*_steps.zip", [100, 300]), ("rl_model_*_steps.zip (2)", [200])]
+
+
+def test_half_written_checkpoint_is_named_and_the_rest_shown(runs: Runs, tmp_path: Path) -> None:
+    folder = runs.copy("healthy SAC", tmp_path / "run")
+    half = folder / "rl_model_500_steps.zip"
+    half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
+    history = read_history(folder)
+    assert [report.path for report in history.unreadable] == [str(half)]
+    assert steps(only(history)) == [step for step in range(100, 1001, 100) if step != 500]
+    assert "error" in history.statuses
+
+
+def test_damaged_optimizer_is_named_and_the_rest_shown(runs: Runs, tmp_path: Path) -> None:
+    folder = runs.copy("healthy SAC", tmp_path / "run")
+    damaged = folder / "rl_model_500_steps.zip"
+    data = bytearray(damaged.read_bytes())
+    at = data.index(b"critic.optimizer.pth")
+    data[at + 4_000] ^= 0xFF
+    damaged.write_bytes(data)
+    history = read_history(folder)
+    assert [report.path for report in history.unreadable] == [str(damaged)]
+    assert len(only(history).snapshots) == 9
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: None, "no such folder"),
+        (lambda path: path.mkdir(), "no checkpoints"),
+        (lambda path: path.write_text("x"), "no folder"),
+    ],
+)
+def test_nothing_to_read_is_an_error(tmp_path: Path, make, words: str) -> None:  # type: ignore[no-untyped-def]
+    make(tmp_path / "run")
+    with pytest.raises(SacdoctorError, match=words):
+        read_history(tmp_path / "run")
+
+
+# -- logs --------------------------------------------------------------------------------------
+
+
+def test_crash_is_told_with_episode_step_and_what_came_before(runs: Runs) -> None:
+    (crash,) = read_history(runs("crash")).crashes
+    assert (crash.episode, crash.timesteps) == (CRASH, (CRASH + 1) * EPISODE)
+    returns = np.loadtxt(runs("crash") / "monitor.csv", delimiter=",", skiprows=2)[:, 0]
+    assert crash.before == pytest.approx(np.median(returns[CRASH - 10 : CRASH]))
+    assert crash.after == pytest.approx(np.median(returns[CRASH : CRASH + 10]))
+    rate, onset = crash.events if crash.events[0].by_timesteps < 600 else crash.events[::-1]
+    assert "learning rate went from 0.0003 to 0.005" in rate.name
+    assert 580 <= rate.after_timesteps < rate.by_timesteps <= 600
+    assert (onset.after_timesteps, onset.by_timesteps) == (500, 600)
+    assert crash.values["train/learning_rate"] == 5e-3
+    assert {"train/ent_coef", "train/critic_loss", "train/actor_loss"} <= set(crash.values)
+
+
+@pytest.mark.parametrize("format", ["csv", "tensorboard"])
+def test_crash_shows_in_the_running_mean_too(tmp_path: Path, format: str) -> None:
+    """As SB3 logs it: the mean of the last 100 episodes, of 10 steps each, every 40 steps."""
+    returns = np.where(np.arange(600) < 300, 0.0, -100.0)
+    returns += np.random.default_rng(0).normal(0.0, 5.0, 600)
+    logger = configure(str(tmp_path), [format])
+    for end in range(4, 601, 4):
+        logger.record("time/total_timesteps", 10 * end, exclude="tensorboard")
+        logger.record("rollout/ep_rew_mean", returns[max(0, end - 100) : end].mean())
+        logger.record("rollout/ep_len_mean", 10.0)
+        logger.dump(10 * end)
+    logger.close()
+    (crash,) = read_history(tmp_path).crashes
+    assert crash.episode is None
+    assert 3_000 < crash.timesteps <= 3_120
+    assert (crash.before, crash.after) == (pytest.approx(0, abs=3), pytest.approx(-100, abs=3))
+
+
+def test_other_runs_of_the_folder_did_not_cause_a_crash(runs: Runs, tmp_path: Path) -> None:
+    folder = runs.copy("crash", tmp_path / "run")
+    shutil.copy(runs("healthy PPO") / "rl_model_600_steps.zip", folder / "ppo.zip")
+    (crash,) = read_history(folder).crashes
+    assert [event.name for event in crash.events] == ["learning rate went from 0.0003 to 0.005"]
+
+
+def test_start_of_updates_is_told(runs: Runs, tmp_path: Path) -> None:
+    """`learning_starts` is 100, and the first update comes with step 104."""
+    for name in ("rl_model_100_steps.zip", "rl_model_200_steps.zip", "progress.csv"):
+        shutil.copy(runs("healthy SAC") / name, tmp_path)
+    rows = [f"{-5.0 if n < 12 else -100.0 - n % 3},10,{n}" for n in range(40)]
+    (tmp_path / "monitor.csv").write_text("\n".join(["r,l,t", *rows]))
+    (crash,) = read_history(tmp_path).crashes
+    assert (crash.episode, crash.timesteps) == (12, 130)
+    events = {event.name: (event.after_timesteps, event.by_timesteps) for event in crash.events}
+    assert events["warm-up ended (learning_starts)"] == (100, 100)
+    assert events["updates began"] == (100, 110)
+
+
+def test_logs_alone_are_a_history(runs: Runs, tmp_path: Path) -> None:
+    shutil.copy(runs("crash") / "monitor.csv", tmp_path)
+    history = read_history(tmp_path)
+    assert (history.runs, len(history.crashes), history.statuses) == ((), 1, {"warning"})
+
+
+def test_truncated_logs_are_read_as_far_as_they_go(runs: Runs, tmp_path: Path) -> None:
+    folder = runs.copy("crash", tmp_path / "run")
+    for name, garbage in (("monitor.csv", b'"-1.5,\0x\n-3.0,1'), ("progress.csv", b"1,2\n3")):
+        with (folder / name).open("ab") as file:
+            file.write(garbage)
+    history = read_history(folder)
+    assert [crash.episode for crash in history.crashes] == [CRASH]
+    notes = {Path(note.path).name: note.message for note in history.notes}
+    assert notes == dict.fromkeys(
+        ("monitor.csv", "progress.csv"), "2 rows are cut off or garbled and left out"
+    )

@@ -1,0 +1,175 @@
+"""Whole trainings in small: checkpoints every 100 steps and SB3's logs, with a fault at a step."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch as th
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.monitor import Monitor
+
+from fixtures.faulty_policies import BranchedExtractor, LateActorCriticPolicy
+from tests.agents import VECTOR, TinyEnv
+
+EVERY = 100
+"""Steps between two checkpoints."""
+STEPS = 1_000
+EPISODE = 10
+"""Steps in an episode of `TinyEnv`."""
+CRASH = 60
+"""The first episode (the first of all is 0) in which the degrading environment punishes."""
+FAULT = 450
+"""The step at which a fault is brought in."""
+DEAD = "actor.latent_pi.0.bias"
+
+
+class _Degrading(TinyEnv):
+    """Every step costs 10 more from episode `crash` on."""
+
+    def __init__(self, crash: int | None) -> None:
+        super().__init__(VECTOR, discrete=False)
+        self._crash = crash
+        self._episode = -1
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        self._episode += 1
+        return super().reset(**options)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, reward, *rest = super().step(action)
+        if self._crash is not None and self._episode >= self._crash:
+            reward -= 10.0
+        return observation, reward, *rest  # type: ignore[return-value]
+
+
+class _At(BaseCallback):
+    """Does something to the model once, at a step."""
+
+    def __init__(self, step: int, do: Callable[[Any], None]) -> None:
+        super().__init__()
+        self._step = step
+        self._do: Callable[[Any], None] | None = do
+
+    def _on_step(self) -> bool:
+        if self._do is not None and self.num_timesteps >= self._step:
+            self._do(self.model)
+            self._do = None
+        return True
+
+
+def _kill_bias(model: SAC) -> None:
+    bias = model.actor.latent_pi[0].bias
+    with th.no_grad():
+        bias.zero_()
+    bias.requires_grad_(False)
+
+
+def _make_nan(model: SAC) -> None:
+    with th.no_grad():
+        model.critic.qf0[0].weight[0, 0] = th.nan
+
+
+def _raise_rate(model: BaseAlgorithm) -> None:
+    model.lr_schedule = lambda _: 5e-3
+
+
+def _freeze_branch(model: PPO) -> None:
+    model.policy.features_extractor.branch.requires_grad_(False)
+
+
+def _branch(use: str, **options: Any) -> dict[str, Any]:
+    """Settings of a policy whose features extractor has a branch, `branch.0` and `branch.2`.
+
+    SB3's `ortho_init` starts all biases at 0, PyTorch's own initialisation does not.
+    """
+    sizes = {"branch": use, "trunk_sizes": (8,), "branch_sizes": (4, 3)}
+    return {
+        "policy_kwargs": {
+            "net_arch": [16],
+            "features_extractor_class": BranchedExtractor,
+            "features_extractor_kwargs": sizes,
+            **options,
+        }
+    }
+
+
+def train(
+    folder: Path,
+    algorithm: type[BaseAlgorithm] = SAC,
+    policy: Any = "MlpPolicy",
+    *,
+    fault: Callable[[Any], None] | None = None,
+    at: int = FAULT,
+    crash: int | None = None,
+    logs: tuple[str, ...] = ("csv",),
+    monitor: bool = True,
+    **options: Any,
+) -> Path:
+    """Train for `STEPS` steps and return the folder with what SB3 left there."""
+    folder.mkdir(parents=True)
+    env = Monitor(_Degrading(crash), str(folder / "monitor.csv") if monitor else None)
+    settings: dict[str, Any] = {"learning_starts": 100, "batch_size": 16, "train_freq": 4}
+    if algorithm is PPO:
+        settings = {"n_steps": 50, "batch_size": 25, "n_epochs": 2}
+    settings |= {"policy_kwargs": {"net_arch": [16]}, **options}
+    model = algorithm(policy, env, seed=1, device="cpu", **settings)
+    model.set_logger(configure(str(folder), list(logs)))
+    callbacks: list[BaseCallback] = [CheckpointCallback(EVERY, str(folder))]
+    if fault is not None:
+        callbacks.insert(0, _At(at, fault))
+    if algorithm is PPO:
+        model.save(folder / "rl_model_0_steps.zip")
+    model.learn(STEPS, callback=CallbackList(callbacks), log_interval=1)
+    env.close()
+    model.logger.close()
+    return folder
+
+
+def strip_optimizers(folder: Path, *names: str) -> None:
+    """Remove the optimizers' state from checkpoints: all of the folder, or those named."""
+    for path in [folder / name for name in names] or list(folder.glob("*.zip")):
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in members.items():
+                if not name.endswith("optimizer.pth"):
+                    archive.writestr(name, data)
+
+
+_KINDS: dict[str, dict[str, Any]] = {
+    "healthy SAC": {},
+    "healthy PPO": {"algorithm": PPO},
+    "dead bias": {"fault": _kill_bias},
+    "nan": {"fault": _make_nan, "at": STEPS},
+    "crash": {"fault": _raise_rate, "at": 10 * CRASH - 15, "crash": CRASH},
+    "tensorboard": {"algorithm": PPO, "logs": ("tensorboard",), "monitor": False},
+    "late layers": {"algorithm": PPO, "policy": LateActorCriticPolicy, **_branch("late")},
+    "frozen": {
+        "algorithm": PPO,
+        **_branch("used", ortho_init=False),
+        "fault": _freeze_branch,
+        "at": 1,
+    },
+}
+
+
+class Runs:
+    """Runs by their kind; a test that changes files takes a copy."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, kind: str) -> Path:
+        folder = self._folder / kind.replace(" ", "_")
+        return folder if folder.exists() else train(folder, **_KINDS[kind])
+
+    def copy(self, kind: str, folder: Path) -> Path:
+        """A copy of a run in `folder`, which must not exist yet."""
+        return Path(shutil.copytree(self(kind), folder))
