@@ -34,7 +34,7 @@ def scan_all(targets: Iterable[Target], options: ScanOptions) -> Iterator[Report
                 raise target
             yield scan(target, options)
         except SacdoctorError as error:
-            yield report_of_error(error)
+            yield report_of_error(error, options)
 
 
 def _targets(path: str) -> list[Target]:

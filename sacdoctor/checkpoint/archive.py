@@ -126,6 +126,17 @@ class Archive(Mapping[str, Member]):
             self._read[name] = self._checked(self._members[name])
         return self._read[name]
 
+    def start_of(self, name: str) -> bytes:
+        """Return the member's first bytes, unchecked: two, or fewer where it has fewer."""
+        member = self._members[name]
+        data = self.buffer[member.data_offset : member.end]
+        if member.method == STORED:
+            return bytes(data[:2])
+        try:
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, 2)
+        except zlib.error:
+            return b""
+
     def position_of(self, name: str) -> int | None:
         """Return where the member's bytes start on disk, None if they are not there as read."""
         member = self._members[name]

@@ -7,10 +7,18 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from sacdoctor.checkpoint import Checkpoint, SacdoctorError
+from sacdoctor.checkpoint import (
+    Checkpoint,
+    CorruptCheckpoint,
+    SacdoctorError,
+    UnsupportedCheckpoint,
+)
+from sacdoctor.checkpoint.algorithm import algorithm_of
+from sacdoctor.checkpoint.pickled_parts import is_pickle_file, parts_of, parts_of_pickle
+from sacdoctor.checkpoint.references import Kind
 from sacdoctor.diagnosis.examination import examine
-from sacdoctor.diagnosis.model import LayerReport, Report, Summary
-from sacdoctor.diagnosis.rules import findings, from_error, selected
+from sacdoctor.diagnosis.model import Finding, LayerReport, Report, Summary
+from sacdoctor.diagnosis.rules import Rule, findings, from_error, selected
 from sacdoctor.diagnosis.severity import Severity, Thresholds, worst
 
 
@@ -40,26 +48,36 @@ class ScanOptions:
 def scan(path: str | Path, options: ScanOptions | None = None) -> Report:
     """Return the report of the checkpoint at `path`.
 
+    A pickle of its own (a replay buffer, `VecNormalize`) has a report without layers: only what
+    loading it would run is looked at.
+
     Raises `CheckpointError` where it cannot be read. Nothing in the file is executed.
     """
+    options = options or ScanOptions()
+    if is_pickle_file(path):
+        return _diagnose_pickle(path, options)
     with Checkpoint(path) as checkpoint:
-        return diagnose(checkpoint, options or ScanOptions())
+        return diagnose(checkpoint, options)
 
 
 def diagnose(checkpoint: Checkpoint, options: ScanOptions) -> Report:
-    """Return the report of an open checkpoint."""
+    """Return the report of an open checkpoint.
+
+    Where all selected rules look at code alone, no tensor is read, and there are no layers.
+    """
+    rules = selected(options.select, options.ignore)
+    if _only_code(rules):
+        return _diagnose_code(checkpoint, rules)
     settings = checkpoint.hyperparameters
     examination = examine(checkpoint, options.thresholds, options.components, options.selects)
-    rules = selected(options.select, options.ignore)
-    found = findings(examination, rules)
+    found = findings(examination, parts_of(checkpoint), rules, with_references=False)
     severities = [finding.severity for finding in found]
     if {"SD101", "SD102"} <= {rule.code for rule in rules}:
         # Layers count by themselves too: a notice is no finding.
         severities += [layer.severity for layer in examination.layers if layer.severity]
-    status = worst(severities)
     return Report(
         path=str(checkpoint.path),
-        status="healthy" if status is Severity.OK else status.value,
+        status=_status(severities),
         algorithm=checkpoint.algorithm,
         policy_class=checkpoint.policy_class,
         sb3_version=checkpoint.sb3_version,
@@ -76,10 +94,68 @@ def diagnose(checkpoint: Checkpoint, options: ScanOptions) -> Report:
     )
 
 
-def report_of_error(error: SacdoctorError) -> Report:
-    """Return the report of a checkpoint that could not be read."""
+def report_of_error(error: SacdoctorError, options: ScanOptions | None = None) -> Report:
+    """Return the report of a checkpoint that could not be read.
+
+    With `options` it is looked into for the code that loading it would run all the same: a name
+    that stopped the reading may be why somebody made the file.
+    """
     path = str(error.path) if error.path is not None else ""
-    return Report(path, status="error", error=error.reason, findings=(from_error(error),))
+    code = _code_despite(path, options) if path and options is not None else ()
+    return Report(path, status="error", error=error.reason, findings=(*code, from_error(error)))
+
+
+def _code_despite(path: str, options: ScanOptions) -> tuple[Finding, ...]:
+    try:
+        with Checkpoint(path) as checkpoint:
+            # That they cannot be read is what the error says.
+            parts = [part.readable() for part in parts_of(checkpoint)]
+            rules = selected(options.select, options.ignore)
+            return findings(None, parts, rules, with_references=_only_code(rules))
+    except SacdoctorError:
+        return ()
+
+
+def _only_code(rules: Iterable[Rule]) -> bool:
+    """Return whether rules about code were selected, and none that examines tensors."""
+    rules = tuple(rules)
+    return any(rule.check_code for rule in rules) and not any(rule.check for rule in rules)
+
+
+def _diagnose_code(checkpoint: Checkpoint, rules: Iterable[Rule]) -> Report:
+    settings = checkpoint.hyperparameters
+    found = findings(None, parts_of(checkpoint), rules, with_references=True)
+    return Report(
+        path=str(checkpoint.path),
+        status=_status([finding.severity for finding in found]),
+        algorithm=algorithm_of(settings, ()),
+        policy_class=checkpoint.policy_class,
+        sb3_version=checkpoint.sb3_version,
+        num_timesteps=settings.integer("num_timesteps"),
+        n_updates=settings.integer("_n_updates"),
+        learning_rate=settings.number("learning_rate"),
+        findings=found,
+    )
+
+
+def _diagnose_pickle(path: str | Path, options: ScanOptions) -> Report:
+    rules = selected(options.select, options.ignore)
+    if not any(rule.check_code for rule in rules):
+        raise UnsupportedCheckpoint(
+            "it is a pickle of its own, which SD601 and SD602 look at, and neither is selected",
+            path,
+        )
+    parts = parts_of_pickle(path)
+    if all(reference.kind is Kind.UNREAD for part in parts for reference in part.references):
+        for reference in parts[0].references:
+            raise CorruptCheckpoint(reference.name.qualname, path)
+    found = findings(None, parts, rules, with_references=True)
+    return Report(str(path), _status([finding.severity for finding in found]), findings=found)
+
+
+def _status(severities: list[Severity]) -> str:
+    status = worst(severities)
+    return "healthy" if status is Severity.OK else status.value
 
 
 def _summary(layers: Iterable[LayerReport]) -> Summary:

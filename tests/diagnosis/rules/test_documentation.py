@@ -22,6 +22,8 @@ HEADINGS = [
 ]
 WHEN_OPENING = {"SD701", "SD702"}
 """Faults that show before there is anything to examine."""
+OF_CODE = {"SD601", "SD602"}
+"""Rules about what pickles refer to, which examine no tensor."""
 
 NAMES = {
     **{"SD101": "dead-bias", "SD102": "partly-dead-bias", "SD103": "dead-weight"},
@@ -30,7 +32,8 @@ NAMES = {
     **{"SD206": "target-out-of-sync", "SD301": "non-finite", "SD302": "exploded-weights"},
     **{"SD303": "exploding-gradients", "SD401": "learning-rate", "SD402": "gradient-clipping"},
     **{"SD403": "value-clipping", "SD404": "schedule-mismatch", "SD504": "entropy-collapse"},
-    **{"SD505": "exploration-collapse", "SD701": "corrupt-record", "SD702": "unreadable"},
+    **{"SD505": "exploration-collapse", "SD601": "unsafe-pickle", "SD602": "unknown-code"},
+    **{"SD701": "corrupt-record", "SD702": "unreadable"},
 }
 
 each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
@@ -68,7 +71,8 @@ def test_name_is_the_designs_and_that_of_its_file(rule: Rule) -> None:
 
 @each_rule
 def test_rule_checks_unless_its_fault_shows_when_the_file_is_opened(rule: Rule) -> None:
-    assert (rule.check is None) == (rule.code in WHEN_OPENING)
+    assert (rule.check is None) == (rule.code in WHEN_OPENING | OF_CODE)
+    assert (rule.check_code is not None) == (rule.code in OF_CODE)
 
 
 def test_codes_are_unique_and_in_order() -> None:
