@@ -18,7 +18,7 @@ file; the names it uses are all that can be told about it without running it, an
 hand can do harm without any name.
 
 ## Example
-`learning_rate=lambda progress: 3e-4 * progress`: SB3 before 2.7 saves the bytecode of the function.
+`learning_rate=lambda progress: 3e-4 * progress`: the file holds the bytecode of this function.
 
 ## Use instead
 `stable_baselines3.common.utils.LinearSchedule`, or a number. `sacdoctor fix --strip-code` puts the
