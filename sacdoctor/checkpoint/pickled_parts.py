@@ -24,6 +24,7 @@ from sacdoctor.checkpoint.references import (
 from sacdoctor.checkpoint.torch_file import is_legacy
 
 _TORCH_ENDINGS = (".pth", ".pt")
+_CHECKPOINT_ENDINGS = (".zip", *_TORCH_ENDINGS)
 _PICKLE_ENDINGS = (".pkl", ".pickle")
 
 
@@ -52,19 +53,31 @@ class PickledPart:
 def is_pickle_file(path: str | Path) -> bool:
     """Return whether the file is a pickle of its own, such as a replay buffer's.
 
-    Told by its first bytes, or by its ending where there is no such beginning (protocol 0 and 1
-    have none). What cannot be opened is none.
+    Told by its ending, or by its first bytes where it is not named like a checkpoint. What cannot
+    be opened is none.
     """
+    name = str(path).lower()
+    if name.endswith(_CHECKPOINT_ENDINGS):
+        return False
+    start = _start_of_file(path)
+    if is_legacy(memoryview(start)) or start.startswith(b"PK"):
+        return False
+    return is_pickle(start) or (bool(start) and name.endswith(_PICKLE_ENDINGS))
+
+
+def begins_as_pickle(path: str | Path) -> bool:
+    """Return whether a file begins as a pickle does, however it is named."""
+    return is_pickle(_start_of_file(path))
+
+
+def _start_of_file(path: str | Path) -> bytes:
     try:
         if not Path(path).is_file():
-            return False  # a pipe would block
+            return b""  # a pipe would block
         with Path(path).open("rb") as file:
-            start = file.read(16)
-    except OSError:
-        return False
-    if is_legacy(memoryview(start)) or start[:2] == b"PK":
-        return False
-    return is_pickle(start) or (bool(start) and str(path).lower().endswith(_PICKLE_ENDINGS))
+            return file.read(16)
+    except (OSError, ValueError):
+        return b""
 
 
 def parts_of_pickle(path: str | Path) -> tuple[PickledPart, ...]:

@@ -14,12 +14,20 @@ from sacdoctor.checkpoint import (
     UnsupportedCheckpoint,
 )
 from sacdoctor.checkpoint.algorithm import algorithm_of
-from sacdoctor.checkpoint.pickled_parts import is_pickle_file, parts_of, parts_of_pickle
+from sacdoctor.checkpoint.pickled_parts import (
+    begins_as_pickle,
+    is_pickle_file,
+    parts_of,
+    parts_of_pickle,
+)
 from sacdoctor.checkpoint.references import Kind
 from sacdoctor.diagnosis.examination import examine
 from sacdoctor.diagnosis.model import Finding, LayerReport, Report, Summary
 from sacdoctor.diagnosis.rules import Rule, findings, from_error, selected
 from sacdoctor.diagnosis.severity import Severity, Thresholds, worst
+
+_MAX_LINE = 120
+"""Characters of a finding that stand in the line about a file that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,23 +105,31 @@ def diagnose(checkpoint: Checkpoint, options: ScanOptions) -> Report:
 def report_of_error(error: SacdoctorError, options: ScanOptions | None = None) -> Report:
     """Return the report of a checkpoint that could not be read.
 
-    With `options` it is looked into for the code that loading it would run all the same: a name
-    that stopped the reading may be why somebody made the file.
+    With `options` it is looked into for the code that loading it would run all the same, and the
+    reason names the worst of it: a name that stopped the reading may be why the file was made.
     """
     path = str(error.path) if error.path is not None else ""
     code = _code_despite(path, options) if path and options is not None else ()
-    return Report(path, status="error", error=error.reason, findings=(*code, from_error(error)))
+    reason = error.reason + "".join(f" ({f.rule}: {_first_line(f)})" for f in code[:1])
+    return Report(path, status="error", error=reason, findings=(*code, from_error(error)))
+
+
+def _first_line(finding: Finding) -> str:
+    line = finding.evidence.partition("\n")[0]
+    return line if len(line) <= _MAX_LINE else line[:_MAX_LINE] + " …"
 
 
 def _code_despite(path: str, options: ScanOptions) -> tuple[Finding, ...]:
     try:
         with Checkpoint(path) as checkpoint:
-            # That they cannot be read is what the error says.
-            parts = [part.readable() for part in parts_of(checkpoint)]
-            rules = selected(options.select, options.ignore)
-            return findings(None, parts, rules, with_references=_only_code(rules))
+            parts = tuple(parts_of(checkpoint))
     except SacdoctorError:
-        return ()
+        # torch reads whatever is no zip as a pickle.
+        parts = parts_of_pickle(path) if begins_as_pickle(path) else ()
+    rules = selected(options.select, options.ignore)
+    # That they cannot be read is what the error says.
+    known = [part.readable() for part in parts]
+    return findings(None, known, rules, with_references=_only_code(rules))
 
 
 def _only_code(rules: Iterable[Rule]) -> bool:

@@ -55,20 +55,19 @@ def print_reports(
 ) -> None:
     """Print each report as it comes, and one line over all where there are several.
 
-    Checkpoints that cannot be read are only counted, unless there is something to say about the
-    code in them: the command line names them on stderr.
+    Checkpoints that cannot be read are only counted: the command line names them on stderr.
     """
     counts: dict[str, int] = {}
     for report in reports:
         counts[report.status] = counts.get(report.status, 0) + 1
-        if report.error is None or len(report.findings) > 1:
+        if report.error is None:
             print_report(console, report, all_tensors=all_tensors)
     if sum(counts.values()) > 1:
         console.print(_totals(counts))
 
 
 def print_report(console: Console, report: Report, *, all_tensors: bool = False) -> None:
-    """Print one checkpoint's report."""
+    """Print one readable checkpoint's report."""
     console.print(_head(report, console.width))
     console.print(headline(report))
     if report.layers:
@@ -128,8 +127,6 @@ def status_style(status: str) -> str:
 def headline(report: Report) -> Text:
     """Return the one line that says how the checkpoint is."""
     status = Text(f"{report.status.upper()}  ", style=status_style(report.status))
-    if report.error is not None:
-        return status.append("It cannot be read as a checkpoint.", style="bold")
     if report.summary is None:
         return status.append(_code_verdict(report), style="bold")
     status.append(_verdict(report, report.summary), style="bold")
@@ -193,7 +190,7 @@ def _leading_cause(report: Report) -> str:
 def _head(report: Report, width: int) -> Text:
     head = Text(printable(report.path), style="bold")
     if report.algorithm is None and report.summary is None:
-        return head  # a pickle of its own, or nothing that could be read
+        return head  # a pickle of its own
     policy = (report.policy_class or "").rpartition(".")[2]
     facts = [
         report.algorithm or "unknown algorithm",

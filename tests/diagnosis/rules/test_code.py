@@ -300,3 +300,11 @@ scan({str(healthy)!r}); scan({str(healthy)!r}, ScanOptions(select=("SD6",)))
 assert not [name for name in sys.modules if name.startswith("picklescan")]
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_pickle_in_place_of_a_torch_file_is_named(tmp_path: Path, payload: Calls) -> None:
+    """`torch.load(weights_only=False)` runs it before it sees that it is no torch file."""
+    path = tmp_path / "model.pth"
+    path.write_bytes(pickle.dumps(payload))
+    assert report(path).status == "error"
+    assert finding(path, "SD601") is not None
