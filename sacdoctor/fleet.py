@@ -53,7 +53,7 @@ def _report(target: Target, options: ScanOptions) -> Report:
             raise target
         return scan(target, options)
     except SacdoctorError as error:
-        return report_of_error(error)
+        return report_of_error(error, options)
 
 
 def _scan_in_parallel(

@@ -136,10 +136,15 @@ class Archive(Mapping[str, Member]):
         return self._read[name]
 
     def start_of(self, name: str, count: int) -> bytes:
-        """Return the member's first `count` bytes; those of a stored one are not checked yet."""
+        """Return the member's first `count` bytes, unchecked; fewer where it has fewer."""
         member = self._members[name]
         data = self.buffer[member.data_offset : member.end]
-        return bytes((data if member.method == STORED else self.read(name))[:count])
+        if member.method == STORED:
+            return bytes(data[:count])
+        try:
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, count)
+        except zlib.error:
+            return b""
 
     def nested(self, name: str) -> Archive:
         """Return the archive that the member holds, after checking its bytes as `read` does.

@@ -43,11 +43,12 @@ class ElementEdit:
 
 @dataclass(frozen=True, slots=True)
 class Edits:
-    """What is to change. `settings` are keys of `data` with their new number."""
+    """What is to change. `settings` are keys of `data` with their new number; `removed` go."""
 
     elements: Sequence[ElementEdit] = ()
     learning_rate: float | None = None
     settings: Mapping[str, float] = field(default_factory=dict)
+    removed: Sequence[str] = ()
     added: Mapping[str, bytes] = field(default_factory=dict)
 
 
@@ -76,11 +77,13 @@ def edited(checkpoint: Checkpoint, edits: Edits) -> Pieces:
         except SacdoctorError as error:
             error.reason = f"{member}: {error.reason}"
             raise error.at(checkpoint.path) from None
-    if edits.settings or edits.learning_rate is not None:
-        numbers = dict(edits.settings)
-        if edits.learning_rate is not None:
-            numbers["learning_rate"] = edits.learning_rate
-        replaced["data"] = [_settings(bytes(archive.read("data")), numbers)]
+    numbers, removed = dict(edits.settings), list(edits.removed)
+    if edits.learning_rate is not None:
+        numbers["learning_rate"] = edits.learning_rate
+    if "learning_rate" in numbers:
+        removed.append("lr_schedule")
+    if numbers or removed:
+        replaced["data"] = [_settings(bytes(archive.read("data")), numbers, removed)]
     present: dict[str, Pieces] = {
         name: [content] for name, content in edits.added.items() if name in archive
     }
@@ -235,8 +238,11 @@ def _values_under(pickle: bytes, key: str) -> tuple[list[_Item], dict[int, list[
 # -- numbers in `data` -------------------------------------------------------------------------
 
 
-def _settings(data: bytes, numbers: Mapping[str, float]) -> bytes:
-    """Return the JSON text with these numbers under their keys, all else as it was written."""
+def _settings(data: bytes, numbers: Mapping[str, float], removed: Sequence[str]) -> bytes:
+    """Return the JSON text with these numbers under their keys and without the keys `removed`.
+
+    All else stays as it was written.
+    """
     # As json.loads reads bytes: a byte order mark or UTF-16 is nothing SB3 writes, but legal.
     encoding = json.detect_encoding(data)
     text = data.decode(encoding, "surrogatepass")
@@ -245,10 +251,13 @@ def _settings(data: bytes, numbers: Mapping[str, float]) -> bytes:
     if missing:
         raise CorruptCheckpoint(f"its `data` has no {missing[0]!r} to correct")
     changes = [(*spans[key][1:], json.dumps(number)) for key, number in numbers.items()]
-    if "learning_rate" in numbers and "lr_schedule" in spans:
-        changes.append((*_with_comma(text, spans, "lr_schedule"), ""))
     for start, end, new in sorted(changes, reverse=True):
         text = text[:start] + new + text[end:]
+    for key in removed:
+        spans = _members(text)
+        if key in spans:
+            start, end = _with_comma(text, spans, key)
+            text = text[:start] + text[end:]
     return text.encode(encoding, "surrogatepass")
 
 

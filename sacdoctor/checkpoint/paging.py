@@ -1,4 +1,4 @@
-"""Mapped pages, let go once they were read: memory stays small however large the file is.
+"""Mapped files, and their pages let go once they were read: memory stays small for any file.
 
 The system counts a mapped file's pages as the memory of the process that read them. It takes
 them back when it needs them, but until then they look like a leak, and container limits see it so.
@@ -7,12 +7,39 @@ them back when it needs them, but until then they look like a leak, and containe
 from __future__ import annotations
 
 import mmap
+import os
+import stat
 import zlib
+from pathlib import Path
+
+from sacdoctor.checkpoint.errors import NotACheckpoint
 
 _PIECE = 16 * 1024**2
 """Bytes read before their pages are let go."""
 _FEW = 32 * 1024
 """Bytes below which to let go of pages takes longer than it is worth."""
+
+
+def map_file(path: Path) -> mmap.mmap:
+    """Return the file mapped for reading; raises `NotACheckpoint` where there is none to map."""
+    try:
+        # A pipe without a writer would block; a regular file does not care.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        raise NotACheckpoint(error.strerror or str(error)) from None
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise NotACheckpoint("it is a folder")
+        if not stat.S_ISREG(status.st_mode):
+            raise NotACheckpoint("it is not a regular file")
+        if status.st_size == 0:
+            raise NotACheckpoint("the file is empty")
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise NotACheckpoint(f"it cannot be mapped into memory: {error}") from None
+    finally:
+        os.close(descriptor)
 
 
 def release(data: memoryview, position: int | None) -> None:

@@ -55,6 +55,12 @@ def fix(
         float | None,
         typer.Option(help="Correct the gradient clipping inside the checkpoint."),
     ] = None,
+    strip_code: Annotated[
+        bool,
+        typer.Option(
+            "--strip-code", help="Put numbers in place of pickled schedules, which loading runs."
+        ),
+    ] = False,
     copy_if_healthy: Annotated[
         bool, typer.Option("--copy-if-healthy", help="Copy a checkpoint that needs no repair.")
     ] = False,
@@ -92,6 +98,7 @@ def fix(
         keep_optimizer=keep_optimizer,
         learning_rate=learning_rate,
         max_grad_norm=max_grad_norm,
+        strip_code=strip_code,
     )
     results: list[FixResult] = []
     with progress(len(targets), "repairing") as advance:

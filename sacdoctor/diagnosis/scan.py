@@ -7,11 +7,27 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from sacdoctor.checkpoint import Checkpoint, SacdoctorError
+from sacdoctor.checkpoint import (
+    Checkpoint,
+    CorruptCheckpoint,
+    SacdoctorError,
+    UnsupportedCheckpoint,
+)
+from sacdoctor.checkpoint.algorithm import algorithm_of
+from sacdoctor.checkpoint.pickled_parts import (
+    begins_as_pickle,
+    is_pickle_file,
+    parts_of,
+    parts_of_pickle,
+)
+from sacdoctor.checkpoint.references import Kind
 from sacdoctor.diagnosis.examination import Examination, examine
 from sacdoctor.diagnosis.model import Finding, LayerReport, Report, Summary
-from sacdoctor.diagnosis.rules import findings, from_error, selected
+from sacdoctor.diagnosis.rules import Rule, findings, from_error, selected
 from sacdoctor.diagnosis.severity import Severity, Thresholds, worst
+
+_MAX_LINE = 120
+"""Characters of a finding that stand in the line about a file that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +56,25 @@ class ScanOptions:
 def scan(path: str | Path, options: ScanOptions | None = None) -> Report:
     """Return the report of the checkpoint at `path`.
 
+    A pickle of its own (a replay buffer, `VecNormalize`) has a report without layers: only what
+    loading it would run is looked at.
+
     Raises `CheckpointError` where it cannot be read. Nothing in the file is executed.
     """
+    options = options or ScanOptions()
+    if is_pickle_file(path):
+        return _diagnose_pickle(path, options)
     with Checkpoint(path) as checkpoint:
-        return diagnose(checkpoint, options or ScanOptions())
+        return diagnose(checkpoint, options)
 
 
 def diagnose(checkpoint: Checkpoint, options: ScanOptions) -> Report:
-    """Return the report of an open checkpoint."""
+    """Return the report of an open checkpoint.
+
+    Where all selected rules look at code alone, no tensor is read, and there are no layers.
+    """
+    if _only_code(selected(options.select, options.ignore)):
+        return _diagnose_code(checkpoint, options)
     return report_of(examined(checkpoint, options), options)
 
 
@@ -60,7 +87,8 @@ def report_of(examination: Examination, options: ScanOptions) -> Report:
     """Return what the rules make of an examination."""
     checkpoint = examination.facts.checkpoint
     settings = checkpoint.hyperparameters
-    found = findings(examination, selected(options.select, options.ignore))
+    rules = selected(options.select, options.ignore)
+    found = findings(examination, parts_of(checkpoint), rules, with_references=False)
     return Report(
         path=str(checkpoint.path),
         status=status_of(examination.layers, found, options),
@@ -90,10 +118,72 @@ def status_of(layers: Iterable[LayerReport], found: Iterable[Finding], options: 
     return "healthy" if status is Severity.OK else status.value
 
 
-def report_of_error(error: SacdoctorError) -> Report:
-    """Return the report of a checkpoint that could not be read."""
+def report_of_error(error: SacdoctorError, options: ScanOptions | None = None) -> Report:
+    """Return the report of a checkpoint that could not be read.
+
+    With `options` it is looked into for the code that loading it would run all the same, and the
+    reason names the worst of it: a name that stopped the reading may be why the file was made.
+    """
     path = str(error.path) if error.path is not None else ""
-    return Report(path, status="error", error=error.reason, findings=(from_error(error),))
+    code = _code_despite(path, options) if path and options is not None else ()
+    reason = error.reason + "".join(f" ({f.rule}: {_first_line(f)})" for f in code[:1])
+    return Report(path, status="error", error=reason, findings=(*code, from_error(error)))
+
+
+def _first_line(finding: Finding) -> str:
+    line = finding.evidence.partition("\n")[0]
+    return line if len(line) <= _MAX_LINE else line[:_MAX_LINE] + " …"
+
+
+def _code_despite(path: str, options: ScanOptions) -> tuple[Finding, ...]:
+    try:
+        with Checkpoint(path) as checkpoint:
+            parts = tuple(parts_of(checkpoint))
+    except SacdoctorError:
+        # torch reads whatever is no zip as a pickle.
+        parts = parts_of_pickle(path) if begins_as_pickle(path) else ()
+    rules = selected(options.select, options.ignore)
+    # That they cannot be read is what the error says.
+    known = [part.readable() for part in parts]
+    return findings(None, known, rules, with_references=_only_code(rules))
+
+
+def _only_code(rules: Iterable[Rule]) -> bool:
+    """Return whether rules about code were selected, and none that examines tensors."""
+    rules = tuple(rules)
+    return any(rule.check_code for rule in rules) and not any(rule.check for rule in rules)
+
+
+def _diagnose_code(checkpoint: Checkpoint, options: ScanOptions) -> Report:
+    settings = checkpoint.hyperparameters
+    rules = selected(options.select, options.ignore)
+    found = findings(None, parts_of(checkpoint), rules, with_references=True)
+    return Report(
+        path=str(checkpoint.path),
+        status=status_of((), found, options),
+        algorithm=algorithm_of(settings, ()),
+        policy_class=checkpoint.policy_class,
+        sb3_version=checkpoint.sb3_version,
+        num_timesteps=settings.integer("num_timesteps"),
+        n_updates=settings.integer("_n_updates"),
+        learning_rate=settings.number("learning_rate"),
+        findings=found,
+    )
+
+
+def _diagnose_pickle(path: str | Path, options: ScanOptions) -> Report:
+    rules = selected(options.select, options.ignore)
+    if not any(rule.check_code for rule in rules):
+        raise UnsupportedCheckpoint(
+            "it is a pickle of its own, which SD601 and SD602 look at, and neither is selected",
+            path,
+        )
+    parts = parts_of_pickle(path)
+    if all(reference.kind is Kind.UNREAD for part in parts for reference in part.references):
+        for reference in parts[0].references:
+            raise CorruptCheckpoint(reference.name.qualname, path)
+    found = findings(None, parts, rules, with_references=True)
+    return Report(str(path), status_of((), found, options), findings=found)
 
 
 def _summary(layers: Iterable[LayerReport]) -> Summary:

@@ -9,6 +9,8 @@ from sacdoctor.history.model import Onset, Snapshot
 
 _NEED_OPTIMIZERS = ("SD2", "SD303", "SD404")
 """Rules that judge by the optimizers' state: a checkpoint without any says nothing about them."""
+_OF_CODE = "SD6"
+"""Rules about the code in a file: it is there or not, whatever training did."""
 
 
 def onsets(snapshots: Sequence[Snapshot]) -> tuple[Onset, ...]:
@@ -33,6 +35,7 @@ def onsets(snapshots: Sequence[Snapshot]) -> tuple[Onset, ...]:
         found = {
             (finding.rule, tensor): finding
             for finding in snapshot.report.findings
+            if not finding.rule.startswith(_OF_CODE)
             for tensor in finding.tensors or ("",)
         }
         for key in [key for key in alive if key not in found]:

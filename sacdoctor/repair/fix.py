@@ -149,11 +149,15 @@ def _edits(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> Edits:
             zeros = positions.astype(moment.dtype.code) * 0
             path = ("state", reset.slot.number, key)
             elements.append(ElementEdit(reset.file, path, moment, positions, zeros))
-    changes = {change.key: change.after for change in plan.settings}
+    # A rate that is to be corrected stands in every optimizer too; a schedule's own does not.
+    rates = {f"{name}.lr" for name in checkpoint.optimizers}
+    changes = {change.key: change.after for change in plan.settings if change.key not in rates}
+    corrects_rates = not rates.isdisjoint(change.key for change in plan.settings)
     return Edits(
         elements=elements,
-        learning_rate=changes.get("learning_rate"),
-        settings={key: changes[key] for key in ("max_grad_norm",) if key in changes},
+        learning_rate=changes.pop("learning_rate") if corrects_rates else None,
+        settings={key: after for key, after in changes.items() if after is not None},
+        removed=[key for key, after in changes.items() if after is None],
         added={} if bare else {RECORD: _record(checkpoint, plan, seed)},
     )
 
@@ -198,9 +202,10 @@ def _verify(plan: RepairPlan, original: Checkpoint, copy: Checkpoint) -> None:
             wrong.append(name)
     for change in plan.settings:
         optimizer = copy.optimizers.get(change.key.removesuffix(".lr"))
+        rates: set[float | None] = set()
         if optimizer is not None:
             rates = {group.learning_rate for group in optimizer.groups}
-        else:
+        elif change.after is not None or change.key not in copy.hyperparameters:
             rates = {copy.hyperparameters.number(change.key)}
         if rates != {change.after}:
             wrong.append(change.key)

@@ -82,16 +82,22 @@ class MomentReset:
 
 @dataclass(frozen=True, slots=True)
 class SettingChange:
-    """A setting inside the checkpoint: `key` in `data`, or `<optimizer>.lr`."""
+    """A setting inside the checkpoint: `key` in `data`, or `<optimizer>.lr`.
+
+    `after` is None where the setting goes.
+    """
 
     key: str
     before: float | str | None
-    after: float
+    after: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class RepairOptions:
-    """What to repair and from what. `only` is a shell-style pattern of tensor names."""
+    """What to repair and from what. `only` is a shell-style pattern of tensor names.
+
+    `strip_code`: pickled schedules give way to numbers.
+    """
 
     seed: int = 0
     only: str | None = None
@@ -99,16 +105,21 @@ class RepairOptions:
     keep_optimizer: bool = False
     learning_rate: float | None = None
     max_grad_norm: float | None = None
+    strip_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RepairPlan:
-    """Everything that will change in a checkpoint; empty where nothing needs to."""
+    """Everything that will change in a checkpoint; empty where nothing needs to.
+
+    `unstripped` are pickles whose code was to be stripped and stays.
+    """
 
     repaired: tuple[TensorRepair, ...] = ()
     left: tuple[Left, ...] = ()
     optimizer: tuple[MomentReset, ...] = ()
     settings: tuple[SettingChange, ...] = ()
+    unstripped: tuple[Left, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -157,7 +168,15 @@ class _Planner:
         for layer in sorted(dead, key=lambda layer: online_name(layer.name) is not None):
             self._repair(layer)
         moments = () if self.options.keep_optimizer else tuple(self._moments())
-        return RepairPlan(tuple(self.repaired), tuple(self.left), moments, tuple(self._settings()))
+        settings, unstripped = [*self._settings()], list[Left]()
+        if self.options.strip_code:
+            from sacdoctor.repair.strip import strip
+
+            stripped, unstripped = strip(self.checkpoint, self.options.learning_rate)
+            settings += stripped
+        return RepairPlan(
+            tuple(self.repaired), tuple(self.left), moments, tuple(settings), tuple(unstripped)
+        )
 
     def _is_to_be_repaired(self, layer: LayerReport) -> bool:
         if layer.severity is None or layer.severity is Severity.OK:

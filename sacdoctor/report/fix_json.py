@@ -27,7 +27,9 @@ def _result(result: FixResult) -> dict[str, Any]:
             {"name": r.name, "elements": r.elements, "by": r.by, "fill": r.fill}
             for r in plan.repaired
         ],
-        "left": [{"name": left.name, "reason": left.reason} for left in plan.left],
+        "left": [
+            {"name": left.name, "reason": left.reason} for left in (*plan.left, *plan.unstripped)
+        ],
         "optimizer": [
             {
                 "file": reset.file,

@@ -39,7 +39,8 @@ def print_result(console: Console, result: FixResult, *, dry_run: bool) -> None:
     if plan.settings:
         for change in plan.settings:
             before = change.before if isinstance(change.before, str) else _number(change.before)
-            console.print(f"{printable(change.key)}: {before} -> {change.after:g}")
+            after = "removed, SB3 builds it anew" if change.after is None else f"{change.after:g}"
+            console.print(f"{printable(change.key)}: {before} -> {after}")
         console.print()
     if not dry_run and result.output is not None and result.after is not None:
         console.print(_before_and_after(result.before, result.after))
@@ -49,6 +50,11 @@ def print_result(console: Console, result: FixResult, *, dry_run: bool) -> None:
         console.print(
             Text(f"This will not last: {tensors} {cause}. {_ADVICE[cause]}", style="yellow")
         )
+        console.print()
+    if plan.unstripped:
+        console.print(Text("Not stripped; loading the file still uses it:", style="yellow"))
+        for left in plan.unstripped:
+            console.print(Text(f"  {printable(left.name)}: {printable(left.reason)}"))
         console.print()
     if plan.left:
         console.print("Left as they are:", style="dim")
@@ -63,6 +69,8 @@ def print_result(console: Console, result: FixResult, *, dry_run: bool) -> None:
 def _headline(result: FixResult, dry_run: bool) -> Text:
     plan = result.plan
     if plan.is_empty and result.output is None:
+        if plan.unstripped:
+            return Text("Nothing could be repaired or stripped; nothing was written.", "yellow")
         return Text("Nothing to repair; nothing was written.", style="green")
     if plan.is_empty:
         return Text(f"Nothing to repair; copied to {printable(result.output or '')}.", "green")

@@ -70,7 +70,8 @@ def print_report(console: Console, report: Report, *, all_tensors: bool = False)
     """Print one readable checkpoint's report."""
     console.print(_head(report, console.width))
     console.print(headline(report))
-    console.print()
+    if report.layers:
+        console.print()
     layers = report.layers if all_tensors else report.biases
     if layers:
         console.print(_table(layers, all_tensors, _Layout(console.width, is_ascii(console))))
@@ -128,7 +129,7 @@ def headline(report: Report) -> Text:
     """Return the one line that says how the checkpoint is."""
     status = Text(f"{report.status.upper()}  ", style=status_style(report.status))
     if report.summary is None:
-        return status
+        return status.append(_code_verdict(report), style="bold")
     status.append(_verdict(report, report.summary), style="bold")
     others = [f for f in report.findings if not f.rule.startswith(("SD1", "SD2"))]
     if others:
@@ -140,6 +141,13 @@ def headline(report: Report) -> Text:
     ):
         status.append("\nStop training and look for the cause before you go on.", style="red")
     return status
+
+
+def _code_verdict(report: Report) -> str:
+    if not report.findings:
+        return "Loading it runs nothing but SB3 and its libraries."
+    message = "; ".join(finding.message for finding in report.findings)
+    return f"{message[0].upper()}{message[1:]}."
 
 
 def _verdict(report: Report, summary: Summary) -> str:
@@ -182,6 +190,8 @@ def _leading_cause(report: Report) -> str:
 
 def _head(report: Report, width: int) -> Text:
     head = Text(printable(report.path), style="bold")
+    if report.algorithm is None and report.summary is None:
+        return head  # a pickle of its own
     policy = (report.policy_class or "").rpartition(".")[2]
     facts = [
         report.algorithm or "unknown algorithm",

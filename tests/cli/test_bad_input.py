@@ -448,7 +448,7 @@ def test_a_pickle_that_would_write_a_file_does_not(run: Run, tmp_path: Path) -> 
     for name, content in {"data": sound(data=data), "policy": with_pickle(evil)}.items():
         path = tmp_path / f"{name}.zip"
         path.write_bytes(content)
-        assert run("scan", path).code == (0 if name == "data" else 2)
+        assert run("scan", path).code == (1 if name == "data" else 2)
     assert not trace.exists()
 
 
@@ -458,7 +458,7 @@ def test_a_class_name_nested_without_end_is_no_traceback(run: Run, tmp_path: Pat
     path = tmp_path / "model.zip"
     path.write_bytes(sound(data=json.dumps({"policy_class": value}).encode()))
     outcome = run("scan", path)
-    assert (outcome.code, outcome.err) == (0, "")
+    assert (outcome.code, outcome.err) == (1, "")
 
 
 def test_a_small_pickle_cannot_ask_for_endless_memory(run: Run, tmp_path: Path) -> None:

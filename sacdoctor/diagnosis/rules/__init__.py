@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
 from sacdoctor.checkpoint import CorruptCheckpoint, SacdoctorError
+from sacdoctor.checkpoint.pickled_parts import PickledPart
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.model import Finding
 from sacdoctor.diagnosis.rules import (
@@ -28,25 +29,30 @@ from sacdoctor.diagnosis.rules import (
     reset_after_training,
     schedule_mismatch,
     target_out_of_sync,
+    unknown_code,
     unreadable,
+    unsafe_pickle,
     untrained,
     value_clipping,
     zero_gradient,
 )
+from sacdoctor.diagnosis.trust import Suspicion, suspicions
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A rule: `explanation` is Markdown with fixed headings, the docstring of its module.
 
-    `check` is None where the fault shows when the file is opened, before there is anything to
-    examine (see `from_error`), or only between the checkpoints of a run (`never_updated`).
+    `check` looks at tensors and settings, `check_code` at what the file's pickles refer to. Both
+    are None where the fault shows when the file is opened, before there is anything to examine
+    (see `from_error`), or only between the checkpoints of a run (`never_updated`).
     """
 
     code: str
     name: str
     explanation: str
     check: Callable[[Examination], Iterator[Finding]] | None
+    check_code: Callable[[Sequence[Suspicion]], Iterator[Finding]] | None
 
     @property
     def summary(self) -> str:
@@ -56,7 +62,11 @@ class Rule:
 
 def _rule(module: ModuleType) -> Rule:
     return Rule(
-        module.CODE, module.NAME, (module.__doc__ or "").strip(), getattr(module, "check", None)
+        module.CODE,
+        module.NAME,
+        (module.__doc__ or "").strip(),
+        getattr(module, "check", None),
+        getattr(module, "check_code", None),
     )
 
 
@@ -83,6 +93,8 @@ RULES: tuple[Rule, ...] = tuple(
         schedule_mismatch,
         entropy_collapse,
         exploration_collapse,
+        unsafe_pickle,
+        unknown_code,
         corrupt_record,
         unreadable,
     )
@@ -90,9 +102,28 @@ RULES: tuple[Rule, ...] = tuple(
 """All rules in the order of their codes."""
 
 
-def findings(examination: Examination, rules: Iterable[Rule]) -> tuple[Finding, ...]:
-    """Return what the rules find, the worst first."""
-    found = [f for rule in rules if rule.check is not None for f in rule.check(examination)]
+def findings(
+    examination: Examination | None,
+    parts: Iterable[PickledPart],
+    rules: Iterable[Rule],
+    *,
+    with_references: bool,
+) -> tuple[Finding, ...]:
+    """Return what the rules find in tensors and settings, and in pickles, the worst first.
+
+    `examination` is None where there is none; `parts` are looked at only if a rule does.
+    `with_references` names classes of the user's that are only referred to as well: no finding
+    about a model's health, but one about its code.
+    """
+    rules = tuple(rules)
+    found: list[Finding] = []
+    if examination is not None:
+        found += [f for rule in rules if rule.check is not None for f in rule.check(examination)]
+    if any(rule.check_code is not None for rule in rules):
+        met = suspicions(parts)
+        if not with_references:
+            met = tuple(suspicion for suspicion in met if not suspicion.is_mere_reference)
+        found += [f for rule in rules if rule.check_code is not None for f in rule.check_code(met)]
     return tuple(sorted(found, key=lambda finding: -finding.severity.rank))
 
 

@@ -24,20 +24,18 @@ WHEN_OPENING = {"SD701", "SD702"}
 """Faults that show before there is anything to examine."""
 BETWEEN_CHECKPOINTS = {"SD207"}
 """Faults that no single file shows."""
+OF_CODE = {"SD601", "SD602"}
+"""Rules about what pickles refer to, which examine no tensor."""
 
 NAMES = {
     **{"SD101": "dead-bias", "SD102": "partly-dead-bias", "SD103": "dead-weight"},
     **{"SD104": "dead-unit", "SD201": "untrained", "SD202": "not-in-optimizer"},
     **{"SD203": "no-gradient", "SD204": "zero-gradient", "SD205": "reset-after-training"},
-    **{"SD206": "target-out-of-sync", "SD301": "non-finite", "SD302": "exploded-weights"},
-    **{"SD303": "exploding-gradients", "SD401": "learning-rate", "SD402": "gradient-clipping"},
-    **{
-        "SD207": "never-updated",
-        "SD403": "value-clipping",
-        "SD404": "schedule-mismatch",
-        "SD504": "entropy-collapse",
-    },
-    **{"SD505": "exploration-collapse", "SD701": "corrupt-record", "SD702": "unreadable"},
+    **{"SD206": "target-out-of-sync", "SD207": "never-updated", "SD301": "non-finite"},
+    **{"SD302": "exploded-weights", "SD303": "exploding-gradients", "SD401": "learning-rate"},
+    **{"SD402": "gradient-clipping", "SD403": "value-clipping", "SD404": "schedule-mismatch"},
+    **{"SD504": "entropy-collapse", "SD505": "exploration-collapse", "SD601": "unsafe-pickle"},
+    **{"SD602": "unknown-code", "SD701": "corrupt-record", "SD702": "unreadable"},
 }
 
 each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
@@ -75,7 +73,8 @@ def test_name_is_the_designs_and_that_of_its_file(rule: Rule) -> None:
 
 @each_rule
 def test_rule_checks_unless_its_fault_shows_elsewhere(rule: Rule) -> None:
-    assert (rule.check is None) == (rule.code in WHEN_OPENING | BETWEEN_CHECKPOINTS)
+    assert (rule.check is None) == (rule.code in WHEN_OPENING | BETWEEN_CHECKPOINTS | OF_CODE)
+    assert (rule.check_code is not None) == (rule.code in OF_CODE)
 
 
 def test_codes_are_unique_and_in_order() -> None:

@@ -1,0 +1,340 @@
+"""What loading a pickle would import, call and change, found by walking it with nothing executed.
+
+The walk follows what a pickle can do to a name before it uses it: attribute paths by `getattr`,
+partial calls, imports, pickles inside pickles, code objects that cloudpickle put in. What cannot be
+followed is a reference of its own: unknown is never taken for harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from sacdoctor.checkpoint.allowed_names import ALLOWED_IMPORTS, is_allowed
+from sacdoctor.checkpoint.archive import Archive, Budget
+from sacdoctor.checkpoint.errors import CheckpointError
+from sacdoctor.checkpoint.pickles import HANDLERS, Machine, Made, Name
+
+MAX_DEPTH = 8
+"""Pickles inside pickles that are followed; SB3 writes at most two."""
+MAX_NAME = 500
+"""Characters of a name that `getattr` puts together; real ones have under 100."""
+LEGACY_PICKLES = 5
+"""Pickles in a row in a torch file before PyTorch 1.6: magic number, protocol, system, the object,
+keys of its storages. Source: torch/serialization.py, `_legacy_save`."""
+
+
+class Kind(str, Enum):
+    """What a pickle does with what it refers to."""
+
+    NAME = "refers to"
+    CALL = "calls"
+    IMPORT = "imports"
+    CODE = "holds code"
+    COMPUTED = "computes what it calls"
+    STATE = "changes"
+    UNREAD = "cannot be read"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One thing outside the allow list that a pickle refers to.
+
+    `name` is the thing, or words for it where it has no name; of code it is the file and function
+    that it came from, and `uses` the names that it uses.
+    """
+
+    kind: Kind
+    name: Name
+    uses: tuple[str, ...] = ()
+
+
+def references(data: memoryview) -> tuple[Reference, ...]:
+    """Return what the pickle in `data` refers to outside the allow list, in its order."""
+    recorder = _Recorder()
+    recorder.walk(data)
+    return tuple(recorder.found)
+
+
+def torch_references(data: memoryview) -> tuple[Reference, ...]:
+    """The same for a file that `torch.save` wrote, in either of its formats."""
+    recorder = _Recorder()
+    recorder.walk_torch(data)
+    return tuple(recorder.found)
+
+
+def is_pickle(start: bytes) -> bool:
+    """Return whether bytes begin as a pickle of protocol 2 to 5 does."""
+    return start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+
+
+class _Walker(Machine):
+    """The pickle machine; it goes on where a name is computed, and tells `new` from a call."""
+
+    def __init__(self, data: memoryview, recorder: _Recorder, at: int) -> None:
+        super().__init__(data, recorder, _OPCODES, at)
+        self.recorder = recorder
+
+    def proto(self) -> None:
+        super().proto()
+        self.recorder.protocol = self.data[self.at - 1]
+
+    def new(self) -> None:
+        args, cls = self._pop(), self._pop()
+        self.stack.append(self.recorder.new(cls, args))
+
+    def new_with_keywords(self) -> None:
+        _, args, cls = self._pop(), self._pop(), self._pop()
+        self.stack.append(self.recorder.new(cls, args))
+
+    def computed_global(self) -> None:
+        qualname, module = self._pop(), self._pop()
+        if isinstance(module, str) and isinstance(qualname, str):
+            self.stack.append(self.recorder.name(module, qualname))
+        else:
+            self.stack.append(self.recorder.computed("a name that it puts together itself"))
+
+    def extension(self, width: int) -> None:
+        code = self._unsigned(width)
+        self.stack.append(self.recorder.computed(f"extension code {code} of copyreg"))
+
+
+_OPCODES: list[Callable[[Any], None]] = list(HANDLERS)
+_OPCODES[0x80] = _Walker.proto
+_OPCODES[0x81] = _Walker.new
+_OPCODES[0x92] = _Walker.new_with_keywords
+_OPCODES[0x93] = _Walker.computed_global
+_OPCODES[0x82] = lambda walker: walker.extension(1)
+_OPCODES[0x83] = lambda walker: walker.extension(2)
+_OPCODES[0x84] = lambda walker: walker.extension(4)
+
+
+class _Recorder:
+    """The vocabulary that keeps what is outside the allow list."""
+
+    def __init__(self) -> None:
+        self.found: dict[Reference, None] = {}
+        self.protocol = 0
+        self._depth = 0
+
+    # -- where pickles stand -------------------------------------------------------------------
+
+    def walk(self, data: memoryview, pickles: int = 1) -> None:
+        """Walk so many pickles in a row. What was met before damage counts: Python runs it too."""
+        at = 0
+        try:
+            for _ in range(pickles):
+                self.protocol = 0
+                machine = _Walker(data, self, at)
+                machine.run()
+                at = machine.at
+        except CheckpointError as error:
+            self.unread(error.reason)
+
+    def walk_torch(self, data: memoryview) -> None:
+        """Walk every pickle in a torch file."""
+        if bytes(data[:2]) != b"PK":
+            # Whatever it is, torch reads it as pickles in a row.
+            self.walk(data, LEGACY_PICKLES)
+            return
+        try:
+            archive = Archive(data, position=None, budget=Budget.of(len(data)))
+            for name in archive:
+                if name.endswith(".pkl"):
+                    self.walk(archive.read(name))
+        except CheckpointError as error:
+            self.unread(error.reason)
+
+    def _nested(self, data: Any, walk: Callable[[memoryview], None]) -> None:
+        data = _encoded(data)
+        if self._depth == MAX_DEPTH:
+            self.unread(f"pickles inside pickles, more than {MAX_DEPTH} deep")
+        elif not isinstance(data, (bytes, memoryview)):
+            self.computed("a pickle that it puts together itself")
+        else:
+            protocol = self.protocol
+            self._depth += 1
+            walk(memoryview(data))
+            self._depth -= 1
+            self.protocol = protocol
+
+    # -- what is kept --------------------------------------------------------------------------
+
+    def _keep(self, kind: Kind, name: Name, uses: tuple[str, ...] = ()) -> None:
+        self.found.setdefault(Reference(kind, name, uses))
+
+    def computed(self, words: str) -> Made:
+        self._keep(Kind.COMPUTED, Name("", words))
+        return Made(None, ())
+
+    def unread(self, reason: str) -> None:
+        self._keep(Kind.UNREAD, Name("", reason))
+
+    # -- the vocabulary ------------------------------------------------------------------------
+
+    def name(self, module: str, qualname: str) -> Name:
+        if not is_allowed(module, qualname):
+            if self.protocol < 3:
+                module, qualname = _python_3(module, qualname)
+            self._keep(Kind.NAME, Name(module, qualname))
+        return Name(module, qualname)
+
+    def new(self, cls: Any, args: Any) -> Made:
+        """`cls.__new__(cls, *args)`: a user's class is referred to, its code not called."""
+        return Made(cls, args if isinstance(args, tuple) else (args,))
+
+    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if isinstance(function, Name):
+            special = _SPECIAL.get((function.module, function.qualname))
+            if special is not None:
+                return special(self, args)
+            if not is_allowed(function.module, function.qualname):
+                self._keep(Kind.CALL, function)
+            return Made(function, args)
+        if isinstance(function, Made):
+            return self._call_made(function, args)
+        return Made(function, args)
+
+    def _call_made(self, function: Made, args: tuple[Any, ...]) -> Any:
+        """Call what a call has made."""
+        maker = function.function
+        if maker in _PARTIAL and function.args:
+            return self.call(function.args[0], function.args[1:] + args, {})
+        if maker in _ATTRIBUTE_GETTERS:
+            for path in function.args:
+                self._attribute((*args[:1], path))
+        elif maker in _CODE_MAKERS:
+            self.computed("a function whose code it holds")
+        elif not (isinstance(maker, Name) and maker.qualname in _CLASS_MAKERS):
+            self.computed("something that another call returned")
+        return Made(function, args)
+
+    def build(self, thing: Any, state: Any) -> None:
+        if isinstance(thing, Name):
+            self._keep(Kind.STATE, thing)
+        if isinstance(thing, Made) and thing.function in _PARTIAL and isinstance(state, tuple):
+            thing.args = (*state[:1], *(state[1] if isinstance(state[1], tuple) else ()))
+        for part in state if isinstance(state, tuple) else (state,):
+            if isinstance(part, dict) and not _REACHING.isdisjoint(part):
+                owner = thing.function if isinstance(thing, Made) else thing
+                self._keep(Kind.STATE, owner if isinstance(owner, Name) else Name("", "an object"))
+
+    def persistent(self, identity: Any) -> Made:
+        return Made(None, (identity,))
+
+    # -- functions that lead to other names ----------------------------------------------------
+
+    def _attribute(self, args: tuple[Any, ...]) -> Any:
+        """`getattr(thing, path)`: the name of what it returns is judged in its place."""
+        if len(args) < 2 or not isinstance(args[1], str):
+            return self.computed("an attribute whose name it puts together itself")
+        thing, path = args[:2]
+        while isinstance(thing, Made):
+            thing = thing.function
+        if not isinstance(thing, Name):
+            return self.computed(f"the attribute {path[:MAX_NAME]!r} of something it made")
+        qualname = f"{thing.qualname}.{path}" if thing.qualname else path
+        if len(qualname) > MAX_NAME:
+            return self.computed("an attribute at the end of a path without end")
+        if path.isidentifier() and not path.startswith("_") and (thing in _ENUMS):
+            return Made(thing, (path,))  # how Python 3.11 writes an enum's member
+        return self.name(thing.module, qualname)
+
+    def _new_of(self, args: tuple[Any, ...]) -> Made:
+        return self.new(args[0] if args else None, args[1:])
+
+    def _module(self, args: tuple[Any, ...]) -> Any:
+        if not args or not isinstance(args[0], str):
+            return self.computed("a module whose name it puts together itself")
+        if args[0] not in ALLOWED_IMPORTS:
+            self._keep(Kind.IMPORT, Name(args[0], ""))
+        return Name(args[0], "")
+
+    def _builtin_type(self, args: tuple[Any, ...]) -> Any:
+        return self._attribute((Name("types", ""), *args))
+
+    def _code(self, args: tuple[Any, ...]) -> Made:
+        """`types.CodeType`: its arguments differ between Pythons, not in this order from the code.
+
+        They are: code, constants, names, variables, file, name, …
+        """
+        at = next((i for i, arg in enumerate(args) if isinstance(arg, (bytes, memoryview))), None)
+        following = args[at + 2 : at + 6] if at is not None else ()
+        names = following[0] if following else None
+        if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+            return self.computed("code that it puts together itself")
+        file, name = (*following[2:], None, None)[:2]
+        known = Name(file if isinstance(file, str) else "", name if isinstance(name, str) else "?")
+        self._keep(Kind.CODE, known, names)
+        return Made(Name("types", "CodeType"), args)
+
+    def _loads(self, args: tuple[Any, ...]) -> Made:
+        self._nested(args[0] if args else None, self.walk)
+        return Made(None, ())
+
+    def _load_from_bytes(self, args: tuple[Any, ...]) -> Made:
+        self._nested(args[0] if args else None, self.walk_torch)
+        return Made(None, ())
+
+
+def _python_3(module: str, qualname: str) -> tuple[str, str]:
+    """Return what a name of Python 2 stands for: `pickle` puts it in its place below protocol 3."""
+    from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+
+    if (module, qualname) in NAME_MAPPING:
+        return NAME_MAPPING[module, qualname]
+    return IMPORT_MAPPING.get(module, module), qualname
+
+
+def _encoded(data: Any) -> Any:
+    """Return bytes that protocol 2 writes as a call of `_codecs.encode` on a text."""
+    if isinstance(data, Made) and data.function == Name("_codecs", "encode"):
+        text, encoding = (*data.args, None)[:2]
+        if isinstance(text, str) and encoding in ("latin1", "latin-1"):
+            return text.encode("latin-1", "replace")
+    return data
+
+
+def _names(modules: str, qualnames: str) -> Iterator[Name]:
+    return (Name(m, q) for m in modules.split() for q in qualnames.split())
+
+
+_CLOUDPICKLE = "cloudpickle.cloudpickle cloudpickle.cloudpickle_fast"
+_LOADERS = [
+    *_names("pickle _pickle cPickle cloudpickle dill", "loads"),
+    *_names(_CLOUDPICKLE, "loads"),
+]
+_PARTIAL = {Name("functools", "partial")}
+_ATTRIBUTE_GETTERS = {*_names("operator _operator", "attrgetter methodcaller")}
+_CODE_MAKERS = {
+    *_names(_CLOUDPICKLE, "_make_function _make_skel_func"),
+    *_names("types", "FunctionType LambdaType CodeType"),
+}
+_CLASS_MAKERS = ("_make_skeleton_class", "_make_skeleton_enum", "_rehydrate_skeleton_class")
+_ENUMS = {
+    Name("stable_baselines3.common.type_aliases", "TrainFrequencyUnit"),
+    Name("stable_baselines3.her.goal_selection_strategy", "GoalSelectionStrategy"),
+}
+_REACHING = frozenset(("__builtins__", "__globals__", "__code__", "__class__", "__dict__"))
+"""Keys of a state through which an object reaches what is not its own."""
+_SPECIAL: dict[tuple[str, str], Callable[[_Recorder, tuple[Any, ...]], Any]] = {
+    ("builtins", "getattr"): _Recorder._attribute,
+    ("__builtin__", "getattr"): _Recorder._attribute,
+    ("builtins", "__import__"): _Recorder._module,
+    ("__builtin__", "__import__"): _Recorder._module,
+    ("importlib", "import_module"): _Recorder._module,
+    ("copyreg", "__newobj__"): _Recorder._new_of,
+    ("copyreg", "_reconstructor"): _Recorder._new_of,
+    ("copy_reg", "__newobj__"): _Recorder._new_of,
+    ("copy_reg", "_reconstructor"): _Recorder._new_of,
+    ("types", "CodeType"): _Recorder._code,
+    ("torch.storage", "_load_from_bytes"): _Recorder._load_from_bytes,
+    **{(n.module, n.qualname): _Recorder._module for n in _names(_CLOUDPICKLE, "subimport")},
+    **{
+        (n.module, n.qualname): _Recorder._builtin_type
+        for n in _names(_CLOUDPICKLE, "_builtin_type")
+    },
+    **{(n.module, n.qualname): _Recorder._loads for n in _LOADERS},
+}

@@ -1,0 +1,69 @@
+"""A pickle that brings, imports or calls code that is not SB3's or its libraries'.
+
+## What it does
+Names what the pickles in a file refer to outside the allow list: all that SB3, sb3-contrib,
+gymnasium, numpy, torch and cloudpickle write for models, buffers and normalisation. A notice where
+embedded code uses nothing but arithmetic, as the schedules of older SB3 and rl-zoo do. A warning
+where unknown functions are called or modules imported while loading, and where embedded code uses
+other names.
+
+A class or function of yours that is only referred to, such as a custom policy, is a notice too:
+loading imports its module from your machine. It is named where code is all that was asked for
+(`scan --select SD6`, or a pickle of its own), and left out of the scan of a model's health.
+
+## Why is this bad
+It need not be bad: a custom policy is your code. But what is named here runs when the file is
+loaded or trained, and the file decides with which arguments. Embedded code runs as it stands in the
+file; the names it uses are all that can be told about it without running it, and bytecode made by
+hand can do harm without any name.
+
+## Example
+`learning_rate=lambda progress: 3e-4 * progress`: the file holds the bytecode of this function.
+
+## Use instead
+`stable_baselines3.common.utils.LinearSchedule`, or a number. `sacdoctor fix --strip-code` puts the
+last rate in place of a schedule.
+
+## Fix safety
+`--strip-code` is safe for prediction; training goes on at a constant rate.
+
+## References
+- cloudpickle: functions pickled by value
+- SB3 docs, "On saving and loading": custom objects
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sacdoctor.checkpoint.references import Kind
+from sacdoctor.diagnosis.model import Finding
+from sacdoctor.diagnosis.severity import Severity, worst
+from sacdoctor.diagnosis.trust import Suspicion, evidence
+
+CODE = "SD602"
+NAME = "unknown-code"
+
+
+def check_code(suspicions: Sequence[Suspicion]) -> Iterator[Finding]:
+    """Yield a finding over all that is unknown without being known as dangerous."""
+    found = [s for s in suspicions if s.severity is not Severity.CRITICAL]
+    if not found:
+        return
+    kinds = {s.reference.kind for s in found}
+    if Kind.CODE in kinds:
+        message = "the file carries code of its own, which loading or training runs"
+        remedy = "`sacdoctor fix --strip-code` puts numbers in place of schedules. "
+    elif kinds == {Kind.NAME}:
+        message, remedy = "loading the file imports code that is not SB3's", ""
+    else:
+        message, remedy = "loading the file calls or imports what is not known to be harmless", ""
+    yield Finding(
+        CODE,
+        NAME,
+        worst([s.severity for s in found]),
+        (),
+        message,
+        evidence(found),
+        f"{remedy}Load it if you know this code, or trust where the file came from.",
+    )

@@ -1,0 +1,61 @@
+"""A pickle that would run dangerous code when the file is loaded.
+
+## What it does
+Walks every pickle in the file without executing it: the base64 ones in `data`, those of all `.pth`
+members, pickles inside pickles, a replay buffer or `VecNormalize` given on its own. It reports
+names that are known to be dangerous (picklescan's list and a few more), attribute paths through
+harmless modules into what they keep (`numpy`'s `__builtins__`), embedded code that uses such names,
+changes to something imported, and whatever cannot be followed: names, attributes or calls that the
+pickle computes, extension codes, a pickle that cannot be read to its end.
+
+## Why is this bad
+`SAC.load` unpickles the settings in `data`, `torch.load` the tensors, `load_replay_buffer` the
+buffer. A pickle may name any function with any arguments, and it runs at once, with your rights.
+
+## Example
+`lr_schedule` in `data` is a pickle of `os.system`. SB3 runs it when the model is loaded, whether
+the schedule is used or not.
+
+## Use instead
+Do not load the file. Ask whoever made it for the weights alone: a state dict, which
+`torch.load(weights_only=True)` reads.
+
+## Fix safety
+`sacdoctor fix --strip-code` takes out what stands in place of a schedule, and says what remains.
+
+## References
+- SB3 issue 2281, on pickles in `data`
+- picklescan, https://github.com/mmaitre314/picklescan
+- Python docs, "pickle": the warning at its top
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sacdoctor.checkpoint.references import Kind
+from sacdoctor.diagnosis.model import Finding
+from sacdoctor.diagnosis.severity import Severity
+from sacdoctor.diagnosis.trust import Suspicion, evidence
+
+CODE = "SD601"
+NAME = "unsafe-pickle"
+
+
+def check_code(suspicions: Sequence[Suspicion]) -> Iterator[Finding]:
+    """Yield a finding over all that is critical."""
+    found = [s for s in suspicions if s.severity is Severity.CRITICAL]
+    if not found:
+        return
+    known = any(s.reference.kind not in (Kind.UNREAD, Kind.COMPUTED) for s in found)
+    yield Finding(
+        CODE,
+        NAME,
+        Severity.CRITICAL,
+        (),
+        "loading the file would run dangerous code"
+        if known
+        else "what loading the file would run cannot be known",
+        evidence(found),
+        "Do not load it with SB3, torch or pickle. Get the weights from somebody you trust.",
+    )
