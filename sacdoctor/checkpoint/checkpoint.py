@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
-import os
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -22,6 +19,7 @@ from sacdoctor.checkpoint.errors import (
 )
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters, read_hyperparameters
 from sacdoctor.checkpoint.optimizer_state import OptimizerState, optimizer_state
+from sacdoctor.checkpoint.paging import map_file
 from sacdoctor.checkpoint.tensors import Tensor
 from sacdoctor.checkpoint.torch_file import (
     is_legacy,
@@ -47,9 +45,8 @@ class Checkpoint:
         self.path = Path(path)
         self.nesting: tuple[str, ...] = ()
         """The key under which a bare file keeps its state dict; known once `tensors` is read."""
-        self._map: mmap.mmap | None = None
         with self._named():
-            self._buffer = self._open()
+            self._buffer = map_file(self.path)
             self._archive = self._outer_archive()
 
     def __enter__(self) -> Checkpoint:
@@ -152,27 +149,6 @@ class Checkpoint:
             return str(self.archive.read(name), "utf-8", "replace").strip()
 
     # -- opening -------------------------------------------------------------------------------
-
-    def _open(self) -> memoryview:
-        try:
-            # A pipe without a writer would block; a regular file does not care.
-            descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        except OSError as error:
-            raise NotACheckpoint(error.strerror or str(error)) from None
-        try:
-            status = os.fstat(descriptor)
-            if stat.S_ISDIR(status.st_mode):
-                raise NotACheckpoint("it is a folder")
-            if not stat.S_ISREG(status.st_mode):
-                raise NotACheckpoint("it is not a regular file")
-            if status.st_size == 0:
-                raise NotACheckpoint("the file is empty")
-            self._map = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:
-            raise NotACheckpoint(f"it cannot be mapped into memory: {error}") from None
-        finally:
-            os.close(descriptor)
-        return memoryview(self._map)
 
     def _outer_archive(self) -> Archive | None:
         if is_legacy(self._buffer):

@@ -135,7 +135,11 @@ def read_pickle(data: bytes | memoryview, vocabulary: Vocabulary) -> Any:
 
     Raises `CorruptCheckpoint` for bytes that are no whole pickle, and what `vocabulary` raises.
     """
-    machine = _Machine(memoryview(data), vocabulary)
+    return run_machine(Machine(memoryview(data), vocabulary))
+
+
+def run_machine(machine: Machine) -> Any:
+    """Return what `machine` makes of its pickle; raises as `read_pickle` does."""
     try:
         return machine.run()
     except (IndexError, struct.error):
@@ -149,8 +153,13 @@ _KEY_TYPES = (str, float, bytes, bool, type(None))
 _LARGE = 4096
 
 
-class _Machine:
-    """The stack machine: `stack` holds values, `marks` where each open group starts."""
+class Machine:
+    """The stack machine: `stack` holds values, `marks` where each open group starts.
+
+    Bytes from `large` on come as slices of `data`.
+    """
+
+    large = _LARGE
 
     def __init__(self, data: memoryview, vocabulary: Vocabulary) -> None:
         self.data = data
@@ -162,7 +171,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self) -> Any:
-        data, handlers = self.data, _HANDLERS
+        data, handlers = self.data, HANDLERS
         while True:
             opcode = data[self.at]
             self.at += 1
@@ -191,7 +200,7 @@ class _Machine:
 
     def _bytes(self, width: int) -> bytes | memoryview:
         piece = self._take(self._unsigned(width))
-        return piece if len(piece) >= _LARGE else bytes(piece)
+        return piece if len(piece) >= self.large else bytes(piece)
 
     def _line(self) -> str:
         return self._raw_line().decode("utf-8")
@@ -449,44 +458,44 @@ def _is_plain(key: Any) -> bool:
     return isinstance(key, _KEY_TYPES) or (type(key) is int and abs(key) < 2**63)
 
 
-def _push(value: Callable[[], Any]) -> Callable[[_Machine], None]:
+def _push(value: Callable[[], Any]) -> Callable[[Machine], None]:
     return lambda machine: machine.stack.append(value())
 
 
-def _constant(value: Any) -> Callable[[_Machine], None]:
+def _constant(value: Any) -> Callable[[Machine], None]:
     return lambda machine: machine.stack.append(value)
 
 
-_BY_OPCODE: dict[bytes, Callable[[_Machine], None]] = {
-    b"(": _Machine.mark,
-    b"0": _Machine.pop,
-    b"1": _Machine.pop_mark,
-    b"2": _Machine.dup,
-    b"\x95": _Machine.frame,
-    b"\x80": _Machine.proto,
-    b"g": _Machine.get_line,
-    b"h": _Machine.binget,
-    b"j": _Machine.long_binget,
-    b"p": _Machine.put_line,
-    b"q": _Machine.binput,
-    b"r": _Machine.long_binput,
-    b"\x94": _Machine.memoize,
+_BY_OPCODE: dict[bytes, Callable[[Machine], None]] = {
+    b"(": Machine.mark,
+    b"0": Machine.pop,
+    b"1": Machine.pop_mark,
+    b"2": Machine.dup,
+    b"\x95": Machine.frame,
+    b"\x80": Machine.proto,
+    b"g": Machine.get_line,
+    b"h": Machine.binget,
+    b"j": Machine.long_binget,
+    b"p": Machine.put_line,
+    b"q": Machine.binput,
+    b"r": Machine.long_binput,
+    b"\x94": Machine.memoize,
     b"N": _constant(None),
     b"\x88": _constant(True),
     b"\x89": _constant(False),
-    b"I": _Machine.int_line,
-    b"L": _Machine.long_line,
-    b"F": _Machine.float_line,
-    b"G": _Machine.binfloat,
-    b"J": _Machine.binint,
+    b"I": Machine.int_line,
+    b"L": Machine.long_line,
+    b"F": Machine.float_line,
+    b"G": Machine.binfloat,
+    b"J": Machine.binint,
     b"K": lambda m: m.stack.append(m._unsigned(1)),
     b"M": lambda m: m.stack.append(m._unsigned(2)),
-    b"\x8a": _Machine.long1,
-    b"\x8b": _Machine.long4,
-    b"S": _Machine.string_line,
+    b"\x8a": Machine.long1,
+    b"\x8b": Machine.long4,
+    b"S": Machine.string_line,
     b"T": lambda m: m.old_string(4),
     b"U": lambda m: m.old_string(1),
-    b"V": _Machine.unicode_line,
+    b"V": Machine.unicode_line,
     b"X": lambda m: m.stack.append(m._text(4)),
     b"\x8c": lambda m: m.stack.append(m._text(1)),
     b"\x8d": lambda m: m.stack.append(m._text(8)),
@@ -494,38 +503,38 @@ _BY_OPCODE: dict[bytes, Callable[[_Machine], None]] = {
     b"C": lambda m: m.stack.append(m._bytes(1)),
     b"\x8e": lambda m: m.stack.append(m._bytes(8)),
     b"\x96": lambda m: m.stack.append(m._bytes(8)),
-    b"\x97": _Machine.out_of_band,
-    b"\x98": _Machine.out_of_band,
+    b"\x97": Machine.out_of_band,
+    b"\x98": Machine.out_of_band,
     b"]": _push(list),
-    b"l": _Machine.list_of_group,
+    b"l": Machine.list_of_group,
     b")": _constant(()),
-    b"t": _Machine.tuple_of_group,
+    b"t": Machine.tuple_of_group,
     b"\x85": lambda m: m.tuple_of(1),
     b"\x86": lambda m: m.tuple_of(2),
     b"\x87": lambda m: m.tuple_of(3),
     b"}": _push(dict),
-    b"d": _Machine.dict_of_group,
+    b"d": Machine.dict_of_group,
     b"\x8f": _push(list),
-    b"\x91": _Machine.list_of_group,
-    b"\x90": _Machine.add_items,
-    b"a": _Machine.append,
-    b"e": _Machine.add_items,
-    b"s": _Machine.set_item,
-    b"u": _Machine.set_items,
-    b"c": _Machine.global_line,
-    b"\x93": _Machine.stack_global,
+    b"\x91": Machine.list_of_group,
+    b"\x90": Machine.add_items,
+    b"a": Machine.append,
+    b"e": Machine.add_items,
+    b"s": Machine.set_item,
+    b"u": Machine.set_items,
+    b"c": Machine.global_line,
+    b"\x93": Machine.stack_global,
     b"\x82": lambda m: m.extension(1),
     b"\x83": lambda m: m.extension(2),
     b"\x84": lambda m: m.extension(4),
-    b"R": _Machine.reduce,
-    b"\x81": _Machine.newobj,
-    b"\x92": _Machine.newobj_ex,
-    b"i": _Machine.inst,
-    b"o": _Machine.obj,
-    b"b": _Machine.build,
-    b"P": _Machine.persid_line,
-    b"Q": _Machine.binpersid,
+    b"R": Machine.reduce,
+    b"\x81": Machine.newobj,
+    b"\x92": Machine.newobj_ex,
+    b"i": Machine.inst,
+    b"o": Machine.obj,
+    b"b": Machine.build,
+    b"P": Machine.persid_line,
+    b"Q": Machine.binpersid,
 }
-_HANDLERS: list[Callable[[_Machine], None] | None] = [
+HANDLERS: list[Callable[[Machine], None] | None] = [
     _BY_OPCODE.get(bytes([opcode])) for opcode in range(256)
 ]
