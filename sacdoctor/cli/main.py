@@ -13,6 +13,7 @@ from sacdoctor.cli.fix_config import fix_config
 from sacdoctor.cli.outcome import TROUBLE, complain
 from sacdoctor.cli.rules import rules
 from sacdoctor.cli.scan import scan
+from sacdoctor.cli.warmup import warmup
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command()(scan)
 app.command()(fix)
 app.command()(fix_config)
+app.command()(warmup)
 app.command()(rules)
 
 

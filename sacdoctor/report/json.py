@@ -47,7 +47,7 @@ def _checkpoint(report: Report, all_tensors: bool) -> dict[str, Any]:
         },
         "summary": summary(report.summary) if report.summary else None,
         "layers": [_layer(layer) for layer in layers],
-        "findings": [_finding(finding) for finding in report.findings],
+        "findings": [finding_document(finding) for finding in report.findings],
     }
 
 
@@ -76,7 +76,8 @@ def _layer(layer: LayerReport) -> dict[str, Any]:
     }
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def finding_document(finding: Finding) -> dict[str, Any]:
+    """Return a finding as the schema names its parts."""
     return {
         "rule": finding.rule,
         "name": finding.name,

@@ -80,7 +80,7 @@ def print_report(console: Console, report: Report, *, all_tensors: bool = False)
         console.print(note, style="dim")
     for finding in report.findings:
         console.print()
-        console.print(_finding(finding, min(console.width, _PROSE)))
+        console.print(finding_text(finding, console.width))
     console.print()
 
 
@@ -88,8 +88,12 @@ def _is_ascii(console: Console) -> bool:
     return console.options.ascii_only
 
 
-def _finding(finding: Finding, width: int) -> Text:
-    """Return a finding as a heading and indented text; lines of code in it stay as they are."""
+def finding_text(finding: Finding, width: int) -> Text:
+    """Return a finding as a heading and indented text; lines of code in it stay as they are.
+
+    `width` is that of the terminal; running text stays narrower than `_PROSE`.
+    """
+    width = min(width, _PROSE)
     style = STYLES[finding.severity]
     text = Text().append(f"{finding.rule} {finding.name}  {finding.severity.value}", style=style)
     for label, body, look in (

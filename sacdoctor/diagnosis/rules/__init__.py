@@ -18,8 +18,10 @@ from sacdoctor.diagnosis.rules import (
     exploded_weights,
     exploding_gradients,
     exploration_collapse,
+    forced_actions,
     gradient_clipping,
     learning_rate,
+    long_warmup,
     no_gradient,
     non_finite,
     not_in_optimizer,
@@ -29,6 +31,7 @@ from sacdoctor.diagnosis.rules import (
     target_out_of_sync,
     unreadable,
     untrained,
+    updates_during_warmup,
     value_clipping,
     zero_gradient,
 )
@@ -38,8 +41,8 @@ from sacdoctor.diagnosis.rules import (
 class Rule:
     """A rule: `explanation` is Markdown with fixed headings, the docstring of its module.
 
-    `check` is None where the fault shows when the file is opened, before there is anything to
-    examine; see `from_error`.
+    `check` is None where the fault does not show in a checkpoint that was read: it shows when the
+    file is opened (see `from_error`), or in a replay buffer or settings (see `warmup.audit`).
     """
 
     code: str
@@ -79,6 +82,9 @@ RULES: tuple[Rule, ...] = tuple(
         gradient_clipping,
         value_clipping,
         schedule_mismatch,
+        updates_during_warmup,
+        long_warmup,
+        forced_actions,
         entropy_collapse,
         exploration_collapse,
         corrupt_record,
