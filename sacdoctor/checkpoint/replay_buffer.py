@@ -221,21 +221,21 @@ def _buffer(data: memoryview, made: Any, places: Places) -> ReplayBuffer:
         )
     capacity, n_envs, pos = (_whole(state, key) for key in ("buffer_size", "n_envs", "pos"))
     full = state.get("full")
-    if not isinstance(full, bool) or not 0 <= pos < max(capacity, 1):
+    if not isinstance(full, bool) or not 0 <= pos < capacity:
         raise CorruptCheckpoint(
             f"its position {pos:,} is outside of its {capacity:,} rows, or it does not say "
             "whether it is full"
         )
     arrays = dict(_arrays(state))
     for key, array in arrays.items():
-        if array.shape[:2] != (capacity, n_envs):
+        if array.shape[:2] != (capacity, n_envs) or not array.size:
             raise CorruptCheckpoint(
                 f"its {key} have shape {array.shape}, not {capacity:,} rows of {n_envs:,} "
                 "environments"
             )
     for key in ("actions", "rewards", "dones"):
-        if key not in arrays:
-            raise CorruptCheckpoint(f"it holds no {key}")
+        if key not in arrays or (key != "actions" and arrays[key].ndim != 2):
+            raise CorruptCheckpoint(f"its {key} are missing, or not one number per transition")
     return ReplayBuffer(
         class_name=name.qualname,
         capacity=capacity,

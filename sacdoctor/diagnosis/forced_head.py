@@ -56,6 +56,8 @@ def constant_head(buffer: ReplayBuffer) -> tuple[ForcedHead | None, str | None]:
     may_choose = buffer.arrays["actions"].dtype.kind != "f" or bool(
         (np.abs(first) == 1.0).all(axis=1).any()
     )
+    if not np.isfinite(first).all():
+        return None, "the first stored actions are not finite"
     shortest = SHORTEST_AT_BOUND if may_choose else SHORTEST
     if min(runs, default=0) < shortest:
         return None, None

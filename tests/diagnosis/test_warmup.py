@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 from stable_baselines3 import DQN, SAC
 from stable_baselines3.common.callbacks import CheckpointCallback
+from stable_baselines3.common.vec_env import DummyVecEnv
 
+from fixtures.environments import Tracking
 from sacdoctor.diagnosis.warmup import WarmupReport, audit
+from sacdoctor.training import ExecutedActionReplayBuffer, ForcedActionWarmup
 from tests.replay_buffers import FORCED, KINDS, Run, of_kind, small, tracking
 
 
@@ -153,6 +156,19 @@ def test_where_actions_do_nothing_nothing_is_said(tmp_path: Path) -> None:
     assert report.notes
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38, 0.0])
+@pytest.mark.parametrize("name", ["observations", "next_observations", "actions", "rewards"])
+def test_odd_numbers_give_an_answer(tmp_path: Path, name: str, value: float) -> None:
+    run = tracking()
+    buffer = copy(run.buffer)
+    array = getattr(buffer, name).copy()
+    array[:FORCED] = value
+    setattr(buffer, name, array)
+    path = tmp_path / "buffer.pkl"
+    path.write_bytes(pickle.dumps(buffer))
+    assert audit(path).transitions == 600
+
+
 # -- updates -----------------------------------------------------------------------------------
 
 
@@ -174,10 +190,7 @@ def test_updates_are_counted_as_sb3_made_them(
 
 @pytest.mark.parametrize("n_envs", [1, 2])
 def test_what_a_callback_saves_between_two_steps_fits_together(tmp_path: Path, n_envs: int) -> None:
-    from stable_baselines3.common.vec_env import DummyVecEnv
 
-    from fixtures.environments import Tracking
-    from sacdoctor.training import ExecutedActionReplayBuffer, ForcedActionWarmup
 
     def env() -> Any:
         return ForcedActionWarmup(Tracking(), FORCED)
