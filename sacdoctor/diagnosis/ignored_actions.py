@@ -40,7 +40,7 @@ from sacdoctor.diagnosis.outcome_model import (
 )
 from sacdoctor.diagnosis.transitions import Floats, TransitionReader, Transitions
 
-SAMPLED = 3000
+SAMPLED = 2000
 PER_NUMBER = 12
 """Transitions that are looked at, spread over the buffer: so many, and more where a transition has
 many numbers to learn about."""

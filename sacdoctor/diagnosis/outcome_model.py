@@ -14,6 +14,8 @@ FEWEST = 90
 """Transitions below which nothing is learned."""
 EXPLAINED = 0.5
 """The least share of the outcome's spread that actions must explain, on unseen pairs."""
+_GOOD = 1e-4
+"""What may be left of the spread so that no further action terms are tried."""
 _NEGLIGIBLE = 1e-6
 """Share of an outcome's spread that single precision may leave by rounding."""
 _NORMAL = 1.4826
@@ -53,7 +55,7 @@ def learn(part: Transitions, simple: int) -> tuple[OutcomeModel, Pairs] | None:
     seen, unseen = map(paired, halves)
     best: tuple[float, int, Floats] | None = None
     for used in (simple, terms):
-        if len(halves[0]) < 2 * (width + used):
+        if len(halves[0]) < 2 * (width + used) or (best is not None and best[0] < _GOOD):
             break
         coefficients, left, rest = _fit(seen, unseen, used)
         column = int(np.divide(rest, left, out=np.ones_like(rest), where=left > 0).argmin())

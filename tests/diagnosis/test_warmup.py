@@ -191,7 +191,6 @@ def test_updates_are_counted_as_sb3_made_them(
 @pytest.mark.parametrize("n_envs", [1, 2])
 def test_what_a_callback_saves_between_two_steps_fits_together(tmp_path: Path, n_envs: int) -> None:
 
-
     def env() -> Any:
         return ForcedActionWarmup(Tracking(), FORCED)
 
