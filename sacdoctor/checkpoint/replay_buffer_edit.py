@@ -148,6 +148,9 @@ def _episodes(buffer: ReplayBuffer, rows: int) -> Mapping[str, NDArray[Any]]:
     """
     if buffer.class_name != HER:
         return {}
+    for name in ("ep_start", "ep_length"):
+        if name not in buffer.arrays or buffer.arrays[name].ndim != 2:
+            raise CorruptCheckpoint(f"its {name} is missing, or not one number per transition")
     times = np.arange(rows, buffer.size)
     new: dict[str, NDArray[Any]] = {}
     start = buffer.take("ep_start", times)

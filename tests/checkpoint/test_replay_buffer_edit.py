@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from stable_baselines3 import HerReplayBuffer
 
-from sacdoctor.checkpoint import SacdoctorError, UnsupportedCheckpoint
+from sacdoctor.checkpoint import CorruptCheckpoint, SacdoctorError, UnsupportedCheckpoint
 from sacdoctor.checkpoint.replay_buffer import read_replay_buffer
 from sacdoctor.checkpoint.replay_buffer_edit import write_without_oldest
 from tests.replay_buffers import KINDS, arrays_of, of_kind, refilled
@@ -92,6 +92,14 @@ def test_an_existing_file_stays(tmp_path: Path) -> None:
     with pytest.raises(SacdoctorError, match="exists already"):
         write_without_oldest(read_replay_buffer(path), 8, tmp_path / "out.pkl")
     assert (tmp_path / "out.pkl").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["ep_start", "ep_length", "_current_ep_start"])
+def test_a_her_buffer_without_its_episodes_is_corrupt(tmp_path: Path, name: str) -> None:
+    buffer = copy(of_kind("her").buffer)
+    delattr(buffer, name)
+    with pytest.raises(CorruptCheckpoint, match=name):
+        write_without_oldest(read_replay_buffer(put(tmp_path, buffer)), 8, tmp_path / "out.pkl")
 
 
 def infos_kept(buffer: Any) -> None:
