@@ -49,8 +49,7 @@ class Checkpoint:
         self.understood: set[str] = set()
         """Members (`""`: the bare file) whose pickles were read: all their names are listed."""
         with self._named():
-            self._map = map_file(self.path)
-            self._buffer = memoryview(self._map)
+            self._buffer = map_file(self.path)
             self._archive = self._outer_archive()
 
     def __enter__(self) -> Checkpoint:

@@ -1,4 +1,6 @@
-"""Mapped files, and their pages let go once they were read: memory stays small for any file.
+"""Files mapped into memory, their pages let go once they were read.
+
+Memory stays small however large the file is.
 
 The system counts a mapped file's pages as the memory of the process that read them. It takes
 them back when it needs them, but until then they look like a leak, and container limits see it so.
@@ -20,8 +22,11 @@ _FEW = 32 * 1024
 """Bytes below which to let go of pages takes longer than it is worth."""
 
 
-def map_file(path: Path) -> mmap.mmap:
-    """Return the file mapped for reading; raises `NotACheckpoint` where there is none to map."""
+def map_file(path: Path) -> memoryview:
+    """Return the bytes of a file, mapped for reading.
+
+    Raises `NotACheckpoint` for a folder, a pipe, an empty file and what cannot be opened.
+    """
     try:
         # A pipe without a writer would block; a regular file does not care.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -35,7 +40,7 @@ def map_file(path: Path) -> mmap.mmap:
             raise NotACheckpoint("it is not a regular file")
         if status.st_size == 0:
             raise NotACheckpoint("the file is empty")
-        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
     except (OSError, ValueError) as error:
         raise NotACheckpoint(f"it cannot be mapped into memory: {error}") from None
     finally:

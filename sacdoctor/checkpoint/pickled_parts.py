@@ -86,7 +86,7 @@ def parts_of_pickle(path: str | Path) -> tuple[PickledPart, ...]:
     Raises `NotACheckpoint` where there is no such file.
     """
     try:
-        data = memoryview(map_file(Path(path)))
+        data = map_file(Path(path))
     except CheckpointError as error:
         raise error.at(path) from None
     return (PickledPart("", "", references(data)),)

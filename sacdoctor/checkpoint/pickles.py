@@ -143,15 +143,16 @@ def read_pickle(data: bytes | memoryview, vocabulary: Vocabulary) -> Any:
 
 _SIZED = (str, bytes, memoryview, tuple, list, dict)
 _KEY_TYPES = (str, float, bytes, bool, type(None))
-_LARGE = 4096
 
 
 class Machine:
     """The stack machine: `stack` holds values, `marks` where each open group starts.
 
     `at` is where it stands in `data`; after `run` that is behind the pickle. `handlers` says what
-    each opcode does.
+    each opcode does. Bytes from `large` on come as slices of `data`.
     """
+
+    large = 4096
 
     def __init__(
         self,
@@ -214,7 +215,7 @@ class Machine:
 
     def _bytes(self, width: int) -> bytes | memoryview:
         piece = self._take(self._unsigned(width))
-        return piece if len(piece) >= _LARGE else bytes(piece)
+        return piece if len(piece) >= self.large else bytes(piece)
 
     def _line(self) -> str:
         return self._raw_line().decode("utf-8")

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from sacdoctor.settings.fix_config import FixedConfig
 
 
+_NO_WARMUP = (
+    "--warmup-steps is for a checkpoint; other files say no_trading_warmup_steps themselves"
+)
+
+
 class Format(str, Enum):
     """What corrected settings are written as."""
 
@@ -51,6 +56,10 @@ def fix_config(
     output: Annotated[
         Path | None, typer.Option(help="Write the result to this file, not to stdout.")
     ] = None,
+    warmup_steps: Annotated[
+        int | None,
+        typer.Option(min=0, help="How long a checkpoint's environment forced its actions."),
+    ] = None,
 ) -> None:
     """Print training settings that hold, or correct a settings file.
 
@@ -63,7 +72,7 @@ def fix_config(
 
     try:
         _refuse_together(source, output, check=check, write=write)
-        fixed = _fixed(source, algorithm)
+        fixed = _fixed(source, algorithm, warmup_steps)
         if write:
             _write_back(Path(source or ""), fixed)
         text = _listing(fixed.changes) if check or write else _rendered(fixed, source, format)
@@ -88,7 +97,7 @@ def _refuse_together(source: str | None, output: Path | None, *, check: bool, wr
         raise SacdoctorError("--write corrects SOURCE itself: give --write or --output, not both")
 
 
-def _fixed(source: str | None, algorithm: str | None) -> FixedConfig:
+def _fixed(source: str | None, algorithm: str | None, warmup_steps: int | None) -> FixedConfig:
     import sys
 
     from sacdoctor.checkpoint import SacdoctorError
@@ -96,7 +105,12 @@ def _fixed(source: str | None, algorithm: str | None) -> FixedConfig:
     from sacdoctor.settings.fix_config import fix_text
 
     if source != "-":
-        return fixed_config(source, algorithm=algorithm)
+        fixed = fixed_config(source, algorithm=algorithm, warmup_steps=warmup_steps)
+        if warmup_steps is not None and (source is None or fixed.language is not None):
+            raise SacdoctorError(_NO_WARMUP)
+        return fixed
+    if warmup_steps is not None:
+        raise SacdoctorError(_NO_WARMUP)
     from sacdoctor.settings.fix_config import MAX_SIZE
 
     try:

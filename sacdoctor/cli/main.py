@@ -12,7 +12,7 @@ import typer
 from sacdoctor import __version__
 from sacdoctor.cli.outcome import TROUBLE, complain
 
-VERBS = ("scan", "fix", "fix-config", "diff", "history", "watch", "rules")
+VERBS = ("scan", "fix", "fix-config", "diff", "history", "watch", "warmup", "rules")
 """Each is a function of the same name in a module of the same name."""
 
 INTERRUPTED = 130

@@ -81,7 +81,7 @@ def print_report(console: Console, report: Report, *, all_tensors: bool = False)
         console.print(note, style="dim")
     for finding in report.findings:
         console.print()
-        console.print(finding_text(finding, min(console.width, PROSE)))
+        console.print(finding_text(finding, console.width))
     console.print()
 
 
@@ -91,7 +91,11 @@ def is_ascii(console: Console) -> bool:
 
 
 def finding_text(finding: Finding, width: int) -> Text:
-    """Return a finding as a heading and indented text; lines of code in it stay as they are."""
+    """Return a finding as a heading and indented text; lines of code in it stay as they are.
+
+    `width` is that of the terminal; running text stays narrower than `PROSE`.
+    """
+    width = min(width, PROSE)
     style = STYLES[finding.severity]
     text = Text().append(f"{finding.rule} {finding.name}  {finding.severity.value}", style=style)
     for label, body, look in (

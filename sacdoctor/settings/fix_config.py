@@ -26,7 +26,13 @@ from sacdoctor.settings.numbers import spelled
 from sacdoctor.settings.recommended import Settings, recommended
 from sacdoctor.settings.render import convert, render_settings, render_zoo
 from sacdoctor.settings.snippet import python_snippet
-from sacdoctor.settings.verdicts import Verdict, judge_learning_rate, judge_max_grad_norm
+from sacdoctor.settings.verdicts import (
+    Verdict,
+    judge_learning_rate,
+    judge_learning_starts,
+    judge_max_grad_norm,
+    judge_warmup_steps,
+)
 
 MAX_SIZE = 1 << 18
 """Bytes of a settings file. rl-zoo's largest holds 16 KB, and ruamel.yaml reads 200 KB a second."""
@@ -90,11 +96,17 @@ class FixedConfig:
         return _settings(self.corrected, self.changes)
 
 
-def fix_config(source: str | Path | None = None, *, algorithm: str | None = None) -> FixedConfig:
+def fix_config(
+    source: str | Path | None = None,
+    *,
+    algorithm: str | None = None,
+    warmup_steps: int | None = None,
+) -> FixedConfig:
     """Return corrected settings from a checkpoint or a YAML, JSON or TOML file.
 
-    Without a `source` they are the recommended ones, for SAC if no `algorithm` is given. Nothing
-    is written. Raises `SacdoctorError` with the path.
+    Without a `source` they are the recommended ones, for SAC if no `algorithm` is given.
+    `warmup_steps` is how long the environment of a checkpoint forces actions, which it does not
+    say itself. Nothing is written. Raises `SacdoctorError` with the path.
     """
     name = _known(algorithm)
     if source is None:
@@ -102,10 +114,10 @@ def fix_config(source: str | Path | None = None, *, algorithm: str | None = None
     path = Path(source)
     try:
         if path.suffix.lower() in _CHECKPOINTS:
-            return _fix_checkpoint(path, name)
+            return _fix_checkpoint(path, name, warmup_steps)
         data = _read(path)
         if data.startswith(b"PK\x03\x04"):
-            return _fix_checkpoint(path, name)
+            return _fix_checkpoint(path, name, warmup_steps)
         language = _ENDINGS.get(path.suffix.lower())
         return fix_text(data, language=language, algorithm=name, stem=path.stem)
     except SacdoctorError as error:
@@ -219,7 +231,7 @@ def _parsed(text: str, language: Language | None) -> tuple[Language, Section]:
 # -- checkpoints -------------------------------------------------------------------------------
 
 
-def _fix_checkpoint(path: Path, algorithm: str | None) -> FixedConfig:
+def _fix_checkpoint(path: Path, algorithm: str | None, warmup: int | None) -> FixedConfig:
     with Checkpoint(path) as checkpoint:
         if checkpoint.is_bare:
             raise SacdoctorError("it is a bare state dict, which holds no settings")
@@ -231,6 +243,8 @@ def _fix_checkpoint(path: Path, algorithm: str | None) -> FixedConfig:
         saved = checkpoint.hyperparameters
         rate, norm = _rate(saved), saved.number("max_grad_norm")
         starts, judged = saved.integer("learning_starts"), list(_judged(checkpoint, name))
+    if warmup is not None:
+        judged += _judged_warmup(name, starts, warmup)
     changes = tuple(
         Change(verdict.key, before, spelled(verdict.recommended or 0.0), verdict)
         for before, verdict in judged
@@ -245,10 +259,25 @@ def _fix_checkpoint(path: Path, algorithm: str | None) -> FixedConfig:
             "max_grad_norm",
             norm if name in CLIPS_GRADIENTS else recommended(name).max_grad_norm,
         ),
-        learning_starts=starts,
+        no_trading_warmup_steps=_count(values.get("no_trading_warmup_steps", warmup)),
+        learning_starts=_count(values.get("learning_starts", starts)),
         was={change.key: change.before or "" for change in changes},
     )
     return FixedConfig(changes, settings=settings)
+
+
+def _judged_warmup(
+    name: str, starts: int | None, warmup: int
+) -> Iterator[tuple[str, Verdict | None]]:
+    """Yield what is wrong with a warm-up, and with updates that begin before its corrected end."""
+    verdict = judge_warmup_steps(warmup)
+    yield spelled(warmup), verdict
+    end = warmup if verdict is None else verdict.recommended or 0
+    yield "not set" if starts is None else spelled(starts), judge_learning_starts(name, starts, end)
+
+
+def _count(value: float | None) -> int | None:
+    return None if value is None else int(value)
 
 
 def _judged(checkpoint: Checkpoint, name: str) -> Iterator[tuple[str, Verdict | None]]:

@@ -19,8 +19,10 @@ from sacdoctor.diagnosis.rules import (
     exploded_weights,
     exploding_gradients,
     exploration_collapse,
+    forced_actions,
     gradient_clipping,
     learning_rate,
+    long_warmup,
     never_updated,
     no_gradient,
     non_finite,
@@ -33,6 +35,7 @@ from sacdoctor.diagnosis.rules import (
     unreadable,
     unsafe_pickle,
     untrained,
+    updates_during_warmup,
     value_clipping,
     zero_gradient,
 )
@@ -44,8 +47,8 @@ class Rule:
     """A rule: `explanation` is Markdown with fixed headings, the docstring of its module.
 
     `check` looks at tensors and settings, `check_code` at what the file's pickles refer to. Both
-    are None where the fault shows when the file is opened, before there is anything to examine
-    (see `from_error`), or only between the checkpoints of a run (`never_updated`).
+    are None where the fault shows elsewhere: when the file is opened (see `from_error`), between
+    the checkpoints of a run (`never_updated`), in a replay buffer (see `warmup.audit`).
     """
 
     code: str
@@ -91,6 +94,9 @@ RULES: tuple[Rule, ...] = tuple(
         gradient_clipping,
         value_clipping,
         schedule_mismatch,
+        updates_during_warmup,
+        long_warmup,
+        forced_actions,
         entropy_collapse,
         exploration_collapse,
         unsafe_pickle,

@@ -20,10 +20,8 @@ HEADINGS = [
     "Fix safety",
     "References",
 ]
-WHEN_OPENING = {"SD701", "SD702"}
-"""Faults that show before there is anything to examine."""
-BETWEEN_CHECKPOINTS = {"SD207"}
-"""Faults that no single file shows."""
+ELSEWHERE = {"SD207", "SD501", "SD502", "SD503", "SD701", "SD702"}
+"""Faults that show between checkpoints, in replay buffers, or when a file is opened."""
 OF_CODE = {"SD601", "SD602"}
 """Rules about what pickles refer to, which examine no tensor."""
 
@@ -34,6 +32,7 @@ NAMES = {
     **{"SD206": "target-out-of-sync", "SD207": "never-updated", "SD301": "non-finite"},
     **{"SD302": "exploded-weights", "SD303": "exploding-gradients", "SD401": "learning-rate"},
     **{"SD402": "gradient-clipping", "SD403": "value-clipping", "SD404": "schedule-mismatch"},
+    **{"SD501": "updates-during-warmup", "SD502": "long-warmup", "SD503": "forced-actions"},
     **{"SD504": "entropy-collapse", "SD505": "exploration-collapse", "SD601": "unsafe-pickle"},
     **{"SD602": "unknown-code", "SD701": "corrupt-record", "SD702": "unreadable"},
 }
@@ -73,7 +72,7 @@ def test_name_is_the_designs_and_that_of_its_file(rule: Rule) -> None:
 
 @each_rule
 def test_rule_checks_unless_its_fault_shows_elsewhere(rule: Rule) -> None:
-    assert (rule.check is None) == (rule.code in WHEN_OPENING | BETWEEN_CHECKPOINTS | OF_CODE)
+    assert (rule.check is None) == (rule.code in ELSEWHERE | OF_CODE)
     assert (rule.check_code is not None) == (rule.code in OF_CODE)
 
 

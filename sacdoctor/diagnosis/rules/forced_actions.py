@@ -1,0 +1,60 @@
+"""Actions at the head of a replay buffer that were forced on the agent.
+
+## What it does
+Looks at the oldest transitions of a replay buffer (`sacdoctor warmup`). Either one and the same
+action is stored for them, exact to the step; or varied actions are stored that the environment did
+not carry out, which shows in rewards and next observations that do not depend on them at all, and
+later do. Warning; critical where such transitions fill over half of the stored buffer and the model
+has been updated, because most of what it then learns from is none of its doing.
+
+## Why is this bad
+SB3 stores the action that it sampled. Where the environment carried out another one, the transition
+pairs an action with a reward and an observation that it did not cause. One constant action teaches
+nothing about any other.
+
+## Example
+An environment with `no_trading_warmup_steps=5000` that holds no position whatever the agent says:
+5,000 of the first 20,000 transitions.
+
+## Use instead
+`ExecutedActionReplayBuffer` with `ForcedActionWarmup`, which stores what was carried out; a short
+warm-up; or none.
+
+## Fix safety
+Safe: `sacdoctor warmup --clean OUT.pkl` writes a buffer without these transitions.
+
+## References
+- stable_baselines3/common/off_policy_algorithm.py: `_sample_action`, `_store_transition`
+- How the boundary is found: `sacdoctor/diagnosis/ignored_actions.py`
+"""
+
+from __future__ import annotations
+
+from sacdoctor.diagnosis.forced_head import ForcedHead
+from sacdoctor.diagnosis.model import Finding
+from sacdoctor.diagnosis.severity import Severity
+
+CODE = "SD503"
+NAME = "forced-actions"
+
+MOST = 0.5
+"""Share of the stored transitions above which most of what is sampled was forced."""
+
+
+def finding(head: ForcedHead, share: float, updated: bool) -> Finding:
+    """Return the finding about a forced head that fills `share` of the stored transitions.
+
+    `updated`: the model has been updated.
+    """
+    kind = "one action" if head.stored == "constant" else "actions that were not carried out"
+    return Finding(
+        CODE,
+        NAME,
+        Severity.CRITICAL if share > MOST and updated else Severity.WARNING,
+        (),
+        f"the first {head.transitions:,} transitions store {kind}, {100 * share:.1f} % of the "
+        "buffer",
+        head.evidence,
+        "`sacdoctor warmup BUFFER --clean OUT.pkl` writes the buffer without them; "
+        "ExecutedActionReplayBuffer stores what is carried out.",
+    )

@@ -1,0 +1,255 @@
+"""The audit of a warm-up: forced actions in a replay buffer, and the updates that used them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from sacdoctor.checkpoint import Checkpoint, SacdoctorError
+from sacdoctor.checkpoint.replay_buffer import ReplayBuffer, read_replay_buffer
+from sacdoctor.checkpoint.replay_buffer_edit import write_without_oldest
+from sacdoctor.diagnosis.forced_head import ForcedHead, constant_head
+from sacdoctor.diagnosis.ignored_actions import ignored_head
+from sacdoctor.diagnosis.model import Finding
+from sacdoctor.diagnosis.rules import forced_actions, long_warmup, updates_during_warmup
+from sacdoctor.diagnosis.severity import Severity, worst
+from sacdoctor.diagnosis.update_counters import EPISODE, UpdateCounters
+from sacdoctor.diagnosis.warmup_files import buffer_of, checkpoint_of, newest_in
+from sacdoctor.settings.verdicts import judge_warmup_steps
+
+SETTINGS = (".yaml", ".yml", ".json", ".toml")
+
+
+@dataclass(frozen=True, slots=True)
+class WarmupReport:
+    """What a warm-up left behind. None: not known; `notes` say why.
+
+    `transitions` are those stored, rows times environments as `num_timesteps` counts, of
+    `capacity`. `updates_during_forced` are the updates before the forced actions ended: up to then
+    the buffer held nothing else.
+    """
+
+    path: str
+    buffer: str | None = None
+    checkpoint: str | None = None
+    transitions: int | None = None
+    capacity: int | None = None
+    n_envs: int | None = None
+    forced_head: ForcedHead | None = None
+    updates_during_forced: int | None = None
+    n_updates: int | None = None
+    notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def share(self) -> float | None:
+        """Forced transitions still in the buffer over transitions stored, 0 to 1."""
+        if self.transitions is None:
+            return None
+        if self.forced_head is None or not self.transitions:
+            return 0.0
+        return self.forced_head.transitions / self.transitions
+
+    @property
+    def status(self) -> str:
+        """The worst severity of the findings, `healthy` without any."""
+        level = worst([finding.severity for finding in self.findings])
+        return "healthy" if level is Severity.OK else level.value
+
+
+def audit(
+    path: str | Path, *, checkpoint: str | Path | None = None, algorithm: str | None = None
+) -> WarmupReport:
+    """Return the audit of a replay buffer, a checkpoint, a settings file or a run folder.
+
+    `checkpoint` is the one that belongs to a replay buffer, where its name does not tell;
+    `algorithm` is for a settings file that names none. Nothing in the files is executed.
+    Raises `SacdoctorError` with the path.
+    """
+    given = Path(path)
+    place = newest_in(given) if given.is_dir() else given
+    if place.suffix.lower() in SETTINGS:
+        return _audit_settings(place, algorithm)
+    buffer: Path | None
+    saved: Path | None
+    if place.suffix.lower() == ".zip":
+        buffer, saved = buffer_of(place), place
+    else:
+        buffer, saved = place, Path(checkpoint) if checkpoint else checkpoint_of(place)
+    report = WarmupReport(
+        path=str(path),
+        buffer=None if buffer is None else str(buffer),
+        checkpoint=None if saved is None else str(saved),
+    )
+    counters, note = _counters(saved)
+    if counters is not None:
+        report = replace(report, n_updates=counters.n_updates)
+    if buffer is None:
+        missing = "no replay buffer was saved beside it, so forced actions cannot be told"
+        return replace(report, notes=tuple(filter(None, (missing, note))))
+    try:
+        return _audit_buffer(report, read_replay_buffer(buffer), counters, note)
+    except SacdoctorError as error:
+        raise error.at(buffer) from None
+
+
+def write_clean(report: WarmupReport, path: Path, *, overwrite: bool = False) -> bool:
+    """Write the audited buffer without its forced head; return False where it has none.
+
+    Rows go in which any environment's action was forced, up to the latest place where the head may
+    end. Raises `SacdoctorError` where nothing would be left, for an existing file that is not to be
+    overwritten, and as `write_without_oldest` does.
+    """
+    if report.buffer is None:
+        raise SacdoctorError("there is no replay buffer to clean", report.path)
+    if report.forced_head is None:
+        return False
+    buffer = read_replay_buffer(report.buffer)
+    if report.forced_head.rows >= buffer.size:
+        raise SacdoctorError("every transition is forced: nothing would be left", report.buffer)
+    if path.exists() and path.samefile(report.buffer):
+        raise SacdoctorError("it is the buffer itself: give --clean another name", path)
+    if path.exists() and not overwrite:
+        raise SacdoctorError("it exists already; --force overwrites it", path)
+    try:
+        write_without_oldest(buffer, report.forced_head.rows, path, overwrite=overwrite)
+    except SacdoctorError as error:
+        raise error.at(report.buffer) from None
+    return True
+
+
+def _counters(saved: Path | None) -> tuple[UpdateCounters | None, str | None]:
+    """Return the counters of a checkpoint, or why there are none."""
+    if saved is None:
+        return None, "no checkpoint is known that was saved with it, so updates are not counted"
+    with Checkpoint(saved) as checkpoint:
+        counters = UpdateCounters.of(checkpoint)
+    if counters is None:
+        return None, "the checkpoint lacks counters or settings that updates are counted from"
+    return counters, None
+
+
+def _audit_buffer(
+    report: WarmupReport, buffer: ReplayBuffer, counters: UpdateCounters | None, note: str | None
+) -> WarmupReport:
+    notes: list[str | None] = []
+    head, doubt = constant_head(buffer)
+    if head is None:
+        notes.append(doubt)
+        head, doubt = ignored_head(buffer)
+        notes.append(doubt)
+    updates = end = None
+    if head is not None:
+        end, updates, note = _updates(buffer, head, counters, note)
+        notes.append(note)
+    elif counters is not None and doubt is None and not any(notes):
+        updates = 0
+    report = replace(
+        report,
+        transitions=buffer.transitions,
+        capacity=buffer.capacity * buffer.n_envs,
+        n_envs=buffer.n_envs,
+        forced_head=head,
+        updates_during_forced=updates,
+        notes=tuple(filter(None, notes)),
+    )
+    found = () if head is None else _findings(report, head, end, counters)
+    ordered = sorted(found, key=lambda finding: -finding.severity.rank)
+    return replace(report, findings=tuple(ordered))
+
+
+def _updates(
+    buffer: ReplayBuffer, head: ForcedHead, counters: UpdateCounters | None, note: str | None
+) -> tuple[int | None, int | None, str | None]:
+    """Return at which timestep the forced actions ended, how many updates came before, and why
+    one of them is not known."""
+    if counters is None:
+        return None if buffer.full else head.transitions, None, note
+    collected = [
+        steps
+        for steps in counters.collected()
+        if steps // buffer.n_envs % buffer.capacity == buffer.pos
+        and (steps >= buffer.transitions if buffer.full else steps == buffer.transitions)
+    ]
+    if counters.n_envs != buffer.n_envs or not collected:
+        return (
+            None,
+            None,
+            (
+                f"the checkpoint's counters ({counters.num_timesteps:,} steps) do not fit the "
+                f"buffer's {buffer.transitions:,} transitions: it is from another moment, or was "
+                "filled in several runs"
+            ),
+        )
+    gone = collected[0] - buffer.transitions
+    end = gone + head.transitions
+    if counters.unit == EPISODE and gone:
+        return end, None, "the episodes whose ends set off updates are no longer in the buffer"
+    ends = _episode_ends(buffer) if counters.unit == EPISODE else []
+    if not counters.agree(ends):
+        return (
+            end,
+            None,
+            (
+                f"SB3's loop would have made {counters.updates_by(collected[0], ends):,} updates, "
+                f"the checkpoint says {counters.n_updates:,}: a resumed run, or they were held back"
+            ),
+        )
+    least, most = (
+        counters.updates_by(gone + steps, ends) for steps in (head.earliest, head.latest)
+    )
+    note = None
+    if least != most:
+        note = (
+            f"to the step where the forced actions end: {least:,} to {most:,} updates came before"
+        )
+    return end, counters.updates_by(end, ends), note
+
+
+def _episode_ends(buffer: ReplayBuffer) -> list[int]:
+    """Return after how many steps episodes ended; rollouts of episodes have one environment."""
+    dones = buffer.take("dones", np.arange(buffer.size)).reshape(buffer.size, -1).any(axis=1)
+    return [int(step) + 1 for step in np.flatnonzero(dones)]
+
+
+def _findings(
+    report: WarmupReport, head: ForcedHead, end: int | None, counters: UpdateCounters | None
+) -> Iterator[Finding]:
+    assert report.share is not None
+    updates = report.updates_during_forced
+    updated = bool(report.n_updates)
+    yield forced_actions.finding(head, report.share, updated)
+    if updates and counters is not None and end is not None:
+        yield updates_during_warmup.finding(
+            updates, counters.n_updates, counters.learning_starts, end
+        )
+    verdict = judge_warmup_steps(head.transitions if end is None else end)
+    if verdict is not None:
+        yield long_warmup.finding(
+            verdict,
+            head.transitions if end is None else end,
+            f"Force at most {verdict.recommended:,.0f} steps; `sacdoctor warmup BUFFER --clean "
+            "OUT.pkl` takes the transitions out of the buffer.",
+        )
+
+
+def _audit_settings(path: Path, algorithm: str | None) -> WarmupReport:
+    """Return the audit of a settings file: what it says of warm-up and `learning_starts`."""
+    # Reading settings takes ruamel.yaml and tomlkit, which the other audits do not need.
+    from sacdoctor.settings.fix_config import fix_config
+
+    fixed = fix_config(path, algorithm=algorithm)
+    found = []
+    for change in fixed.changes:
+        if change.verdict.key == "no_trading_warmup_steps" and change.verdict.value is not None:
+            remedy = "`sacdoctor fix-config FILE --write` corrects it."
+            found.append(long_warmup.finding(change.verdict, change.verdict.value, remedy))
+        elif change.verdict.key == "learning_starts":
+            found.append(updates_during_warmup.finding_in_settings(change.verdict, change.key))
+    settings = () if fixed.corrected is None else fixed.corrected.settings
+    names = {setting.name for setting in settings}
+    notes = () if "no_trading_warmup_steps" in names else ("it sets no no_trading_warmup_steps",)
+    return WarmupReport(path=str(path), notes=notes, findings=tuple(found))
