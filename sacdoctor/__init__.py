@@ -22,8 +22,8 @@ if TYPE_CHECKING:
         Severity,
         Summary,
         Thresholds,
-        scan,
     )
+    from sacdoctor.diagnosis.scan import scan
     from sacdoctor.history import Difference, History, diff, read_history
     from sacdoctor.repair import FixResult, RepairError, RepairOptions, RepairPlan
     from sacdoctor.repair.fix import fix
@@ -64,8 +64,8 @@ _HOMES = {
         "Severity",
         "Summary",
         "Thresholds",
-        "scan",
     ),
+    "sacdoctor.diagnosis.scan": ("scan",),
     "sacdoctor.history": ("Difference", "History", "diff", "read_history"),
     "sacdoctor.repair": ("FixResult", "RepairError", "RepairOptions", "RepairPlan", "fix"),
     "sacdoctor.settings.fix_config": ("FixedConfig", "fix_config"),

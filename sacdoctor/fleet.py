@@ -10,7 +10,8 @@ from pathlib import Path
 
 from sacdoctor.checkpoint import SacdoctorError
 from sacdoctor.checkpoint.folder import files_below
-from sacdoctor.diagnosis import Report, ScanOptions, report_of_error, scan
+from sacdoctor.diagnosis import Report, ScanOptions
+from sacdoctor.diagnosis.scan import report_of_error, scan
 
 Target = Path | SacdoctorError
 """A checkpoint to open, or why there is none at the place that was asked for."""

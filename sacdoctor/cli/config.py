@@ -11,7 +11,6 @@ from typing import Any
 from sacdoctor.checkpoint import SacdoctorError
 from sacdoctor.cli.outcome import FailOn
 from sacdoctor.diagnosis import ScanOptions, Thresholds
-from sacdoctor.diagnosis.rules import selected
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +65,8 @@ def scan_options(
     `select` and `ignore` may hold several codes in one text, separated by commas. Raises
     `SacdoctorError` for thresholds that make no sense and for rules that do not exist.
     """
+    from sacdoctor.diagnosis.rules.registry import selected
+
     limits = {
         "warning": warning if warning is not None else config.warning,
         "critical": critical if critical is not None else config.critical,

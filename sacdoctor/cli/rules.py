@@ -9,7 +9,7 @@ import typer
 from sacdoctor.cli.terminal import console, open_output
 
 if TYPE_CHECKING:
-    from sacdoctor.diagnosis.rules import Rule
+    from sacdoctor.diagnosis.rules.registry import Rule
 
 
 def rules(
@@ -20,7 +20,7 @@ def rules(
 ) -> None:
     """List the rules, or explain some of them."""
     from sacdoctor.cli.outcome import TROUBLE, complain
-    from sacdoctor.diagnosis.rules import RULES, selected
+    from sacdoctor.diagnosis.rules.registry import RULES, selected
 
     try:
         wanted = selected([code.upper() for code in codes or ()], ())

@@ -1,7 +1,7 @@
-"""Zero statistics, severities and the report of a checkpoint."""
+"""Zero statistics, causes, rules and the report of a checkpoint; `scan` puts them together."""
 
 from sacdoctor.diagnosis.model import Finding, LayerReport, Report, Summary
-from sacdoctor.diagnosis.scan import ScanOptions, diagnose, report_of_error, scan
+from sacdoctor.diagnosis.options import ScanOptions
 from sacdoctor.diagnosis.severity import Severity, Thresholds
 
 __all__ = [
@@ -12,7 +12,4 @@ __all__ = [
     "Severity",
     "Summary",
     "Thresholds",
-    "diagnose",
-    "report_of_error",
-    "scan",
 ]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from collections.abc import Iterable
 from pathlib import Path
 
 from sacdoctor.checkpoint import (
@@ -23,34 +21,12 @@ from sacdoctor.checkpoint.pickled_parts import (
 from sacdoctor.checkpoint.references import Kind
 from sacdoctor.diagnosis.examination import Examination, examine
 from sacdoctor.diagnosis.model import Finding, LayerReport, Report, Summary
-from sacdoctor.diagnosis.rules import Rule, findings, from_error, selected
-from sacdoctor.diagnosis.severity import Severity, Thresholds, worst
+from sacdoctor.diagnosis.options import ScanOptions
+from sacdoctor.diagnosis.rules.registry import Rule, findings, from_error, selected
+from sacdoctor.diagnosis.severity import Severity, worst
 
 _MAX_LINE = 120
 """Characters of a finding that stand in the line about a file that cannot be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScanOptions:
-    """How to look: thresholds, which tensors (shell-style name patterns), and which rules.
-
-    `include` empty means all; `exclude` wins over `include`. `components` maps name patterns to
-    component names. `select` and `ignore` are rule codes or prefixes of them; `select` empty
-    means all.
-    """
-
-    thresholds: Thresholds = field(default_factory=Thresholds)
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    components: Mapping[str, str] = field(default_factory=dict)
-    select: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
-
-    def selects(self, name: str) -> bool:
-        """Return whether the tensor `name` is to be looked at."""
-        if any(fnmatchcase(name, pattern) for pattern in self.exclude):
-            return False
-        return not self.include or any(fnmatchcase(name, pattern) for pattern in self.include)
 
 
 def scan(path: str | Path, options: ScanOptions | None = None) -> Report:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from sacdoctor.diagnosis import Finding, LayerReport, Report, ScanOptions, Severity
 from sacdoctor.diagnosis.causes import OUTLAST_REPAIR, Cause, Verdict
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.rules import never_updated, selected
+from sacdoctor.diagnosis.rules import never_updated
+from sacdoctor.diagnosis.rules.registry import selected
 from sacdoctor.diagnosis.scan import status_of
 from sacdoctor.diagnosis.severity import worst
 from sacdoctor.history.lineage import Header

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sacdoctor.checkpoint import SacdoctorError
 from sacdoctor.checkpoint.folder import files_below
-from sacdoctor.diagnosis import Report, ScanOptions, report_of_error
+from sacdoctor.diagnosis import Report, ScanOptions
+from sacdoctor.diagnosis.scan import report_of_error
 from sacdoctor.history.lineage import Header, lineages, name_of, read_header
 from sacdoctor.history.model import History, LogNote, Run
 from sacdoctor.history.monitor import MonitorLog, read_monitors

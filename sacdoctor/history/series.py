@@ -7,11 +7,11 @@ from dataclasses import replace
 from math import exp, isfinite
 
 from sacdoctor.checkpoint import Checkpoint, SacdoctorError
-from sacdoctor.diagnosis import LayerReport, Report, ScanOptions, Severity, report_of_error
+from sacdoctor.diagnosis import LayerReport, Report, ScanOptions, Severity
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.rules.exploding_gradients import estimated_gradient_norm
-from sacdoctor.diagnosis.scan import examined, report_of
+from sacdoctor.diagnosis.scan import examined, report_of, report_of_error
 from sacdoctor.history.lineage import Header
 from sacdoctor.history.model import Run, Snapshot
 from sacdoctor.history.movement import distances, norms

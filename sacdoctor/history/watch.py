@@ -11,7 +11,8 @@ from pathlib import Path
 
 from sacdoctor.checkpoint import SacdoctorError
 from sacdoctor.checkpoint.folder import files_below
-from sacdoctor.diagnosis import Report, ScanOptions, report_of_error, scan
+from sacdoctor.diagnosis import Report, ScanOptions
+from sacdoctor.diagnosis.scan import report_of_error, scan
 
 PATIENCE = 30.0
 """Seconds that a file may rest unreadable before it is called broken: a writer may be slow."""

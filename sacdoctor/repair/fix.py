@@ -14,8 +14,9 @@ from sacdoctor import __version__
 from sacdoctor.checkpoint import POLICY, Checkpoint, CheckpointError, Tensor
 from sacdoctor.checkpoint.atomic import replace_file
 from sacdoctor.checkpoint.edit import BARE, Edits, ElementEdit, edited
-from sacdoctor.diagnosis import Report, ScanOptions, diagnose
+from sacdoctor.diagnosis import Report, ScanOptions
 from sacdoctor.diagnosis.causes import OUTLAST_REPAIR
+from sacdoctor.diagnosis.scan import diagnose
 from sacdoctor.repair.plan import RepairError, RepairOptions, RepairPlan, make_plan
 
 RECORD = "sacdoctor.json"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sacdoctor.diagnosis.rules import RULES
+from sacdoctor.diagnosis.rules.registry import RULES
 from tests.conftest import Run
 from tests.scan_document import parse
 

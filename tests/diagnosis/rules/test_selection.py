@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sacdoctor import Report, ScanOptions, scan
-from sacdoctor.diagnosis.rules import RULES, selected
+from sacdoctor.diagnosis.rules.registry import RULES, selected
 
 ALL = [rule.code for rule in RULES]
 

@@ -14,8 +14,8 @@ from sacdoctor.checkpoint import (
     UnlistedName,
     UnsupportedCheckpoint,
 )
-from sacdoctor.diagnosis import report_of_error
-from sacdoctor.diagnosis.rules import from_error
+from sacdoctor.diagnosis.rules.registry import from_error
+from sacdoctor.diagnosis.scan import report_of_error
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,32 @@
+"""How a checkpoint is to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from sacdoctor.diagnosis.severity import Thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class ScanOptions:
+    """How to look: thresholds, which tensors (shell-style name patterns), and which rules.
+
+    `include` empty means all; `exclude` wins over `include`. `components` maps name patterns to
+    component names. `select` and `ignore` are rule codes or prefixes of them; `select` empty
+    means all.
+    """
+
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    components: Mapping[str, str] = field(default_factory=dict)
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+    def selects(self, name: str) -> bool:
+        """Return whether the tensor `name` is to be looked at."""
+        if any(fnmatchcase(name, pattern) for pattern in self.exclude):
+            return False
+        return not self.include or any(fnmatchcase(name, pattern) for pattern in self.include)
