@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -49,7 +48,7 @@ def replace_file(
         if old is not None and mode is None:
             mode = stat.S_IMODE(old.st_mode)
         # Not named after the target, whose name may be as long as a name can be.
-        temporary = target.with_name(f".sacdoctor-{secrets.token_hex(8)}.tmp")
+        temporary = target.with_name(f".sacdoctor-{os.urandom(8).hex()}.tmp")
         try:
             _fill(temporary, write, mode, old, check)
             if overwrite:

@@ -10,7 +10,6 @@ import numpy as np
 
 from sacdoctor.checkpoint import Checkpoint, SacdoctorError
 from sacdoctor.checkpoint.replay_buffer import ReplayBuffer, read_replay_buffer
-from sacdoctor.checkpoint.replay_buffer_edit import write_without_oldest
 from sacdoctor.diagnosis.forced_head import ForcedHead, constant_head
 from sacdoctor.diagnosis.ignored_actions import ignored_head
 from sacdoctor.diagnosis.model import Finding
@@ -103,6 +102,8 @@ def write_clean(report: WarmupReport, path: Path, *, overwrite: bool = False) ->
     end. Raises `SacdoctorError` where nothing would be left, for an existing file that is not to be
     overwritten, and as `write_without_oldest` does.
     """
+    from sacdoctor.checkpoint.replay_buffer_edit import write_without_oldest
+
     if report.buffer is None:
         raise SacdoctorError("there is no replay buffer to clean", report.path)
     if report.forced_head is None:
