@@ -71,6 +71,8 @@ LISTED = _CLASSES | _OTHERS | set(NUMPY_CALLS)
 
 _CHUNK = 8 * 1024**2
 """Bytes of one array that are looked at in one go."""
+_TAKEN_AT_ONCE = 256
+"""Single rows that are read before their pages are let go."""
 
 
 class _Names:
@@ -175,10 +177,17 @@ class ReplayBuffer:
             time += count
 
     def take(self, name: str, times: NDArray[np.int64]) -> NDArray[Any]:
-        """Return a copy of the rows that are the `times`-th oldest ones."""
+        """Return a copy of the rows that are the `times`-th oldest ones.
+
+        Pages of the file that were read are let go.
+        """
         array = self.arrays[name]
-        taken = array[(times + (self.pos if self.full else 0)) % self.capacity]
-        self._release(array)
+        rows = (times + (self.pos if self.full else 0)) % self.capacity
+        taken = np.empty((len(rows), *array.shape[1:]), array.dtype)
+        # The system maps a neighbourhood of every row that is read.
+        for at in range(0, len(rows), _TAKEN_AT_ONCE):
+            taken[at : at + _TAKEN_AT_ONCE] = array[rows[at : at + _TAKEN_AT_ONCE]]
+            self._release(array)
         return taken
 
     def position(self, array: NDArray[Any]) -> int:

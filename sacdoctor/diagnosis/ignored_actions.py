@@ -25,6 +25,7 @@ from __future__ import annotations
 from math import sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sacdoctor.checkpoint.replay_buffer import ReplayBuffer
 from sacdoctor.diagnosis.forced_head import ForcedHead
@@ -42,8 +43,8 @@ from sacdoctor.diagnosis.transitions import Floats, TransitionReader, Transition
 
 SAMPLED = 2000
 PER_NUMBER = 12
-"""Transitions that are looked at, spread over the buffer: so many, and more where a transition has
-many numbers to learn about."""
+"""Transitions that are looked at, spread over the buffer: so many, more where a transition has many
+numbers to learn about, and a third more towards the head."""
 LATE = (1 / 3, 1 / 2, 2 / 3)
 """Shares of the buffer, at its end, from which the model is learned: the first that will do. At the
 very end a settled policy may leave nothing to learn from."""
@@ -75,7 +76,7 @@ def ignored_head(buffer: ReplayBuffer) -> tuple[ForcedHead | None, str | None]:
     reader = TransitionReader(buffer)
     wanted = max(SAMPLED, PER_NUMBER * (len(reader.names) + reader.simple_terms))
     step = max(1, buffer.transitions // wanted)
-    table = reader.table(np.arange(0, buffer.size, step))
+    table = reader.table(_sample(buffer.size, step))
     if len(table) < FEWEST + FEWEST_HEAD:
         return None, f"{buffer.transitions:,} transitions are too few to tell"
     parts = (table[table.time >= buffer.size * (1 - share)] for share in LATE)
@@ -120,6 +121,14 @@ def ignored_head(buffer: ReplayBuffer) -> tuple[ForcedHead | None, str | None]:
         ),
         None,
     )
+
+
+def _sample(size: int, step: int) -> NDArray[np.int64]:
+    """Return rows spread evenly over `size`, denser at the head: it may be a small part."""
+    if step == 1:
+        return np.arange(size)
+    early = np.geomspace(1, size, SAMPLED // 3).astype(np.int64) - 1
+    return np.array(sorted({*range(0, size, step), *early.tolist()}))
 
 
 def _doubt(model: OutcomeModel, head: Transitions, n_envs: int) -> str | None:
