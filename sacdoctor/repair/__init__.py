@@ -1,7 +1,7 @@
 """How a dead bias is re-drawn, a plan of what to repair, and carrying the plan out."""
 
 from sacdoctor.repair.fix import FixResult, fix, fixed_name
-from sacdoctor.repair.plan import (
+from sacdoctor.repair.model import (
     Left,
     MomentReset,
     RepairError,
@@ -9,8 +9,8 @@ from sacdoctor.repair.plan import (
     RepairPlan,
     SettingChange,
     TensorRepair,
-    make_plan,
 )
+from sacdoctor.repair.plan import make_plan
 
 __all__ = [
     "FixResult",

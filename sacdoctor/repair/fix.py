@@ -17,7 +17,8 @@ from sacdoctor.checkpoint.edit import BARE, Edits, ElementEdit, edited
 from sacdoctor.diagnosis import Report, ScanOptions
 from sacdoctor.diagnosis.causes import OUTLAST_REPAIR
 from sacdoctor.diagnosis.scan import diagnose
-from sacdoctor.repair.plan import RepairError, RepairOptions, RepairPlan, make_plan
+from sacdoctor.repair.model import RepairError, RepairOptions, RepairPlan
+from sacdoctor.repair.plan import make_plan
 
 RECORD = "sacdoctor.json"
 """The member that says what was done; SB3's loader takes only `*.pth` and its own names."""

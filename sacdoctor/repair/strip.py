@@ -10,7 +10,7 @@ from sacdoctor.checkpoint.hyperparameters import Pickled
 from sacdoctor.checkpoint.pickled_parts import PickledPart, parts_of
 from sacdoctor.checkpoint.schedules import constant_of
 from sacdoctor.diagnosis.trust import words
-from sacdoctor.repair.plan import Left, SettingChange
+from sacdoctor.repair.model import Left, SettingChange
 
 REBUILT = {
     "lr_schedule": ("learning_rate",),

@@ -1,0 +1,115 @@
+"""What a repair does, as plain values: to which elements, moments and settings, and why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sacdoctor.checkpoint import SacdoctorError
+from sacdoctor.diagnosis.coverage import Slot
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class RepairError(SacdoctorError):
+    """A repair that was asked for cannot be done; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRepair:
+    """Dead elements of one tensor and their new values.
+
+    `by`: `reinit` (drawn anew), `target` (from the target network), `donor` (from an earlier
+    checkpoint), `online` (a target network's tensor, from the online one). `positions` count
+    elements in C order; `values` are raw elements of the tensor's type.
+    """
+
+    name: str
+    by: str
+    fill: str
+    positions: NDArray[np.int64] = field(repr=False, compare=False)
+    values: NDArray[Any] = field(repr=False, compare=False)
+
+    @property
+    def elements(self) -> int:
+        return len(self.positions)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A tensor with zeros that is not repaired, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MomentReset:
+    """Moments set to zero for the repaired elements of one tensor.
+
+    `step_reset`: the entry's step goes to 0 too. `note` says why it does not, where one would
+    expect it.
+    """
+
+    slot: Slot
+    name: str
+    positions: NDArray[np.int64] = field(repr=False, compare=False)
+    step_reset: bool
+    note: str = ""
+
+    @property
+    def file(self) -> str:
+        return f"{self.slot.optimizer}.pth"
+
+    @property
+    def elements(self) -> int:
+        return len(self.positions)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingChange:
+    """A setting inside the checkpoint: `key` in `data`, or `<optimizer>.lr`.
+
+    `after` is None where the setting goes.
+    """
+
+    key: str
+    before: float | str | None
+    after: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RepairOptions:
+    """What to repair and from what. `only` is a shell-style pattern of tensor names.
+
+    `strip_code`: pickled schedules give way to numbers.
+    """
+
+    seed: int = 0
+    only: str | None = None
+    from_target: bool = False
+    keep_optimizer: bool = False
+    learning_rate: float | None = None
+    max_grad_norm: float | None = None
+    strip_code: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RepairPlan:
+    """Everything that will change in a checkpoint; empty where nothing needs to.
+
+    `unstripped` are pickles whose code was to be stripped and stays.
+    """
+
+    repaired: tuple[TensorRepair, ...] = ()
+    left: tuple[Left, ...] = ()
+    optimizer: tuple[MomentReset, ...] = ()
+    settings: tuple[SettingChange, ...] = ()
+    unstripped: tuple[Left, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether carrying the plan out would change nothing."""
+        return not self.repaired and not self.settings
