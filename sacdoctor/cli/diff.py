@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from sacdoctor.cli.options import (
+    Format,
+    FormatOption,
+)
 from sacdoctor.cli.terminal import console, open_output
-
-
-class Format(str, Enum):
-    """How a difference is written."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 def diff(
     a: Annotated[Path, typer.Argument(metavar="A", help="A checkpoint.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another one, e.g. a later one.")],
-    format: Annotated[Format, typer.Option(help="A table for people, JSON for scripts.")] = (
-        Format.TABLE
-    ),
+    format: FormatOption = Format.TABLE,
 ) -> None:
     """Show which tensors, moments and settings differ between two checkpoints, and how far.
 

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sacdoctor.cli.scan import Format
+from sacdoctor.cli.options import (
+    Format,
+    FormatOption,
+)
 from sacdoctor.cli.terminal import console, open_output, progress
 
 if TYPE_CHECKING:
@@ -64,9 +67,7 @@ def fix(
     copy_if_healthy: Annotated[
         bool, typer.Option("--copy-if-healthy", help="Copy a checkpoint that needs no repair.")
     ] = False,
-    format: Annotated[Format, typer.Option(help="A table for people, JSON for scripts.")] = (
-        Format.TABLE
-    ),
+    format: FormatOption = Format.TABLE,
 ) -> None:
     """Write a repaired copy: dead biases re-initialised, their optimizer moments cleared.
 

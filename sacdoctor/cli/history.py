@@ -2,50 +2,34 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from sacdoctor.cli.options import (
+    CriticalOption,
+    FailOnOption,
+    Format,
+    FormatOption,
+    IgnoreOption,
+    OutputOption,
+    SelectOption,
+    WarningOption,
+)
 from sacdoctor.cli.outcome import FailOn
 from sacdoctor.cli.terminal import console, open_output
 
 
-class Format(str, Enum):
-    """How a history is written."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
 def history(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a training.")],
-    format: Annotated[Format, typer.Option(help="A table for people, JSON for scripts.")] = (
-        Format.TABLE
-    ),
-    output: Annotated[
-        Path | None, typer.Option(help="Write the result to this file, not to stdout.")
-    ] = None,
-    warning: Annotated[
-        float | None,
-        typer.Option(help="Warn above this percentage of zeros in a bias.", show_default="10"),
-    ] = None,
-    critical: Annotated[
-        float | None,
-        typer.Option(help="Critical above this percentage of zeros.", show_default="30"),
-    ] = None,
-    fail_on: Annotated[
-        FailOn | None,
-        typer.Option(help="Exit with 1 from this status on.", show_default="critical"),
-    ] = None,
-    select: Annotated[
-        list[str] | None,
-        typer.Option(metavar="CODES", help="Check only these rules: codes or prefixes, SD1,SD202."),
-    ] = None,
-    ignore: Annotated[
-        list[str] | None, typer.Option(metavar="CODES", help="Do not check these rules.")
-    ] = None,
+    format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+    warning: WarningOption = None,
+    critical: CriticalOption = None,
+    fail_on: FailOnOption = None,
+    select: SelectOption = None,
+    ignore: IgnoreOption = None,
 ) -> None:
     """Show how a training went: its checkpoints in order, when findings came up, reward crashes.
 

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sacdoctor.cli.options import (
+    CriticalOption,
+    FailOnOption,
+    Format,
+    FormatOption,
+    IgnoreOption,
+    OutputOption,
+    SelectOption,
+    WarningOption,
+)
 from sacdoctor.cli.outcome import FailOn
 from sacdoctor.cli.terminal import console, open_output, progress
 
 if TYPE_CHECKING:
     from sacdoctor.diagnosis import Report, ScanOptions
     from sacdoctor.fleet import Target
-
-
-class Format(str, Enum):
-    """How a scan's result is written."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 def scan(
@@ -32,24 +34,11 @@ def scan(
             help="Checkpoints (.zip, or a bare .pth/.pt), folders (every .zip below) or patterns.",
         ),
     ],
-    format: Annotated[Format, typer.Option(help="A table for people, JSON for scripts.")] = (
-        Format.TABLE
-    ),
-    output: Annotated[
-        Path | None, typer.Option(help="Write the result to this file, not to stdout.")
-    ] = None,
-    warning: Annotated[
-        float | None,
-        typer.Option(help="Warn above this percentage of zeros in a bias.", show_default="10"),
-    ] = None,
-    critical: Annotated[
-        float | None,
-        typer.Option(help="Critical above this percentage of zeros.", show_default="30"),
-    ] = None,
-    fail_on: Annotated[
-        FailOn | None,
-        typer.Option(help="Exit with 1 from this status on.", show_default="critical"),
-    ] = None,
+    format: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+    warning: WarningOption = None,
+    critical: CriticalOption = None,
+    fail_on: FailOnOption = None,
     include: Annotated[
         list[str] | None,
         typer.Option(metavar="PATTERN", help="Look only at tensors whose name matches."),
@@ -58,13 +47,8 @@ def scan(
         list[str] | None,
         typer.Option(metavar="PATTERN", help="Do not look at tensors whose name matches."),
     ] = None,
-    select: Annotated[
-        list[str] | None,
-        typer.Option(metavar="CODES", help="Check only these rules: codes or prefixes, SD1,SD202."),
-    ] = None,
-    ignore: Annotated[
-        list[str] | None, typer.Option(metavar="CODES", help="Do not check these rules.")
-    ] = None,
+    select: SelectOption = None,
+    ignore: IgnoreOption = None,
     all_tensors: Annotated[
         bool, typer.Option("--all", help="List every tensor, not only biases in trouble.")
     ] = False,

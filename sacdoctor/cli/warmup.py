@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sacdoctor.cli.options import (
+    FailOnOption,
+    Format,
+    FormatOption,
+)
 from sacdoctor.cli.outcome import FailOn
-from sacdoctor.cli.scan import Format
 from sacdoctor.cli.terminal import console, open_output
 
 if TYPE_CHECKING:
@@ -38,13 +42,8 @@ def warmup(
     algorithm: Annotated[
         str | None, typer.Option(help="SAC, TD3, …, for a settings file that names none.")
     ] = None,
-    format: Annotated[Format, typer.Option(help="A table for people, JSON for scripts.")] = (
-        Format.TABLE
-    ),
-    fail_on: Annotated[
-        FailOn | None,
-        typer.Option(help="Exit with 1 from this status on.", show_default="critical"),
-    ] = None,
+    format: FormatOption = Format.TABLE,
+    fail_on: FailOnOption = None,
 ) -> None:
     """Find forced actions at the head of a replay buffer, and the updates that used them.
 

@@ -8,6 +8,12 @@ from typing import Annotated
 
 import typer
 
+from sacdoctor.cli.options import (
+    CriticalOption,
+    IgnoreOption,
+    SelectOption,
+    WarningOption,
+)
 from sacdoctor.cli.outcome import FailOn
 from sacdoctor.cli.terminal import open_output
 
@@ -27,25 +33,14 @@ def watch(
     interval: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.05, help="Look so often.")
     ] = 2.0,
-    warning: Annotated[
-        float | None,
-        typer.Option(help="Warn above this percentage of zeros in a bias.", show_default="10"),
-    ] = None,
-    critical: Annotated[
-        float | None,
-        typer.Option(help="Critical above this percentage of zeros.", show_default="30"),
-    ] = None,
+    warning: WarningOption = None,
+    critical: CriticalOption = None,
     fail_on: Annotated[
         FailOn | None,
         typer.Option(help="End with 1 at the first such checkpoint.", show_default="critical"),
     ] = None,
-    select: Annotated[
-        list[str] | None,
-        typer.Option(metavar="CODES", help="Check only these rules: codes or prefixes, SD1,SD202."),
-    ] = None,
-    ignore: Annotated[
-        list[str] | None, typer.Option(metavar="CODES", help="Do not check these rules.")
-    ] = None,
+    select: SelectOption = None,
+    ignore: IgnoreOption = None,
 ) -> None:
     """Follow a folder and scan each checkpoint as it lands, those already there first.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sacdoctor.cli.main import VERBS
 from tests.conftest import ROOT, child_environment
 
 ALLOWED = {"sacdoctor", "numpy", "typer", "shellingham", "annotated_doc", "typing_extensions"}
@@ -58,14 +59,14 @@ def test_a_scan_for_scripts_imports_what_it_needs_and_no_more(scan_imports: set[
 def test_a_scan_imports_neither_other_verbs_nor_what_they_use(scan_imports: set[str]) -> None:
     own = {name for name in scan_imports if name.startswith("sacdoctor.")}
     verbs = {path.stem for path in (ROOT / "sacdoctor" / "cli").glob("*.py")}
-    helpers = {"__init__", "main", "outcome", "terminal", "config"}
+    helpers = {"__init__", "main", "options", "outcome", "terminal", "config"}
     assert {n.removeprefix("sacdoctor.cli.") for n in own if ".cli." in n} - helpers == {"scan"}
     assert {"scan", "fix"} < verbs
     floors = {name.split(".")[1] for name in own}
     assert not floors & {"repair", "training", "history"}
 
 
-@pytest.mark.parametrize("verb", ["scan", "fix", "fix-config", "diff", "rules"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_no_verb_imports_torch_to_start(verb: str) -> None:
     packages = {name.partition(".")[0] for name in imported(verb, "--help")}
     assert not packages & {"torch", "stable_baselines3", "matplotlib", "pandas", "tensorboard"}
