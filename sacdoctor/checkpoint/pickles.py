@@ -16,6 +16,9 @@ from sacdoctor.checkpoint.errors import CorruptCheckpoint, UnlistedName, Unsuppo
 
 MAX_TEXT_NUMBER = 1000
 """Digits of a number written out as text; real ones have under 20."""
+MAX_OPERATIONS = 5_000_000
+"""Opcodes of one pickle. A state dict takes about 45 per tensor; each may leave an object behind,
+and an empty list a byte long takes 64 bytes of memory."""
 MAX_PASSED = 10_000_000
 """Items and characters that all calls of one pickle may be given; a call may copy what it is
 given, and a pickle can pass the same long list again and again. Real files stay far below."""
@@ -163,7 +166,7 @@ class _Machine:
 
     def run(self) -> Any:
         data, handlers = self.data, _HANDLERS
-        while True:
+        for _ in range(MAX_OPERATIONS):
             opcode = data[self.at]
             self.at += 1
             if opcode == 0x2E:  # STOP
@@ -172,6 +175,7 @@ class _Machine:
             if handler is None:
                 raise CorruptCheckpoint(f"its pickle holds no known opcode at byte {self.at - 1:,}")
             handler(self)
+        raise CorruptCheckpoint(f"its pickle takes more than {MAX_OPERATIONS:,} operations")
 
     # -- reading arguments ---------------------------------------------------------------------
 
@@ -241,7 +245,7 @@ class _Machine:
         if not isinstance(target, dict):
             raise CorruptCheckpoint("its pickle sets items of something that has none")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            target[_as_key(key)] = value
+            target[as_key(key)] = value
 
     def _append(self, target: Any, items: list[Any]) -> None:
         if isinstance(target, Made):
@@ -431,7 +435,7 @@ class _Machine:
         raise UnsupportedCheckpoint("its pickle keeps some of its bytes outside the file")
 
 
-def _as_key(key: Any) -> Any:
+def as_key(key: Any) -> Any:
     """Return a dict key that is quick and safe to hash.
 
     A tuple nested a few dozen times in itself takes longer to hash than anyone will wait, and

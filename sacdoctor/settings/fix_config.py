@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from types import ModuleType
 
@@ -21,7 +22,7 @@ from sacdoctor.settings.corrections import (
     find_corrections,
     is_zoo,
 )
-from sacdoctor.settings.document import Edit, Language, Notes, Section, as_dict
+from sacdoctor.settings.document import Edit, Language, Notes, Section, as_dict, refuse_depth
 from sacdoctor.settings.numbers import spelled
 from sacdoctor.settings.recommended import Settings, recommended
 from sacdoctor.settings.render import convert, render_settings, render_zoo
@@ -128,6 +129,7 @@ def fix_text(
     mark = _BOM if text.startswith(_BOM) else ""
     text = text.removeprefix(_BOM)
     language, root = _parsed(text, language)
+    refuse_depth(root)
     named = _known(algorithm) or algorithm_told(root) or algorithm_in(stem)
     found = find_corrections(root, language, named)
     if not found.edits:
@@ -319,7 +321,15 @@ def _settings(corrected: Corrections, changes: tuple[Change, ...]) -> Settings:
         learning_rate=rate,
         linear=linear,
         max_grad_norm=norm,
-        no_trading_warmup_steps=None if warmup is None else int(warmup),
-        learning_starts=None if starts is None else int(starts),
+        no_trading_warmup_steps=_whole("no_trading_warmup_steps", warmup),
+        learning_starts=_whole("learning_starts", starts),
         was={change.verdict.key: change.before for change in changes if change.before is not None},
     )
+
+
+def _whole(key: str, number: float | None) -> int | None:
+    if number is None:
+        return None
+    if not isfinite(number):
+        raise SacdoctorError(f"its {key} is {number}, which no number of steps is")
+    return int(number)
