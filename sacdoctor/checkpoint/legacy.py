@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,9 @@ def load(data: memoryview) -> Any:
         return Tensor(storages[key], int(tensor.storage_offset()), shape, stride, dtype)
 
     try:
-        saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about a damaged file, which is refused anyway
+            saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its parts raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CorruptCheckpoint(f"torch cannot read its old format: {reason}") from None

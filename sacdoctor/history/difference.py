@@ -220,7 +220,8 @@ def _settings(checkpoint: Checkpoint) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """Return a value as JSON knows it."""
     if isinstance(value, Pickled):
-        return f"pickled {value.type}, CRC-32 {zlib.crc32(value.encoded.encode('utf-8', 'surrogatepass')):08x}"
+        checksum = zlib.crc32(value.encoded.encode("utf-8", "surrogatepass"))
+        return f"pickled {value.type}, CRC-32 {checksum:08x}"
     if isinstance(value, Tensor):
         return value.item() if value.numel == 1 else f"tensor of shape {value.shape}"
     if isinstance(value, float) and not isfinite(value):

@@ -64,12 +64,20 @@ class FixedConfig:
     corrected: Corrections | None = None
 
     def as_text(self, language: Language | None = None) -> str:
-        """Return the settings in a language; None is the file's own, or YAML without a file."""
+        """Return the settings in a language; None is the file's own, or YAML without a file.
+
+        Raises `SacdoctorError` where the language cannot hold them.
+        """
         if self.root is None:
             return render_settings(self._one_set(), language or Language.YAML)
         if language in (None, self.language):
             return self.noted
-        return convert(as_dict(self.root), language or Language.YAML)
+        text = convert(as_dict(self.root), language or Language.YAML)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise SacdoctorError("a text in it escapes half of a character") from None
+        return text
 
     def as_zoo(self) -> str:
         """Return a section of an rl-zoo file; a whole rl-zoo file stays one.
