@@ -471,7 +471,7 @@ def test_a_file_that_nests_too_deep_is_refused(language: Language) -> None:
 def test_half_a_character_is_refused() -> None:
     """JSON can escape what no file in UTF-8 can hold."""
     with pytest.raises(SacdoctorError, match="half of a character"):
-        fix_text(b'{"algorithm": "SAC", "name": "\\ud800"}').as_text(Language.YAML)
+        fix_text(b'{"algorithm": "SAC", "name": "\\ud800"}').as_text(Language.TOML)
 
 
 @pytest.mark.parametrize("starts", [".inf", "1e999"])
