@@ -24,7 +24,7 @@ from sacdoctor.checkpoint.paging import crc32, release
 
 STORED, DEFLATED = 0, 8
 
-EXPANSION_FLOOR = 256 * 1024**2
+EXPANSION_FLOOR = 64 * 1024**2
 """Bytes that deflated members of one file may always expand to, all together."""
 EXPANSION_RATIO = 20
 """Beyond the floor: how often the file's own size. Network weights deflate to about 0.9 of their

@@ -38,6 +38,22 @@ def replace_file(
     `overwrite` is False, even if another process wrote it a moment ago. What `write` and `check`
     raise goes through, an `OSError` as a `SacdoctorError`.
     """
+    with replacing(path, mode=mode, check=check, overwrite=overwrite) as file:
+        write(file)
+
+
+@contextmanager
+def replacing(
+    path: Path,
+    *,
+    mode: int | None = None,
+    check: Callable[[Path], None] | None = None,
+    overwrite: bool = True,
+) -> Iterator[BinaryIO]:
+    """Give the temporary file to write to; at the end of the block it is put at `path`.
+
+    All else is as in `replace_file`, with the block in the place of `write`.
+    """
     target = Path(os.path.realpath(path))
     try:
         old = _status(target)
@@ -50,7 +66,8 @@ def replace_file(
         # Not named after the target, whose name may be as long as a name can be.
         temporary = target.with_name(f".sacdoctor-{os.urandom(8).hex()}.tmp")
         try:
-            _fill(temporary, write, mode, old, check)
+            with _filling(temporary, mode, old, check) as file:
+                yield file
             if overwrite:
                 temporary.replace(target)
             else:
@@ -71,19 +88,19 @@ def _status(target: Path) -> os.stat_result | None:
         return None
 
 
-def _fill(
+@contextmanager
+def _filling(
     temporary: Path,
-    write: Callable[[BinaryIO], None],
     mode: int | None,
     old: os.stat_result | None,
     check: Callable[[Path], None] | None,
-) -> None:
+) -> Iterator[BinaryIO]:
     """Create the temporary file, bring its bytes and permissions to the disk, and check it."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     # Without a wish for permissions the umask decides; with one, nobody reads along meanwhile.
     descriptor = os.open(temporary, flags, 0o666 if mode is None else 0o600)
     with os.fdopen(descriptor, "w+b") as file:
-        write(file)
+        yield file
         file.flush()
         if old is not None and hasattr(os, "fchown"):
             with suppress(PermissionError):  # only root may give a file to its former owner

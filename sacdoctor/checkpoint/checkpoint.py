@@ -20,7 +20,7 @@ from sacdoctor.checkpoint.errors import (
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters, read_hyperparameters
 from sacdoctor.checkpoint.optimizer_state import OptimizerState, optimizer_state
 from sacdoctor.checkpoint.paging import map_file
-from sacdoctor.checkpoint.tensors import Tensor
+from sacdoctor.checkpoint.tensors import Tensor, refuse_endless_views
 from sacdoctor.checkpoint.torch_file import (
     LEGACY_MAGIC,
     is_legacy,
@@ -183,7 +183,7 @@ class Checkpoint:
             yield
         except SacdoctorError as error:
             if member is not None and error.path is None and repr(member) not in error.reason:
-                error.reason = f"{member}: {error.reason}"
+                error.within(member)
             raise error.at(self.path) from None
 
 
@@ -197,8 +197,10 @@ def _nesting(saved: Any) -> tuple[str, ...]:
 def _state_dict(saved: Any) -> Mapping[str, Tensor]:
     if not isinstance(saved, dict):
         raise CorruptCheckpoint("it holds no state dict (a mapping of names to tensors)")
-    return {
+    found = {
         name: value
         for name, value in saved.items()
         if isinstance(name, str) and isinstance(value, Tensor)
     }
+    refuse_endless_views(found.values())
+    return found

@@ -75,8 +75,7 @@ def edited(checkpoint: Checkpoint, edits: Edits) -> Pieces:
                 archive, member, by_member.get(member, []), rates.get(member)
             )
         except SacdoctorError as error:
-            error.reason = f"{member}: {error.reason}"
-            raise error.at(checkpoint.path) from None
+            raise error.within(member).at(checkpoint.path) from None
     numbers, removed = dict(edits.settings), list(edits.removed)
     if edits.learning_rate is not None:
         numbers["learning_rate"] = edits.learning_rate
@@ -163,7 +162,11 @@ def _with_rate(pickle: bytes, rate: float) -> bytes:
     number = b"G" + struct.pack(">d", rate)
     key = _KEY.encode()
     again = b"X" + struct.pack("<I", len(key)) + key + number
-    values, recalled, frames = _values_under(pickle, _KEY)
+    try:
+        values, recalled, frames = _values_under(pickle, _KEY)
+    except (ValueError, IndexError, KeyError):
+        # pickletools is stricter than unpickling, and no pickler takes back what it has written.
+        raise UnsupportedCheckpoint("its pickle is not one that Python's pickler writes") from None
     if not values:
         raise UnsupportedCheckpoint("no learning rate was found in its parameter groups")
     # A frame announces its length, which may change; a pickle is as good without frames.

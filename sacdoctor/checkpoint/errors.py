@@ -16,11 +16,14 @@ class SacdoctorError(Exception):
     """
 
     def __init__(self, reason: str, path: str | Path | None = None) -> None:
-        if len(reason) > MAX_REASON:
-            reason = reason[:MAX_REASON] + " …"
         super().__init__(reason)
-        self.reason = reason
+        self.reason = _cut(reason)
         self.path = path
+
+    def within(self, member: str) -> SacdoctorError:
+        """Return this error with the member of the file that it is about before its reason."""
+        self.reason = _cut(f"{_cut(member)}: {self.reason}")
+        return self
 
     def at(self, path: str | Path) -> SacdoctorError:
         """Return this error with `path` set, unless it names a file already."""
@@ -30,6 +33,10 @@ class SacdoctorError(Exception):
 
     def __str__(self) -> str:
         return self.reason if self.path is None else f"{self.path}: {self.reason}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_REASON else text[:MAX_REASON] + " …"
 
 
 class CheckpointError(SacdoctorError):

@@ -12,6 +12,10 @@ from typing import Any
 from sacdoctor.checkpoint.errors import CheckpointError, CorruptCheckpoint
 from sacdoctor.checkpoint.pickles import Made, Name, Symbols, read_pickle
 
+MAX_VALUES = 2_000_000
+"""Values in `data`; real ones have a few hundred. An empty list takes 20 times its text."""
+MAX_DEPTH = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Pickled:
@@ -85,15 +89,33 @@ def read_hyperparameters(data: memoryview) -> Hyperparameters:
 
     Raises `CorruptCheckpoint` where they are not a JSON object.
     """
+    text = bytes(data)
+    if sum(map(text.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise CorruptCheckpoint("its `data` holds more values than any settings do")
     try:
-        values = json.loads(bytes(data))
+        values = json.loads(text)
     except RecursionError:
         raise CorruptCheckpoint("its `data` nests deeper than any settings do") from None
     except ValueError as error:
         raise CorruptCheckpoint(f"its `data` is not JSON: {error}") from None
     if not isinstance(values, dict):
         raise CorruptCheckpoint("its `data` is not a JSON object")
+    _refuse_depth(values)
     return Hyperparameters(values)
+
+
+def _refuse_depth(values: Any) -> None:
+    """Raise `CorruptCheckpoint` where walking through the values would exhaust Python's stack."""
+    level = [values]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for value in level
+            if isinstance(value, (dict, list))
+            for inner in (value.values() if isinstance(value, dict) else value)
+        ]
+    if level:
+        raise CorruptCheckpoint("its `data` nests deeper than any settings do")
 
 
 def _value(value: Any) -> Any:

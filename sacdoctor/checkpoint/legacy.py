@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,15 +28,22 @@ def load(data: memoryview) -> Any:
             f"it is in the format before PyTorch 1.6, which only torch reads ({error})"
         ) from None
     storages: dict[int, Storage] = {}
+    converted: dict[int, Any] = {}
 
     def convert(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             return record(value)
-        if isinstance(value, dict):
-            return {key: convert(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [convert(item) for item in value]
-        return value
+        if not isinstance(value, (dict, list)):
+            return value
+        # Each once: a list may hold another twice, which holds another twice, or hold itself.
+        if id(value) not in converted:
+            made: Any = {} if isinstance(value, dict) else []
+            converted[id(value)] = made
+            if isinstance(value, dict):
+                made.update((key, convert(item)) for key, item in value.items())
+            else:
+                made.extend(map(convert, value))
+        return converted[id(value)]
 
     def record(tensor: torch.Tensor) -> Tensor:
         dtype = DTYPES.get(str(tensor.dtype).removeprefix("torch."))
@@ -50,11 +58,16 @@ def load(data: memoryview) -> Any:
         return Tensor(storages[key], int(tensor.storage_offset()), shape, stride, dtype)
 
     try:
-        saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about a damaged file, which is refused anyway
+            saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its parts raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CorruptCheckpoint(f"torch cannot read its old format: {reason}") from None
-    return convert(saved)
+    try:
+        return convert(saved)
+    except RecursionError:
+        raise CorruptCheckpoint("it nests deeper than any state dict does") from None
 
 
 def resave(data: memoryview, edits: Sequence[ElementEdit], rate: float | None) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sacdoctor.checkpoint.errors import CorruptCheckpoint
-from sacdoctor.checkpoint.tensors import Tensor
+from sacdoctor.checkpoint.tensors import Tensor, refuse_endless_views
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +57,37 @@ def optimizer_state(saved: Any) -> OptimizerState:
         params = group.get("params") if isinstance(group, dict) else None
         if not isinstance(params, list) or not all(type(number) is int for number in params):
             raise CorruptCheckpoint("an optimizer's parameter group has no list of numbers")
-        options = {str(key): value for key, value in group.items() if key != "params"}
+        options = {str(key): _flat(value) for key, value in group.items() if key != "params"}
         groups.append(ParameterGroup(options, tuple(params)))
     states = saved.get("state", {})
     if not isinstance(states, dict):
         raise CorruptCheckpoint("an optimizer's state is no dict")
     moments = {
-        number: {str(key): value for key, value in kept.items()}
+        number: {str(key): _flat(value) for key, value in kept.items()}
         for number, kept in states.items()
         if type(number) is int and isinstance(kept, dict) and kept
     }
+    refuse_endless_views(
+        value for kept in moments.values() for value in kept.values() if isinstance(value, Tensor)
+    )
     return OptimizerState(tuple(groups), moments)
+
+
+def _flat(value: Any) -> Any:
+    """Return a plain value, a tensor, or a list or tuple of them; else the name of its type.
+
+    What torch.optim writes nests no deeper, and a few bytes can nest further than anyone can
+    wait for. No number of an optimizer needs more than 64 bits.
+    """
+    if isinstance(value, (list, tuple)) and all(map(_is_flat, value)):
+        return value
+    return value if _is_flat(value) else type(value).__name__
+
+
+def _is_flat(value: Any) -> bool:
+    if type(value) is int:
+        return abs(value) < 2**63
+    return isinstance(value, (str, bytes, float, bool, type(None), Tensor))
 
 
 def _number(value: Any) -> float | None:

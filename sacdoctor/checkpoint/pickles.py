@@ -16,6 +16,9 @@ from sacdoctor.checkpoint.errors import CorruptCheckpoint, UnlistedName, Unsuppo
 
 MAX_TEXT_NUMBER = 1000
 """Digits of a number written out as text; real ones have under 20."""
+MAX_OPERATIONS = 5_000_000
+"""Opcodes of one pickle. A state dict takes about 45 per tensor; each may leave an object behind,
+and an empty list a byte long takes 64 bytes of memory."""
 MAX_PASSED = 10_000_000
 """Items and characters that all calls of one pickle may be given; a call may copy what it is
 given, and a pickle can pass the same long list again and again. Real files stay far below."""
@@ -181,12 +184,13 @@ class Machine:
 
     def _run(self) -> Any:
         data, handlers = self.data, self.handlers
-        while True:
+        for _ in range(MAX_OPERATIONS):
             opcode = data[self.at]
             self.at += 1
             if opcode == 0x2E:  # STOP
                 return self._pop()
             handlers[opcode](self)
+        raise CorruptCheckpoint(f"its pickle takes more than {MAX_OPERATIONS:,} operations")
 
     # -- reading arguments ---------------------------------------------------------------------
 
@@ -265,7 +269,7 @@ class Machine:
         if not isinstance(target, dict):
             raise CorruptCheckpoint("its pickle sets items of something that has none")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            target[_as_key(key)] = value
+            target[as_key(key)] = value
 
     def _append(self, target: Any, items: list[Any]) -> None:
         if isinstance(target, Made):
@@ -459,7 +463,7 @@ class Machine:
         raise UnsupportedCheckpoint("its pickle keeps some of its bytes outside the file")
 
 
-def _as_key(key: Any) -> Any:
+def as_key(key: Any) -> Any:
     """Return a dict key that is quick and safe to hash.
 
     A tuple nested a few dozen times in itself takes longer to hash than anyone will wait, and

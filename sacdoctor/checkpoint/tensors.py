@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,12 @@ MAX_DIMENSIONS = 32
 """numpy 1's limit; PyTorch's layers need at most 5."""
 _MAX_SIZE = 2**63 - 1
 """PyTorch counts elements, and numpy bytes, in 64 bits with a sign."""
+
+MAX_VIEWS = 16
+"""How often tensors that are no aliases may look at the same bytes, on average; each look takes
+time. Real state dicts share whole tensors, and slices of one storage that do not overlap."""
+VIEWED_ALWAYS = 1024**3
+"""Bytes that all tensors may look at in any case: less than a second."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,6 +122,25 @@ def contiguous_stride(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(stride))
 
 
+def refuse_endless_views(tensors: Iterable[Tensor]) -> None:
+    """Raise `CorruptCheckpoint` where tensors look at the same bytes again and again.
+
+    A few kilobytes can name a storage ten thousand times, each time from another element on.
+    """
+    held: dict[str, int] = {}
+    viewed: dict[tuple[str, tuple[int, int, int]], int] = {}
+    for tensor in tensors:
+        key = tensor.storage.key
+        held[key] = len(tensor.storage.data)
+        viewed[key, tensor.extent] = min(tensor.numel, tensor.storage.numel) * tensor.dtype.itemsize
+    total = sum(viewed.values())
+    if total > max(VIEWED_ALWAYS, MAX_VIEWS * sum(held.values())):
+        raise CorruptCheckpoint(
+            f"its tensors look at {total:,} bytes, but their storages have only "
+            f"{sum(held.values()):,}"
+        )
+
+
 def _reach(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
     """Return how far past its first element the tensor's last one lies."""
     return sum((size - 1) * step for size, step in zip(shape, stride, strict=True) if size)
@@ -127,8 +153,11 @@ def _check_geometry(tensor: Tensor) -> None:
             f"a tensor has a shape of {len(shape):,} dimensions and {len(stride):,} strides"
         )
     for number in (*shape, *stride, offset):
-        if type(number) is not int or not 0 <= number <= _MAX_SIZE:
-            raise CorruptCheckpoint(f"a tensor has shape {shape}, stride {stride}, offset {offset}")
+        if type(number) is not int:
+            # Not quoted: a tuple that holds another twice, and so on, has no end as a text.
+            raise CorruptCheckpoint("a tensor's shape, stride or offset holds no whole number")
+        if not 0 <= number <= _MAX_SIZE:
+            raise CorruptCheckpoint("a tensor's shape, stride or offset is no possible size")
     if tensor.dtype.itemsize * prod(max(size, 1) for size in shape) > _MAX_SIZE:
         raise CorruptCheckpoint(f"a tensor claims an impossible shape, {shape}")
     if 0 in shape:

@@ -12,7 +12,7 @@ from typing import Any
 from sacdoctor.checkpoint.archive import Archive
 from sacdoctor.checkpoint.dtypes import DTYPES, STORAGES, DType
 from sacdoctor.checkpoint.errors import CorruptCheckpoint, UnsupportedCheckpoint
-from sacdoctor.checkpoint.pickles import ListedNames, read_pickle
+from sacdoctor.checkpoint.pickles import ListedNames, as_key, read_pickle
 from sacdoctor.checkpoint.tensors import Storage, Tensor
 
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f920")
@@ -123,7 +123,7 @@ def _size(items: Any = ()) -> tuple[Any, ...]:
 
 
 def _dict(items: Any = ()) -> dict[Any, Any]:
-    return {key: value for key, value in items if isinstance(key, (str, int))}
+    return {as_key(key): value for key, value in items if isinstance(key, (str, int))}
 
 
 def _defaultdict(_factory: Any = None, items: Any = ()) -> dict[Any, Any]:
@@ -146,7 +146,7 @@ class _NumpyDType:
 
     def __init__(self, code: Any, *_rest: Any) -> None:
         if code not in ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "b1"):
-            raise CorruptCheckpoint(f"its pickle holds a numpy scalar of type {code!r:.20}")
+            raise CorruptCheckpoint("its pickle holds a numpy scalar of an unknown type")
         self.format = {"f": {"8": "d", "4": "f", "2": "e"}, "b": {"1": "?"}}.get(
             code[0], {"8": "q", "4": "i", "2": "h", "1": "b"}
         )[code[1]]

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -24,7 +25,8 @@ _UNBROKEN = 400
 def open_output(path: Path | None) -> Iterator[TextIO]:
     """Give the file to write a result to: `path`, or stdout where it is None.
 
-    Raises `SacdoctorError` where the file cannot be written.
+    A file is there complete at the end of the block, or stays as it was; a pipe or a device, such
+    as /dev/stdout, is written to as it is. Raises `SacdoctorError` where it cannot be written.
     """
     if path is None:
         try:
@@ -36,11 +38,21 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
             drop_output()
             raise _unwritten(error, "standard output") from None
         return
-    try:
-        with path.open("w", encoding="utf-8") as file:
+    if path.exists() and not path.is_file() and not path.is_dir():
+        try:
+            with path.open("w", encoding="utf-8") as stream:
+                yield stream
+        except OSError as error:
+            raise _unwritten(error, path) from None
+        return
+    from sacdoctor.checkpoint.atomic import replacing
+
+    with replacing(path) as raw:
+        file = TextIOWrapper(raw, encoding="utf-8")
+        try:
             yield file
-    except OSError as error:
-        raise _unwritten(error, path) from None
+        finally:
+            file.detach()
 
 
 def _unwritten(error: OSError, where: str | Path) -> SacdoctorError:

@@ -206,7 +206,9 @@ def _is_decayed_start(
     alpha, step = state.groups[0].options.get("alpha"), kept.get("step")
     if isinstance(step, Tensor):
         step = step.item()
-    if not isinstance(alpha, float) or not isinstance(step, (int, float)) or not 0 < alpha < 1:
+    if not isinstance(alpha, float) or not 0 < alpha < 1:
+        return np.zeros(moment.shape, dtype=np.bool_)
+    if not isinstance(step, (int, float)) or not step >= 0:
         return np.zeros(moment.shape, dtype=np.bool_)
     start = float(alpha**step)
     rounding = 2 * step * float(np.finfo(np.float32).eps) * start

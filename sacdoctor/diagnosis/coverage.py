@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sacdoctor.checkpoint import OptimizerState, Tensor
 from sacdoctor.diagnosis.anatomy import Anatomy
-from sacdoctor.diagnosis.optimizer_map import Alignment, Candidate, Entry, align
+from sacdoctor.diagnosis.optimizer_map import MAX_WORK, Alignment, Candidate, Entry, align
 from sacdoctor.layers import online_name
 
 SECOND_MOMENTS = ("exp_avg_sq", "square_avg")
@@ -16,6 +16,8 @@ ENT_COEF_OPTIMIZER = "ent_coef_optimizer"
 """Of SAC, TQC and CrossQ: it looks after `log_ent_coef`, which is not part of the policy."""
 OWN_OPTIMIZER = ("actor", "critic")
 """Parts of a policy that SB3's off-policy algorithms give optimizers of their own."""
+USUAL_OPTIMIZERS = 3
+"""Where a file holds more than SB3's algorithms have, they share what the search may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,9 @@ def cover(
     open_questions: set[str] = set()
     optimizers = {name: optimizers[name] for name in optimizers if name != ENT_COEF_OPTIMIZER}
     all_placed = bool(optimizers)
+    work = MAX_WORK * USUAL_OPTIMIZERS // max(USUAL_OPTIMIZERS, len(optimizers))
     for optimizer, state in optimizers.items():
-        alignment = _align(optimizer, state, anatomy, tensors)
+        alignment = _align(optimizer, state, anatomy, tensors, work)
         if state.entries and not alignment.entries and not alignment.outside:
             all_placed = False
         open_questions |= alignment.unknown
@@ -87,6 +90,7 @@ def _align(
     state: OptimizerState,
     anatomy: Anatomy,
     tensors: Mapping[str, Tensor],
+    work: int,
 ) -> Alignment:
     part = optimizer.removesuffix("optimizer").removesuffix("_")  # `actor.`, `policy.`
     scopes = [[name for name in tensors if name.startswith(part)] if part.endswith(".") else []]
@@ -98,7 +102,7 @@ def _align(
         owners = dict.fromkeys(anatomy.owner(name) for name in scope)
         names = [name for name in owners if _may_be_trained(name, anatomy, tensors, targets=True)]
         if len(names) >= len(state.entries):
-            alignment = _align_names(names, state, anatomy, tensors)
+            alignment = _align_names(names, state, anatomy, tensors, work)
             if alignment.entries or alignment.outside:
                 return alignment
     return alignment
@@ -109,6 +113,7 @@ def _align_names(
     state: OptimizerState,
     anatomy: Anatomy,
     tensors: Mapping[str, Tensor],
+    work: int,
 ) -> Alignment:
     roles = anatomy.roles
 
@@ -121,7 +126,7 @@ def _align_names(
         for name in names
     ]
     groups = [[_entry(number, state) for number in group.params] for group in state.groups]
-    return align(candidates, groups)
+    return align(candidates, groups, work)
 
 
 def _entry(number: int, state: OptimizerState) -> Entry:

@@ -64,15 +64,18 @@ _Step = tuple[_State, int, _State, int]
 _SKIP = -1
 
 
-def align(candidates: Sequence[Candidate], groups: Sequence[Sequence[Entry]]) -> Alignment:
+def align(
+    candidates: Sequence[Candidate], groups: Sequence[Sequence[Entry]], work: int = MAX_WORK
+) -> Alignment:
     """Return what can be said for certain about each candidate.
 
     Every entry must find a candidate of its shape, each group in the candidates' order. Among
     the alignments that fit, those that split the fewest layers count: a module hands over all
-    its parameters or none. What all of them agree on is certain. Where none fits, nothing is.
+    its parameters or none. What all of them agree on is certain. Where none fits, or the search
+    takes more than `work`, nothing is.
     """
     everything = frozenset(candidate.name for candidate in candidates)
-    search = _Search(candidates, groups)
+    search = _Search(candidates, groups, work)
     options = search.options()
     if options is None:
         return Alignment({}, frozenset(), everything)
@@ -90,7 +93,10 @@ def align(candidates: Sequence[Candidate], groups: Sequence[Sequence[Entry]]) ->
 class _Search:
     """Cheapest ways to walk through the candidates, taking or skipping each."""
 
-    def __init__(self, candidates: Sequence[Candidate], groups: Sequence[Sequence[Entry]]) -> None:
+    def __init__(
+        self, candidates: Sequence[Candidate], groups: Sequence[Sequence[Entry]], work: int
+    ) -> None:
+        self.work = work
         self.candidates = candidates
         self.groups = groups
         self.sizes = tuple(len(group) for group in groups)
@@ -124,7 +130,7 @@ class _Search:
         start: _State = (tuple(0 for _ in self.groups), _FRESH)
         levels: list[dict[_State, int]] = [{start: 0}]
         steps: list[list[_Step]] = []
-        budget = MAX_WORK // (len(self.groups) + 1)
+        budget = self.work // (len(self.groups) + 1)
         for index in range(len(self.candidates)):
             level: dict[_State, int] = {}
             every = (step for state in levels[-1] for step in self._steps(index, state))

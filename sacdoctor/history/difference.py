@@ -195,8 +195,14 @@ def _number_change(before: Any, after: Any) -> Change:
         return UNCHANGED
     if not all(isinstance(value, (int, float)) for value in (before, after)):
         return Change(1, None, None, None)
-    gap = abs(after - before)
-    return Change(1, gap, gap, gap / abs(before) if before else None)
+    gap = abs(float(after) - float(before))
+    if not isfinite(gap):  # both at the ends of the range
+        return Change(1, None, None, None)
+    return Change(1, gap, gap, _finite(gap / abs(before)) if before else None)
+
+
+def _finite(number: float) -> float | None:
+    return number if isfinite(number) else None
 
 
 # -- settings ----------------------------------------------------------------------------------
@@ -214,7 +220,8 @@ def _settings(checkpoint: Checkpoint) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """Return a value as JSON knows it."""
     if isinstance(value, Pickled):
-        return f"pickled {value.type}, CRC-32 {zlib.crc32(value.encoded.encode()):08x}"
+        checksum = zlib.crc32(value.encoded.encode("utf-8", "surrogatepass"))
+        return f"pickled {value.type}, CRC-32 {checksum:08x}"
     if isinstance(value, Tensor):
         return value.item() if value.numel == 1 else f"tensor of shape {value.shape}"
     if isinstance(value, float) and not isfinite(value):

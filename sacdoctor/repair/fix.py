@@ -187,7 +187,10 @@ def _record(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> bytes:
         ],
         "settings": [{"key": c.key, "before": c.before, "after": c.after} for c in plan.settings],
     }
-    return (json.dumps({"repairs": [*earlier, note]}, indent=1) + "\n").encode()
+    try:
+        return (json.dumps({"repairs": [*earlier, note]}, indent=1) + "\n").encode()
+    except RecursionError:
+        raise RepairError(f"its {RECORD} is not what sacdoctor writes", checkpoint.path) from None
 
 
 def _verify(plan: RepairPlan, original: Checkpoint, copy: Checkpoint) -> None:

@@ -51,7 +51,8 @@ def uniform(name: str, numel: int, seed: int) -> NDArray[np.float64]:
     The bits come from SHAKE-256 over seed and name: unlike numpy's generators, whose streams may
     change between versions (NEP 19), they are the same everywhere and always.
     """
-    digest = hashlib.shake_256(f"sacdoctor {seed} {name}".encode()).digest(8 * numel)
+    said = f"sacdoctor {seed} {name}".encode("utf-8", "surrogatepass")
+    digest = hashlib.shake_256(said).digest(8 * numel)
     bits = np.frombuffer(digest, dtype="<u8") >> np.uint64(11)
     draws: NDArray[np.float64] = BOUND * (2.0 * (bits / 2.0**53) - 1.0)
     return np.copysign(np.maximum(np.abs(draws), _SMALLEST), draws)

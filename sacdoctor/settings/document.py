@@ -6,6 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
+from sacdoctor.checkpoint import SacdoctorError
+
+MAX_DEPTH = 100
+"""Levels of a settings file; rl-zoo's have three."""
+
 Plain = None | bool | int | float | str
 Place = tuple[int | str, ...]
 """Where a value stands: start and end in a YAML or JSON text, the keys that lead to it in TOML."""
@@ -107,6 +112,21 @@ def splice(text: str, replacements: list[tuple[int, int, str]]) -> str:
         pieces += [text[position:start], new]
         position = end
     return "".join([*pieces, text[position:]])
+
+
+def refuse_depth(section: Section) -> None:
+    """Raise `SacdoctorError` where walking through the tree would exhaust Python's stack."""
+    level: list[Value] = [section]
+    for _ in range(MAX_DEPTH):
+        level = [inner for value in level for inner in _inside(value)]
+    if level:
+        raise SacdoctorError("it nests deeper than any settings do")
+
+
+def _inside(value: Value) -> list[Value]:
+    if isinstance(value, Section):
+        return [entry.value for entry in value.entries]
+    return value if isinstance(value, list) else []
 
 
 def as_dict(section: Section) -> dict[str, object]:

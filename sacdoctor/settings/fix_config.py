@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from types import ModuleType
 
@@ -21,7 +22,7 @@ from sacdoctor.settings.corrections import (
     find_corrections,
     is_zoo,
 )
-from sacdoctor.settings.document import Edit, Language, Notes, Section, as_dict
+from sacdoctor.settings.document import Edit, Language, Notes, Section, as_dict, refuse_depth
 from sacdoctor.settings.numbers import spelled
 from sacdoctor.settings.recommended import Settings, recommended
 from sacdoctor.settings.render import convert, render_settings, render_zoo
@@ -69,12 +70,20 @@ class FixedConfig:
     corrected: Corrections | None = None
 
     def as_text(self, language: Language | None = None) -> str:
-        """Return the settings in a language; None is the file's own, or YAML without a file."""
+        """Return the settings in a language; None is the file's own, or YAML without a file.
+
+        Raises `SacdoctorError` where the language cannot hold them.
+        """
         if self.root is None:
             return render_settings(self._one_set(), language or Language.YAML)
         if language in (None, self.language):
             return self.noted
-        return convert(as_dict(self.root), language or Language.YAML)
+        text = convert(as_dict(self.root), language or Language.YAML)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise SacdoctorError("a text in it escapes half of a character") from None
+        return text
 
     def as_zoo(self) -> str:
         """Return a section of an rl-zoo file; a whole rl-zoo file stays one.
@@ -140,6 +149,7 @@ def fix_text(
     mark = _BOM if text.startswith(_BOM) else ""
     text = text.removeprefix(_BOM)
     language, root = _parsed(text, language)
+    refuse_depth(root)
     named = _known(algorithm) or algorithm_told(root) or algorithm_in(stem)
     found = find_corrections(root, language, named)
     if not found.edits:
@@ -348,7 +358,15 @@ def _settings(corrected: Corrections, changes: tuple[Change, ...]) -> Settings:
         learning_rate=rate,
         linear=linear,
         max_grad_norm=norm,
-        no_trading_warmup_steps=None if warmup is None else int(warmup),
-        learning_starts=None if starts is None else int(starts),
+        no_trading_warmup_steps=_whole("no_trading_warmup_steps", warmup),
+        learning_starts=_whole("learning_starts", starts),
         was={change.verdict.key: change.before for change in changes if change.before is not None},
     )
+
+
+def _whole(key: str, number: float | None) -> int | None:
+    if number is None:
+        return None
+    if not isfinite(number):
+        raise SacdoctorError(f"its {key} is {number}, which no number of steps is")
+    return int(number)

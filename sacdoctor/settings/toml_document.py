@@ -10,7 +10,10 @@ from sacdoctor.settings.document import Edit, Entry, Notes, Place, Scalar, Secti
 
 def read(text: str) -> Section:
     """Return the table in `text`. Raises `SacdoctorError` where it is not TOML."""
-    root = _value(_parse(text), ())
+    try:
+        root = _value(_parse(text), ())
+    except RecursionError:
+        raise SacdoctorError("it nests deeper than any settings do") from None
     assert isinstance(root, Section)
     return root
 
@@ -63,8 +66,6 @@ def _parse(text: str) -> Any:
 
     try:
         return tomlkit.parse(text)
-    except RecursionError:
-        raise SacdoctorError("it nests deeper than any settings do") from None
     except (TOMLKitError, ValueError) as error:
         raise SacdoctorError(f"it is not TOML: {error}") from None
 

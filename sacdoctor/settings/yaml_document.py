@@ -29,6 +29,7 @@ def read(text: str) -> Section:
     try:
         node = YAML(typ="safe", pure=True).compose(text)
         root = _Reader(text).value(node) if node is not None else Section()
+        values = _unfolded(root, {})
     except RecursionError:
         raise SacdoctorError("it nests deeper than any settings do") from None
     except YAMLError as error:
@@ -38,7 +39,7 @@ def read(text: str) -> Section:
         raise SacdoctorError(f"it is not YAML: {error or type(error).__name__}") from None
     if not isinstance(root, Section):
         raise SacdoctorError("it holds no settings (a mapping of names to values)")
-    if _unfolded(root, {}) > MAX_VALUES:
+    if values > MAX_VALUES:
         raise SacdoctorError("its aliases unfold to more values than any settings have")
     return root
 

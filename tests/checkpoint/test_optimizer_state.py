@@ -135,3 +135,20 @@ def test_two_groups_are_kept_apart(tmp_path: Path) -> None:
 def test_other_forms_are_refused(tmp_path: Path, state: Any) -> None:
     with pytest.raises(SacdoctorError, match=r"actor\.optimizer\.pth"):
         read(tmp_path, state)
+
+
+def test_options_that_nest_stand_as_the_name_of_their_type(tmp_path: Path) -> None:
+    """Nothing that torch.optim writes nests, and walking through it might never end."""
+    state = {
+        "state": {0: {"kept": [[1]], "old_dirs": [th.ones(2)], "step": 2**64}},
+        "param_groups": [{"params": [0], "lr": 10**400, "betas": (0.9, 0.999), "own": {"a": 1}}],
+    }
+    path = write_sb3(tmp_path / "m.zip", {}, {}, {"policy.optimizer": state})
+    with Checkpoint(path) as checkpoint:
+        optimizer = checkpoint.optimizers["policy.optimizer"]
+        (group,) = optimizer.groups
+        assert group.options == {"lr": "int", "betas": (0.9, 0.999), "own": "dict"}
+        assert optimizer.learning_rate is None
+        kept = optimizer.moments[0]
+        assert (kept["kept"], kept["step"]) == ("list", "int")
+        assert isinstance(kept["old_dirs"][0], Tensor)

@@ -166,3 +166,13 @@ def test_the_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     for pair in ((BROKEN, torn), (torn, BROKEN)):
         with pytest.raises(CheckpointError, match=r"torn\.zip: "):
             diff(*pair)
+
+
+def test_numbers_at_the_ends_of_the_range_have_no_finite_gap(tmp_path: Path) -> None:
+    paths = []
+    for step in (-1.7e308, 1.7e308):
+        state = {"state": {0: {"step": step}}, "param_groups": [{"params": [0]}]}
+        path = tmp_path / f"{step}.zip"
+        paths.append(write_sb3(path, {}, {}, {"policy.optimizer": state}))
+    (moment,) = diff(*paths).optimizer
+    assert (moment.status, moment.changed, moment.max_abs) == ("changed", 1, None)

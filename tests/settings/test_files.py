@@ -451,3 +451,32 @@ def test_the_language_of_a_file_without_an_ending_is_found_out(tmp_path: Path) -
         path = tmp_path / "sac"
         path.write_text(text)
         assert len(fix_config(path).changes) == 1
+
+
+DEEP = {
+    Language.JSON: '{"a":' * 300 + "1" + "}" * 300,
+    Language.YAML: "{a: " * 110 + "1" + "}" * 110,
+    Language.TOML: "".join(f"[{'.'.join(['a'] * n)}]\n" for n in range(1, 80))
+    + ".".join(["a"] * 60)
+    + " = 1",
+}
+
+
+@pytest.mark.parametrize("language", DEEP)
+def test_a_file_that_nests_too_deep_is_refused(language: Language) -> None:
+    with pytest.raises(SacdoctorError, match="nests deeper"):
+        fix_text(DEEP[language].encode(), language=language).as_text(Language.JSON)
+
+
+def test_half_a_character_is_refused() -> None:
+    """JSON can escape what no file in UTF-8 can hold."""
+    with pytest.raises(SacdoctorError, match="half of a character"):
+        fix_text(b'{"algorithm": "SAC", "name": "\\ud800"}').as_text(Language.TOML)
+
+
+@pytest.mark.parametrize("starts", [".inf", "1e999"])
+def test_a_warmup_without_end_is_refused_as_code(starts: str) -> None:
+    fixed = fix_text(f"algorithm: SAC\nlearning_starts: !!float {starts}\n".encode())
+    for render in (fixed.as_zoo, fixed.as_python):
+        with pytest.raises(SacdoctorError, match="learning_starts is inf"):
+            render()

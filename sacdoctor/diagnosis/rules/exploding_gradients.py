@@ -72,9 +72,14 @@ def estimated_gradient_norm(state: OptimizerState) -> float | None:
     v is Adam's `exp_avg_sq` or RMSprop's `square_avg`, β its `betas[1]` or `alpha`.
     """
     total, known = 0.0, False
+    met: set[int] = set()
     for group in state.groups:
         decay = _decay(group)
+        # An entry may be listed twice, where a parameter was given to the optimizer twice.
         for number in group.params:
+            if number in met:
+                continue
+            met.add(number)
             kept = state.moments.get(number, {})
             moment, step = second_moment(kept), _step(kept.get("step"))
             if moment is None or moment.is_expanded or decay is None or not step or step < 1:

@@ -151,3 +151,15 @@ def test_each_optimizer_is_measured_by_itself(tmp_path: Path) -> None:
     assert one is not None
     assert one.message == "gradients explode in critic.optimizer"
     assert one.evidence == "critic.optimizer: estimated gradient norm 223,607"
+
+
+def test_an_entry_that_is_listed_twice_counts_once(tmp_path: Path) -> None:
+    """Torch only warns where a parameter is given to an optimizer twice."""
+    parameter = nn.Parameter(th.ones(6))
+    optimizer = th.optim.Adam([parameter])
+    parameter.grad = th.full((6,), 10.0)
+    optimizer.step()
+    state = optimizer.state_dict()
+    state["param_groups"][0]["params"] = [0, 0]
+    state["param_groups"] *= 2
+    assert estimate(tmp_path, state) == pytest.approx(sqrt(6 * 100.0), rel=1e-4)

@@ -1,0 +1,199 @@
+"""What is fuzzed: each target takes the bytes of an input, and may raise `SacdoctorError` only."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sacdoctor.checkpoint import SacdoctorError
+from sacdoctor.checkpoint.archive import Archive, Budget
+from sacdoctor.checkpoint.dtypes import DTYPES
+from sacdoctor.checkpoint.hyperparameters import Pickled, read_hyperparameters
+from sacdoctor.checkpoint.optimizer_state import optimizer_state
+from sacdoctor.checkpoint.pickles import ListedNames, Symbols, read_pickle
+from sacdoctor.checkpoint.tensors import Storage
+from sacdoctor.checkpoint.torch_file import _NAMES, read_legacy, read_torch_archive
+from sacdoctor.cli.terminal import console
+from sacdoctor.diagnosis import scan as scan_file
+from sacdoctor.diagnosis.scan import report_of_error
+from sacdoctor.history.difference import diff as diff_files
+from sacdoctor.repair import RepairOptions
+from sacdoctor.repair import fix as fix_file
+from sacdoctor.report import diff_json, diff_table, fix_json, fix_table, table
+from sacdoctor.report import json as report_json
+from sacdoctor.settings.document import Language
+from sacdoctor.settings.fix_config import fix_text
+
+Target = Callable[[bytes], None]
+
+
+def opened(data: bytes) -> Archive:
+    """The archive in `data`."""
+    return Archive(memoryview(data), position=None, budget=Budget.of(len(data)))
+
+
+def archive(data: bytes) -> None:
+    """The zip reader: every member, and every archive in a member."""
+    outer = opened(data)
+    for name in outer:
+        outer.position_of(name)
+        if outer.start_of(name, 2) == b"PK":
+            inner = outer.nested(name)
+            for record in inner:
+                inner.read(record)
+        outer.read(name)
+
+
+def listed(data: bytes) -> None:
+    """The pickle machine with the names that state dicts need."""
+
+    def storage(identity: Any) -> Storage:
+        key = str(identity)[:9] if isinstance(identity, str) else "0"
+        return Storage(key, DTYPES["float32"], 64, memoryview(bytes(256)))
+
+    read_pickle(data, ListedNames(_NAMES, storage))
+
+
+def symbols(data: bytes) -> None:
+    """The pickle machine that takes every name, and the name of the class that it describes."""
+    read_pickle(data, Symbols())
+
+
+def data(data: bytes) -> None:
+    """The settings in a checkpoint's JSON."""
+    settings = read_hyperparameters(memoryview(data))
+    for key, value in settings.items():
+        settings.integer(key)
+        settings.class_name(key)
+        if isinstance(value, Pickled):
+            value.pickle()
+
+
+def optimizer(data: bytes) -> None:
+    """A file that `torch.save` wrote of an optimizer's state."""
+    state = optimizer_state(read_torch_archive(opened(data)))
+    assert len(state.entries) >= 0
+    for group in state.groups:
+        assert group.learning_rate is None or isinstance(group.learning_rate, float)
+
+
+def legacy(data: bytes) -> None:
+    """The torch format before PyTorch 1.6; torch itself is loaded for it."""
+    read_legacy(memoryview(data))
+
+
+def scan(data: bytes) -> None:
+    """A whole scan with both of its outputs."""
+    refused: SacdoctorError | None = None
+    with written(data) as path:
+        try:
+            report = scan_file(path)
+        except SacdoctorError as error:
+            refused, report = error, report_of_error(error)
+    encodable("".join(report_json.render([report], all_tensors=True)))
+    out = io.StringIO()
+    table.print_reports(console(out), [report], all_tensors=True)
+    encodable(out.getvalue())
+    if refused is not None:
+        raise refused
+
+
+def fix(data: bytes) -> None:
+    """A whole repair; of every other input the settings are corrected as well."""
+    options = RepairOptions()
+    if zlib.crc32(data) % 2:
+        options = RepairOptions(learning_rate=1e-4, max_grad_norm=0.5)
+    with written(data) as path:
+        result = fix_file(path, output=path.with_name("out.zip"), options=options, force=True)
+    encodable(fix_json.render([result], several=False))
+    out = io.StringIO()
+    fix_table.print_result(console(out), result, dry_run=False)
+    encodable(out.getvalue())
+
+
+def diff(data: bytes) -> None:
+    """A comparison with a sound checkpoint, in both directions."""
+    with written(data) as path:
+        sound = path.with_name("sound.zip")
+        sound.write_bytes(sound_checkpoint())
+        for pair in ((path, sound), (sound, path)):
+            difference = diff_files(*pair)
+            encodable(diff_json.render(difference))
+            out = io.StringIO()
+            diff_table.print_difference(console(out), difference)
+            encodable(out.getvalue())
+
+
+def config(data: bytes) -> None:
+    """A settings file, told or not which language it is in, and every form of its result."""
+    languages = (None, *Language)
+    fixed = fix_text(data, language=languages[zlib.crc32(data) % len(languages)])
+    for form in languages:
+        encodable(fixed.as_text(form))
+    for render in (fixed.as_zoo, fixed.as_python):
+        try:
+            encodable(render())
+        except SacdoctorError:
+            continue
+
+
+def replay_buffer(data: bytes) -> None:
+    """A replay buffer with all of its rows."""
+    from sacdoctor.checkpoint.replay_buffer import read_replay_buffer
+
+    with written(data) as path:
+        buffer = read_replay_buffer(path)
+        for name in buffer.arrays:
+            for rows in buffer.rows(name, 0, buffer.transitions):
+                rows.sum()
+
+
+TARGETS: dict[str, Target] = {
+    target.__name__: target
+    for target in (
+        *(archive, listed, symbols, data, optimizer, legacy),
+        *(scan, fix, diff, config, replay_buffer),
+    )
+}
+
+
+def encodable(text: str) -> None:
+    """What goes to a terminal or a file must be encodable there."""
+    text.encode()
+
+
+class written:  # noqa: N801  (used like the functions of contextlib)
+    """A file with these bytes, in a folder of its own that is removed at the end."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __enter__(self) -> Path:
+        self.folder = tempfile.TemporaryDirectory(dir=_memory())
+        path = Path(self.folder.name, "model.zip")
+        path.write_bytes(self.data)
+        return path
+
+    def __exit__(self, *exception: object) -> None:
+        self.folder.cleanup()
+
+
+def _memory() -> str | None:
+    """Return a folder in memory, where the system has one."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+_SOUND: list[bytes] = []
+
+
+def sound_checkpoint() -> bytes:
+    """The checkpoint that mutants are compared with; `set_sound` gives it."""
+    return _SOUND[0]
+
+
+def set_sound(data: bytes) -> None:
+    _SOUND[:] = [data]
