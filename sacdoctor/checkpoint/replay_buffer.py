@@ -242,6 +242,16 @@ def _buffer(data: memoryview, made: Any, places: Places) -> ReplayBuffer:
                 f"its {key} have shape {array.shape}, not {capacity:,} rows of {n_envs:,} "
                 "environments"
             )
+    parts: dict[str, set[str]] = {"observations": set(), "next_observations": set()}
+    for key in arrays:
+        which, _, part = key.partition(".")
+        if which in parts:
+            parts[which].add(part)
+    if not parts["observations"] or parts["next_observations"] not in (
+        set(),
+        parts["observations"],
+    ):
+        raise CorruptCheckpoint("its observations are missing, or not those of the next step")
     for key in ("actions", "rewards", "dones"):
         if key not in arrays or (key != "actions" and arrays[key].ndim != 2):
             raise CorruptCheckpoint(f"its {key} are missing, or not one number per transition")
@@ -251,7 +261,7 @@ def _buffer(data: memoryview, made: Any, places: Places) -> ReplayBuffer:
         n_envs=n_envs,
         pos=pos,
         full=full,
-        optimize_memory_usage=not any(key.startswith("next_observations") for key in arrays),
+        optimize_memory_usage=not parts["next_observations"],
         arrays=arrays,
         attributes=state,
         places=places.values.get(id(state), {}),
@@ -263,6 +273,8 @@ def _buffer(data: memoryview, made: Any, places: Places) -> ReplayBuffer:
 def _arrays(state: Mapping[str, Any]) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield the arrays that have a row per step, by name; HER's infos are Python objects."""
     for key, value in state.items():
+        if not isinstance(key, str):
+            raise CorruptCheckpoint("one of its attributes has a name that is no text")
         if isinstance(value, PickledArray):
             if value.objects is None and key != "_current_ep_start":
                 yield key, value.view()

@@ -167,11 +167,21 @@ def test_a_shape_that_the_bytes_do_not_fill_is_corrupt(tmp_path: Path, shape: An
         ("full", 1),
         ("rewards", [0.0]),
         ("actions", np.zeros((3, 1, 1), np.float32)),
+        ("observations", {}),
+        ("next_observations", {"image": np.zeros((200, 1, 2), np.float32)}),
+        ("observations", {7: np.zeros((200, 1, 2), np.float32)}),
     ],
 )
 def test_claims_that_do_not_fit_are_corrupt(tmp_path: Path, name: str, value: Any) -> None:
     with pytest.raises(CorruptCheckpoint):
         read_replay_buffer(put(tmp_path, with_attribute(name, value)))
+
+
+def test_an_attribute_whose_name_is_no_text_is_corrupt(tmp_path: Path) -> None:
+    buffer = copy(of_kind("plain").buffer)
+    buffer.__dict__[7] = np.zeros((200, 1), np.float32)
+    with pytest.raises(CorruptCheckpoint, match="a name that is no text"):
+        read_replay_buffer(put(tmp_path, buffer))
 
 
 @pytest.mark.parametrize("dtype", ["O", "U3", "M8[s]", [("a", "f4")]])

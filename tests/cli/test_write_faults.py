@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import resource
 import subprocess
 import sys
@@ -16,8 +17,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import ReplayBuffer
 
 from tests.archives import write_sb3
 from tests.conftest import ROOT, Run, child_environment
@@ -43,6 +47,7 @@ WRITERS = {
     "fix-force": Writer(("fix", "model.zip", "--output", "old.zip", "--force"), "old.zip"),
     "fix-config-write": Writer(("fix-config", "a.yml", "--write"), "a.yml", in_place=True),
     "fix-config-output": Writer(("fix-config", "a.yml", "--output", "b.yml"), "b.yml"),
+    "warmup-clean": Writer(("warmup", "buffer.pkl", "--clean", "clean.pkl"), "clean.pkl"),
     "scan-output": Writer(("scan", "model.zip", "--output", "report.txt"), "report.txt"),
     "scan-output-again": Writer(
         ("scan", "model.zip", "--format", "json", "--output", "old.json"), "old.json"
@@ -51,6 +56,16 @@ WRITERS = {
 TO_OUTPUT = [name for name, writer in WRITERS.items() if "--output" in writer.command]
 
 every = pytest.mark.parametrize("writer", WRITERS.values(), ids=WRITERS)
+
+
+def with_forced_head() -> bytes:
+    """A buffer of SB3's whose first 20 of 60 actions are 0."""
+    box = spaces.Box(-1.0, 1.0, (1,))
+    buffer = ReplayBuffer(60, box, box, device="cpu")
+    for row in range(60):
+        action = np.array([[0.0 if row < 20 else 0.5 - row % 7 / 10]])
+        buffer.add(action, action, action, np.zeros(1), np.zeros(1), [{}])
+    return pickle.dumps(buffer)
 
 
 @pytest.fixture
@@ -62,6 +77,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         dead = {"fc.weight": th.ones(4, 4), "fc.bias": th.zeros(4)}
         write_sb3(place / "model.zip", dead, {"learning_rate": 0.001})
         (place / "a.yml").write_text(SETTINGS)
+        (place / "buffer.pkl").write_bytes(with_forced_head())
         (place / "old.zip").write_bytes(b"an old file")
         (place / "old.json").write_text("an old report")
         monkeypatch.chdir(place)
