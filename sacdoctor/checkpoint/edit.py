@@ -7,12 +7,13 @@ import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sacdoctor.checkpoint.archive import Archive
 from sacdoctor.checkpoint.checkpoint import Checkpoint
+from sacdoctor.checkpoint.element_edit import BARE, ElementEdit
 from sacdoctor.checkpoint.errors import CorruptCheckpoint, SacdoctorError, UnsupportedCheckpoint
 from sacdoctor.checkpoint.rewrite import Pieces, rewrite
 from sacdoctor.checkpoint.tensors import Tensor
@@ -20,25 +21,6 @@ from sacdoctor.checkpoint.torch_file import is_legacy, pickle_member
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-BARE = ""
-"""Stands for the file itself where it is a bare state dict, without members around it."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ElementEdit:
-    """New values for some elements of one tensor.
-
-    `member` is the file in the checkpoint (`policy.pth`, or `BARE`), `path` leads to the tensor
-    in what `torch.load` returns for it. `positions` count elements in C order; `values` has one
-    raw element (`tensor.dtype.code`) for each.
-    """
-
-    member: str
-    path: tuple[str | int, ...]
-    tensor: Tensor
-    positions: NDArray[np.int64]
-    values: NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)

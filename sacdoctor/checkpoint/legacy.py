@@ -12,7 +12,7 @@ from sacdoctor.checkpoint.errors import CorruptCheckpoint, UnsupportedCheckpoint
 from sacdoctor.checkpoint.tensors import Storage, Tensor
 
 if TYPE_CHECKING:
-    from sacdoctor.checkpoint.edit import ElementEdit
+    from sacdoctor.checkpoint.element_edit import ElementEdit
 
 
 def load(data: memoryview) -> Any:

@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 from sacdoctor import __version__
 from sacdoctor.checkpoint import POLICY, Checkpoint, CheckpointError, Tensor
 from sacdoctor.checkpoint.atomic import replace_file
-from sacdoctor.checkpoint.edit import BARE, Edits, ElementEdit, edited
+from sacdoctor.checkpoint.edit import Edits, edited
+from sacdoctor.checkpoint.element_edit import BARE, ElementEdit
 from sacdoctor.diagnosis import Report, ScanOptions
 from sacdoctor.diagnosis.causes import OUTLAST_REPAIR
 from sacdoctor.diagnosis.scan import diagnose

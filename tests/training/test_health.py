@@ -14,13 +14,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from fixtures.environments import Tracking
 from sacdoctor.training import ForcedActionWarmup, TrainingHealthCallback, WarmupGuard
-from sacdoctor.training.health import (
-    LEAST_ENTROPY_COEFFICIENT,
-    action_std,
-    growth,
-    reward_crashes,
-    sharpe_ratio,
-)
+from sacdoctor.training.health import LEAST_ENTROPY_COEFFICIENT
+from sacdoctor.training.health_signs import action_std, growth, reward_crashes, sharpe_ratio
 
 th.set_num_threads(1)
 
