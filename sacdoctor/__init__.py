@@ -1,8 +1,8 @@
 """sacdoctor: a checkpoint doctor for Stable-Baselines3.
 
 `scan(path)` returns a `Report`, `fix(path)` writes a repaired copy, `fix_config(source)` corrects
-training settings, `diff(a, b)` compares two checkpoints, `read_history(folder)` follows a run.
-Nothing in a checkpoint is ever executed.
+training settings, `diff(a, b)` compares two checkpoints, `read_history(folder)` follows a run,
+`audit_warmup(path)` finds forced actions in a replay buffer. Nothing in a file is ever executed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Thresholds,
     )
     from sacdoctor.diagnosis.scan import scan
+    from sacdoctor.diagnosis.warmup import WarmupReport, audit_warmup
     from sacdoctor.history import Difference, History, diff, read_history
     from sacdoctor.repair import FixResult, RepairError, RepairOptions, RepairPlan
     from sacdoctor.repair.fix import fix
@@ -47,6 +48,8 @@ __all__ = [
     "Severity",
     "Summary",
     "Thresholds",
+    "WarmupReport",
+    "audit_warmup",
     "diff",
     "fix",
     "fix_config",
@@ -66,6 +69,7 @@ _HOMES = {
         "Thresholds",
     ),
     "sacdoctor.diagnosis.scan": ("scan",),
+    "sacdoctor.diagnosis.warmup": ("WarmupReport", "audit_warmup"),
     "sacdoctor.history": ("Difference", "History", "diff", "read_history"),
     "sacdoctor.repair": ("FixResult", "RepairError", "RepairOptions", "RepairPlan", "fix"),
     "sacdoctor.settings.fix_config": ("FixedConfig", "fix_config"),

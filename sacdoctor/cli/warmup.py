@@ -53,11 +53,11 @@ def warmup(
     from sacdoctor.checkpoint import SacdoctorError
     from sacdoctor.cli.config import find_config
     from sacdoctor.cli.outcome import TROUBLE, complain, exit_code
-    from sacdoctor.diagnosis.warmup import audit, write_clean
+    from sacdoctor.diagnosis.warmup import audit_warmup, write_clean
 
     try:
         config = find_config()
-        report = audit(path, checkpoint=checkpoint, algorithm=algorithm)
+        report = audit_warmup(path, checkpoint=checkpoint, algorithm=algorithm)
         written = clean is not None and write_clean(report, clean, overwrite=force)
         _print(report, str(clean) if written else None, format)
         if clean is not None and not written:

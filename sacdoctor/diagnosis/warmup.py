@@ -59,7 +59,7 @@ class WarmupReport:
         return "healthy" if level is Severity.OK else level.value
 
 
-def audit(
+def audit_warmup(
     path: str | Path, *, checkpoint: str | Path | None = None, algorithm: str | None = None
 ) -> WarmupReport:
     """Return the audit of a replay buffer, a checkpoint, a settings file or a run folder.

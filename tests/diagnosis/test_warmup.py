@@ -15,13 +15,13 @@ from stable_baselines3.common.callbacks import CheckpointCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from fixtures.environments import Tracking
-from sacdoctor.diagnosis.warmup import WarmupReport, audit
+from sacdoctor.diagnosis.warmup import WarmupReport, audit_warmup
 from sacdoctor.training import ExecutedActionReplayBuffer, ForcedActionWarmup
 from tests.replay_buffers import FORCED, KINDS, Run, of_kind, small, tracking
 
 
 def audited(run: Run, tmp_path: Path) -> WarmupReport:
-    return audit(run.save(tmp_path))
+    return audit_warmup(run.save(tmp_path))
 
 
 def rules(report: WarmupReport) -> set[str]:
@@ -99,7 +99,7 @@ def test_long_warmup_is_judged_by_the_buffer(tmp_path: Path) -> None:
     buffer.pos = 10_001
     path = tmp_path / "replay_buffer.pkl"
     path.write_bytes(pickle.dumps(buffer))
-    assert rules(audit(path)) == {"SD502", "SD503"}
+    assert rules(audit_warmup(path)) == {"SD502", "SD503"}
 
 
 # -- healthy buffers ---------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def test_odd_numbers_give_an_answer(tmp_path: Path, name: str, value: float) -> 
     setattr(buffer, name, array)
     path = tmp_path / "buffer.pkl"
     path.write_bytes(pickle.dumps(buffer))
-    assert audit(path).transitions == 600
+    assert audit_warmup(path).transitions == 600
 
 
 # -- updates -----------------------------------------------------------------------------------
@@ -206,11 +206,11 @@ def test_what_a_callback_saves_between_two_steps_fits_together(tmp_path: Path, n
     )
     model.learn(402 * n_envs, CheckpointCallback(200, str(tmp_path), save_replay_buffer=True))
     steps = 200 * n_envs
-    report = audit(tmp_path / f"rl_model_{steps}_steps.zip")
+    report = audit_warmup(tmp_path / f"rl_model_{steps}_steps.zip")
     assert report.buffer == str(tmp_path / f"rl_model_replay_buffer_{steps}_steps.pkl")
     assert report.transitions == steps - n_envs
     assert report.updates_during_forced == FORCED // 4 - 40 // (4 * n_envs)
-    newest = audit(tmp_path)
+    newest = audit_warmup(tmp_path)
     assert newest.checkpoint == str(tmp_path / f"rl_model_{2 * steps}_steps.zip")
 
 
@@ -229,7 +229,7 @@ def test_a_checkpoint_of_another_moment_gives_no_number(tmp_path: Path) -> None:
     path = tracking(executed=True).save(tmp_path)
     other = tracking(executed=True, steps=399)
     other.model.save(tmp_path / "other.zip")
-    report = audit(path, checkpoint=tmp_path / "other.zip")
+    report = audit_warmup(path, checkpoint=tmp_path / "other.zip")
     assert report.forced_head is not None
     assert report.updates_during_forced is None
     assert any("do not fit" in note for note in report.notes)
@@ -238,6 +238,6 @@ def test_a_checkpoint_of_another_moment_gives_no_number(tmp_path: Path) -> None:
 def test_without_a_checkpoint_updates_are_not_counted(tmp_path: Path) -> None:
     path = tracking(executed=True).save(tmp_path)
     path.with_name("model.zip").unlink()
-    report = audit(path)
+    report = audit_warmup(path)
     assert (report.checkpoint, report.updates_during_forced) == (None, None)
     assert rules(report) == {"SD503"}

@@ -48,7 +48,7 @@ class Rule:
 
     `check` looks at tensors and settings, `check_code` at what the file's pickles refer to. Both
     are None where the fault shows elsewhere: when the file is opened (see `from_error`), between
-    the checkpoints of a run (`never_updated`), in a replay buffer (see `warmup.audit`).
+    the checkpoints of a run (`never_updated`), in a replay buffer (see `audit_warmup`).
     """
 
     code: str
