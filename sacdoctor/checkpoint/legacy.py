@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import pickle
+import re
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sacdoctor.checkpoint.dtypes import DTYPES
-from sacdoctor.checkpoint.errors import CorruptCheckpoint, UnsupportedCheckpoint
+from sacdoctor.checkpoint.errors import CorruptCheckpoint, UnlistedName, UnsupportedCheckpoint
 from sacdoctor.checkpoint.tensors import Storage, Tensor
 
 if TYPE_CHECKING:
@@ -61,6 +63,14 @@ def load(data: memoryview) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about a damaged file, which is refused anyway
             saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch's own text begins with the advice to load the file without this safeguard.
+        name = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if name is None:
+            raise CorruptCheckpoint("torch cannot read its old format: damaged pickles") from None
+        raise UnlistedName(
+            f"its pickle asks for {name[1]}, which no state dict needs; torch refuses it too"
+        ) from None
     except Exception as error:  # torch raises whatever its parts raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CorruptCheckpoint(f"torch cannot read its old format: {reason}") from None
