@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 REINIT, TARGET, DONOR, ONLINE = "reinit", "target", "donor", "online"
+NORM_LEFT = "a normalisation's bias starts at 0.0 and is left there"
 
 
 def make_plan(
@@ -88,8 +89,8 @@ class _Planner:
         if layer.severity is None or layer.severity is Severity.OK:
             return False
         reason = None
-        if layer.kind == Kind.NORM.value:
-            reason = "a normalisation's bias starts at 0.0 and is left there"
+        if layer.kind == Kind.NORM.value and layer.severity is Severity.NOTICE:
+            reason = NORM_LEFT
         elif layer.severity is Severity.NOTICE:
             reason = f"only {layer.zero_percent:.3g} % of it is zero"
         elif self.options.only is not None and not fnmatchcase(layer.name, self.options.only):
@@ -117,7 +118,8 @@ class _Planner:
             remaining = remaining[~alive]
         if len(remaining):
             counterpart = online_name(layer.name)
-            self.left.append(Left(layer.name, f"{counterpart} is zero there too"))
+            reason = NORM_LEFT if counterpart is None else f"{counterpart} is zero there too"
+            self.left.append(Left(layer.name, reason))
 
     def _sources(self, name: str) -> Iterator[tuple[str, str, NDArray[Any]]]:
         """Yield where values may come from, best first: kind, words, all elements in C order."""
@@ -137,6 +139,8 @@ class _Planner:
             self._check_same_form(self.donor.path, name, self.donor.tensors[name], name)
             yield DONOR, "the donor's value", self.donor.tensors[name].values.reshape(-1)
         role: Role = self.anatomy.roles[name]
+        if role.kind is Kind.NORM:
+            return  # what was trained can be recovered; else 0.0 is where it starts
         values = encoded(initial_values(role, tensor.numel, self.options.seed), tensor.dtype)
         yield REINIT, describe(role), values
 

@@ -267,3 +267,17 @@ def test_a_donor_need_not_hold_what_is_not_dead(tmp_path: Path) -> None:
     donor = write_sb3(tmp_path / "d.zip", layer("fc", th.ones(4)))
     fix(source, donor=donor)
     assert state_dict(tmp_path / "m_FIXED.zip")["fc.bias"].tolist() == 4 * [1.0]
+
+
+def test_a_normalisations_bias_comes_from_a_donor_and_is_never_drawn(
+    patients: Patients, tmp_path: Path
+) -> None:
+    name = "actor.latent_pi.0.bias"  # CrossQ begins each network with BatchRenorm
+    source, healthy = patients.hurt("CrossQ", name), patients.healthy("CrossQ")
+    assert state_dict(healthy)[name].all()
+    without = fix(source, dry_run=True)
+    assert name in {left.name for left in without.plan.left}
+    assert name not in {repair.name for repair in without.plan.repaired}
+    result = fix(source, output=tmp_path / "out.zip", donor=healthy)
+    assert {repair.by for repair in result.plan.repaired if repair.name == name} == {"donor"}
+    assert truth.same(state_dict(tmp_path / "out.zip")[name], state_dict(healthy)[name])
