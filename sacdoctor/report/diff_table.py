@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sacdoctor.history import Difference, SettingDifference, TensorDifference
-from sacdoctor.report.table import dotted
+from sacdoctor.report.table import dotted, is_ascii
 from sacdoctor.report.text import counted, printable
 
 _NUMBERS = 34
@@ -25,7 +25,7 @@ def print_difference(console: Console, difference: Difference) -> None:
     for title, parts in (("tensors", difference.tensors), ("moments", difference.optimizer)):
         if any(part.status != "identical" for part in parts):
             console.print()
-            console.print(_table(title, parts, console.width))
+            console.print(_table(title, parts, console))
     if difference.settings:
         console.print()
         console.print(_settings(difference.settings, console.width))
@@ -45,7 +45,9 @@ def _headline(difference: Difference) -> Text:
         if total:
             parts.append(f"{count:,} of {counted(total, one)}")
     if difference.is_empty:
-        return Text("SAME  ", style="green").append("Nothing differs.", style="bold")
+        return Text("SAME  ", style="green").append(
+            "Tensors, moments and settings are equal.", style="bold"
+        )
     return Text("DIFFERENT  ", style="yellow").append(", ".join(parts) + ".", style="bold")
 
 
@@ -53,7 +55,7 @@ def _differing(parts: Iterable[TensorDifference]) -> int:
     return sum(part.status != "identical" for part in parts)
 
 
-def _table(title: str, parts: Sequence[TensorDifference], width: int) -> Table:
+def _table(title: str, parts: Sequence[TensorDifference], console: Console) -> Table:
     table = Table(
         box=None, show_header=True, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0)
     )
@@ -66,33 +68,38 @@ def _table(title: str, parts: Sequence[TensorDifference], width: int) -> Table:
         groups.setdefault(part.component, []).append(part)
     for component, members in groups.items():
         count = _differing(members)
+        statuses = {member.status for member in members}
         share = f"{count:,} of {len(members):,}" if count else "identical"
+        if statuses <= {"added"} or statuses <= {"removed"}:
+            share, members = f"{len(members):,} {statuses.pop()}", []
         table.add_row(
             Text(printable(component), style="bold" if count else "dim"), Text(share, style="dim")
         )
         for part in members:
             if part.status != "identical":
                 name = part.name if part.moment is None else f"{part.name}  {part.moment}"
-                name = dotted(printable(name), max(24, width - _NUMBERS), "    ")
-                table.add_row("  " + name, *_numbers(part))
+                name = dotted(printable(name), max(24, console.width - _NUMBERS), "    ")
+                table.add_row("  " + name, *_numbers(part, "x" if is_ascii(console) else "×"))
     return table
 
 
-def _numbers(part: TensorDifference) -> tuple[str, ...]:
+def _numbers(part: TensorDifference, times: str) -> tuple[str, ...]:
     if part.status == "reshaped":
-        return (f"{_shape(part.shape_before)} -> {_shape(part.shape_after)}",)
+        return (f"{_shape(part.shape_before, times)} -> {_shape(part.shape_after, times)}",)
     if part.status != "changed":
         return (part.status,)
     changed = f"{part.changed:,}" if part.changed else "type only"
-    return changed, _number(part.max_abs), _number(part.relative_l2)
+    if part.max_abs is None:
+        return changed, "undefined"
+    return (
+        changed,
+        f"{part.max_abs:.3g}",
+        "" if part.relative_l2 is None else f"{part.relative_l2:.3g}",
+    )
 
 
-def _shape(shape: tuple[int, ...] | None) -> str:
-    return "×".join(map(str, shape or ())) or "number"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"
+def _shape(shape: tuple[int, ...] | None, times: str) -> str:
+    return times.join(map(str, shape or ())) or "number"
 
 
 def _settings(settings: Iterable[SettingDifference], width: int) -> Table:

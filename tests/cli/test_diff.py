@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
+import torch as th
 
 from sacdoctor import fix
+from tests.archives import write_sb3
 from tests.conftest import Run
 
 
@@ -52,7 +55,9 @@ def test_the_table_names_what_moved_and_counts_the_rest(
 
 
 def test_two_equal_files_in_a_word(run: Run, broken: Path) -> None:
-    assert run("diff", broken, broken).out.endswith("SAME  Nothing differs.\n")
+    assert run("diff", broken, broken).out.endswith(
+        "SAME  Tensors, moments and settings are equal.\n"
+    )
 
 
 @pytest.mark.parametrize("columns", ["60", "80", "200"])
@@ -63,3 +68,24 @@ def test_no_line_is_wider_than_the_terminal(
     fix(broken, output=fixed, force=True)
     _, *lines = run("diff", broken, fixed).out.splitlines()  # the first holds two paths
     assert max(map(len, lines)) <= int(columns)
+
+
+def test_a_part_that_is_wholly_gone_is_one_line(run: Run, broken: Path, tmp_path: Path) -> None:
+    without = tmp_path / "without.zip"
+    with zipfile.ZipFile(broken) as whole, zipfile.ZipFile(without, "w") as part:
+        for name in whole.namelist():
+            if not name.endswith("optimizer.pth"):
+                part.writestr(name, whole.read(name))
+    lines = run("diff", broken, without).out.splitlines()
+    (line,) = [line for line in lines if line.startswith("policy.optimizer ")]
+    assert line.split() == ["policy.optimizer", "123", "removed"]
+    assert not any("exp_avg" in line for line in lines)
+
+
+def test_a_change_to_nan_has_no_size(run: Run, tmp_path: Path) -> None:
+    paths = [
+        write_sb3(tmp_path / f"{number}.zip", {"fc.bias": th.tensor([1.0, number])})
+        for number in (2.0, float("nan"))
+    ]
+    (line,) = [of for of in run("diff", *paths).out.splitlines() if "fc.bias" in of]
+    assert line.split() == ["fc.bias", "1", "undefined"]

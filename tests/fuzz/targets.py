@@ -18,8 +18,8 @@ from sacdoctor.checkpoint.pickles import ListedNames, Symbols, read_pickle
 from sacdoctor.checkpoint.tensors import Storage
 from sacdoctor.checkpoint.torch_file import _NAMES, read_legacy, read_torch_archive
 from sacdoctor.cli.terminal import console
-from sacdoctor.diagnosis import scan as scan_file
 from sacdoctor.diagnosis.scan import report_of_error
+from sacdoctor.diagnosis.scan import scan as scan_file
 from sacdoctor.history.difference import diff as diff_files
 from sacdoctor.repair import RepairOptions
 from sacdoctor.repair import fix as fix_file
