@@ -17,6 +17,7 @@ class Timing:
     """What the runs of one command took. A child's peak memory begins at its parent's."""
 
     seconds: list[float] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
     peak_mib: int = 0
 
     @property
@@ -25,34 +26,35 @@ class Timing:
 
 
 def in_turns(commands: Mapping[str, Sequence[object]], repeats: int) -> dict[str, Timing]:
-    """Run each command once in every turn; the first turn, which fills caches, is not counted.
-
-    Exits with 2 or more end the benchmark: 1 is what commands that found something say.
-    """
+    """Run each command once in every turn; the first turn, which fills caches, is not counted."""
     timings = {name: Timing() for name in commands}
     for turn in range(repeats + 1):
         for name, command in commands.items():
-            seconds, peak_mib = run(command)
+            seconds, peak_mib, output = run(command)
             if turn:
                 timings[name].seconds.append(seconds)
                 timings[name].peak_mib = max(timings[name].peak_mib, peak_mib)
+                timings[name].outputs.append(output)
     return timings
 
 
-def run(command: Sequence[object]) -> tuple[float, int]:
-    """Return the seconds and the peak memory in MiB of one process."""
+def run(command: Sequence[object]) -> tuple[float, int, str]:
+    """Return the seconds, the peak memory in MiB and the output of one process.
+
+    Exits with 2 or more end the benchmark: 1 is what commands that found something say.
+    """
     start = time.perf_counter()
     child = subprocess.Popen(
-        [*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    assert child.stderr is not None
-    complaints = child.stderr.read()
+    assert child.stdout is not None
+    output = child.stdout.read()
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - start
-    if child.returncode not in (0, 1) or "Traceback" in complaints:
-        raise SystemExit(f"{command[0]} failed with {child.returncode}:\n{complaints}")
-    return seconds, usage.ru_maxrss // 1024
+    if child.returncode not in (0, 1) or "Traceback (most recent call last)" in output:
+        raise SystemExit(f"{command[0]} failed with {child.returncode}:\n{output}")
+    return seconds, usage.ru_maxrss // 1024, output
 
 
 def machine(*packages: str) -> str:

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: benchmarks are not installed
+
+from benchmarks.timing import in_turns, machine, run
 
 AIM, MOST_MIB = 10.0, 300
 CAPACITY, STEPS, FORCED = 1_000_000, 20_000, 5_000
@@ -50,49 +51,34 @@ print(time.perf_counter() - start)
 """
 
 
-def run(*command: str) -> tuple[float, int, str]:
-    """Return seconds, peak memory in MiB and output of a process."""
-    start = time.perf_counter()
-    child = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    out = child.stdout.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode not in (0, 1):
-        raise SystemExit(f"{command} failed")
-    return time.perf_counter() - start, usage.ru_maxrss // 1024, out
-
-
 def main() -> None:
     """Time both, and print medians and how they relate."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=7)
     repeats = parser.parse_args().repeats
-    audits: list[tuple[float, int, str]] = []
-    loads: list[tuple[float, int, str]] = []
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:  # /tmp may be in memory
         path = Path(folder, "replay_buffer.pkl")
-        run("-c", MAKE, str(path))
-        for turn in range(repeats + 1):
-            audit = run("-m", "sacdoctor", "warmup", str(path), "--format", "json")
-            load = run("-c", LOAD, str(path))
-            if turn:  # the first turn fills caches
-                audits.append(audit)
-                loads.append(load)
+        run((sys.executable, "-c", MAKE, path))
+        commands = {
+            "audit": (sys.executable, "-m", "sacdoctor", "warmup", path, "--format", "json"),
+            "load": (sys.executable, "-c", LOAD, path),
+        }
+        audit, load = in_turns(commands, repeats).values()
         size = path.stat().st_size / 1e6
-    found = json.loads(audits[0][2])["forced_head"]
-    auditing, loading = (median(seconds for seconds, _, _ in runs) for runs in (audits, loads))
-    alone = median(float(out) for _, _, out in loads)
+    found = json.loads(audit.outputs[0])["forced_head"]
+    alone = median(map(float, load.outputs))
+    print(machine("torch", "numpy", "stable-baselines3"))
     print(f"buffer of {size:.0f} MB, medians of {repeats} runs; forced head found: {found}\n")
     print("| what | seconds | peak memory, MiB |")
     print("| --- | ---: | ---: |")
-    most = max(peak for _, peak, _ in audits)
-    print(f"| `sacdoctor warmup`, whole process | {auditing:.2f} | {most:,} |")
-    print(f"| `pickle.load`, whole process | {loading:.2f} | {max(p for _, p, _ in loads):,} |")
+    print(f"| `sacdoctor warmup`, whole process | {audit.median:.2f} | {audit.peak_mib:,} |")
+    print(f"| `pickle.load`, whole process | {load.median:.2f} | {load.peak_mib:,} |")
     print(f"| of that, `pickle.load` without the import of SB3 | {alone:.2f} | |")
-    print(f"\npickle.load takes {loading / auditing:.1f} times as long (aim: at least {AIM:g});")
+    ratio = load.median / audit.median
+    print(f"\npickle.load takes {ratio:.1f} times as long (aim: at least {AIM:g});")
     print(
-        f"without the import of SB3 {alone / auditing:.1f} times. Memory: at most {MOST_MIB} MiB."
+        f"without the import of SB3 {alone / audit.median:.1f} times. "
+        f"Memory: at most {MOST_MIB} MiB."
     )
 
 
