@@ -26,6 +26,9 @@ _LEFT = 0.05
 """Of a fall: by so much a running mean must have sunk to have begun to fall."""
 SMOOTHING = 100
 """Episodes in SB3's `rollout/ep_rew_mean` (`stats_window_size`)."""
+_STRIDE = 10
+"""Episodes over which changes of a running mean are compared: the fewer, the likelier are rows in
+which no episode ended; the more, the fewer changes there are to compare."""
 _QUARTILES = 1.349
 """Distance of a normal distribution's quartiles, in standard deviations."""
 _LOW, _HIGH = 16.0, 84.0
@@ -41,6 +44,11 @@ class Fall:
     after: float
 
 
+def needed(lag: int = 0) -> int:
+    """Return from how many values on a series can be judged."""
+    return 2 * WINDOW + lag
+
+
 def falls(values: NDArray[Any], lag: int = 0) -> list[Fall]:
     """Return the crashes in a series of returns, shape (n,), in the order of time.
 
@@ -50,7 +58,7 @@ def falls(values: NDArray[Any], lag: int = 0) -> list[Fall]:
     the two windows' and the run's typical one. Where a running mean over `lag` values is what was
     logged, the values in which a fall takes place are left out between the windows.
     """
-    count = len(values) - 2 * WINDOW - lag + 1
+    count = len(values) - needed(lag) + 1
     if count < 1:
         return []
     windows = np.lib.stride_tricks.sliding_window_view(values, WINDOW)
@@ -78,11 +86,20 @@ def falls(values: NDArray[Any], lag: int = 0) -> list[Fall]:
 def _episode_spread(means: NDArray[Any], lag: int) -> float:
     """Return the standard deviation of an episode's return behind a running mean over `lag` rows.
 
-    From one row to the next 100 / lag of the 100 episodes are exchanged, so the means differ by
-    √(2 / (100 · lag)) standard deviations. Quartiles leave out the rows of a fall.
+    Over a stride of rows in which n episodes end, n of the 100 are exchanged. Two such changes in
+    succession differ by √(4 n) / 100 standard deviations; a steady fall cancels out, and quartiles
+    leave out where it begins and ends. Rows that repeat a value, as none ended, are left out.
     """
-    quarter, three_quarters = np.percentile(np.diff(means), [25.0, 75.0])
-    return float(three_quarters - quarter) / _QUARTILES * float(np.sqrt(SMOOTHING * lag / 2.0))
+    different = means[np.flatnonzero(np.diff(means, prepend=np.nan))]
+    episodes = SMOOTHING * len(means) / (lag * len(different))  # that end from one to the next
+    stride = max(round(_STRIDE / episodes), 1)
+    changes = different[stride:] - different[:-stride]
+    differences = changes[stride:] - changes[:-stride]
+    if not len(differences):
+        return 0.0
+    quarter, three_quarters = np.percentile(differences, [25.0, 75.0])
+    deviation = float(three_quarters - quarter) / _QUARTILES
+    return deviation * SMOOTHING / float(np.sqrt(4.0 * stride * episodes))
 
 
 def _usual_fall(drop: NDArray[Any], best: int, lag: int) -> float:

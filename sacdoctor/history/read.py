@@ -12,7 +12,7 @@ from sacdoctor.diagnosis.scan import report_of_error
 from sacdoctor.history.lineage import Header, lineages, name_of, read_header
 from sacdoctor.history.model import History, LogNote, Run
 from sacdoctor.history.monitor import MonitorLog, read_monitors
-from sacdoctor.history.rewards import crashes, curves
+from sacdoctor.history.rewards import crashes, curves, too_short
 from sacdoctor.history.scalars import ScalarLog, read_scalars
 from sacdoctor.history.series import read_run
 
@@ -50,7 +50,7 @@ def read_history(path: str | Path, options: ScanOptions | None = None) -> Histor
         unreadable=tuple(unreadable),
         crashes=tuple(crashes(monitors, scalars, runs, folder)),
         curves=tuple(curves(monitors, scalars, folder)),
-        notes=(*notes, *_skipped((*monitors, *scalars))),
+        notes=(*notes, *_skipped((*monitors, *scalars)), *too_short(monitors, scalars)),
     )
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sacdoctor.history.crash import SMOOTHING, Fall, falls
-from sacdoctor.history.model import Crash, Event, RewardCurve, Run
+from sacdoctor.history.crash import SMOOTHING, Fall, falls, needed
+from sacdoctor.history.model import Crash, Event, LogNote, RewardCurve, Run
 from sacdoctor.history.monitor import MonitorLog
 from sacdoctor.history.scalars import (
     EPISODE_LENGTH,
@@ -19,7 +19,6 @@ from sacdoctor.history.scalars import (
     UPDATES,
     VALUES,
     ScalarLog,
-    Series,
 )
 from sacdoctor.settings.ranges import RATE_STEP
 
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 
 JUST_BEFORE = 0.1
 """Of the timesteps of the whole log: what happened within so many is told as what came before."""
+_LONGEST_LAG = 1_000_000
+"""In rows: a garbled length of an episode may be any number."""
 _POINTS = 60
 """Values of a reward curve that are kept for a picture."""
 
@@ -40,34 +41,68 @@ def crashes(
     Episodes are judged where a Monitor wrote them down; without, the running mean that SB3 logs.
     """
     found: list[Crash] = []
+    monitors, means = _judged(monitors, scalars)
     for monitor in monitors:
         log = _beside(monitor.path, scalars)
         for fall in falls(monitor.returns):
             steps = monitor.timesteps
             found.append(_crash(monitor.path, fall, fall.index, steps, log, runs, folder))
-    for log in () if monitors else scalars:
-        if REWARD in log.series:
-            series = log.series[REWARD].finite
-            lag = _lag(series, log.series.get(EPISODE_LENGTH))
-            for fall in falls(series.values, lag):
-                found.append(_crash(log.path, fall, None, series.timesteps, log, runs, folder))
+    for log in means:
+        series = log.series[REWARD].finite
+        for fall in falls(series.values, _lag(log)):
+            found.append(_crash(log.path, fall, None, series.timesteps, log, runs, folder))
     return sorted(found, key=lambda crash: (crash.timesteps, crash.log))
+
+
+def too_short(monitors: Sequence[MonitorLog], scalars: Sequence[ScalarLog]) -> list[LogNote]:
+    """Return which of the logs that would be judged are too short for it.
+
+    An empty log is told of only where there is no other.
+    """
+    judged, means = _judged(monitors, scalars)
+    sizes = [(log.path, "episode", len(log.returns), needed()) for log in judged]
+    sizes += [
+        (log.path, "row", len(log.series[REWARD].finite.values), needed(_lag(log))) for log in means
+    ]
+    if not sizes:
+        sizes = [(log.path, "episode", 0, needed()) for log in monitors]
+        sizes += [(log.path, "row", 0, needed()) for log in scalars]
+    return [
+        LogNote(
+            str(path),
+            f"{count:,} {f'{unit} is' if count == 1 else f'{unit}s are'} too few to judge the "
+            f"reward ({least:,} are needed)",
+        )
+        for path, unit, count, least in sizes
+        if count < least
+    ]
 
 
 def curves(
     monitors: Sequence[MonitorLog], scalars: Sequence[ScalarLog], folder: Path
 ) -> list[RewardCurve]:
     """Return the returns of each log, thinned out to medians of equally many episodes."""
+    monitors, means = _judged(monitors, scalars)
     found = [
         RewardCurve(_name(log.path, folder), len(log.returns), _thinned(log.returns))
         for log in monitors
-        if len(log.returns)
     ]
-    for log in () if found else scalars:
-        if REWARD in log.series:
-            points = _thinned(log.series[REWARD].finite.values)
-            found.append(RewardCurve(_name(log.path, folder), None, points))
+    for log in means:
+        points = _thinned(log.series[REWARD].finite.values)
+        found.append(RewardCurve(_name(log.path, folder), None, points))
     return found
+
+
+def _judged(
+    monitors: Sequence[MonitorLog], scalars: Sequence[ScalarLog]
+) -> tuple[list[MonitorLog], list[ScalarLog]]:
+    """Return the logs that tell the rewards: those of episodes, or else those of means."""
+    of_episodes = [log for log in monitors if len(log.returns)]
+    if of_episodes:
+        return of_episodes, []
+    return [], [
+        log for log in scalars if REWARD in log.series and len(log.series[REWARD].finite.values)
+    ]
 
 
 def _crash(
@@ -144,13 +179,14 @@ def _rate_steps(points: Iterable[tuple[int, float]]) -> Iterable[Event]:
             last = step, rate
 
 
-def _lag(reward: Series, length: Series | None) -> int:
-    """Return over how many rows SB3's running mean smears a fall."""
-    if len(reward.timesteps) < 2:
-        return 0
-    between = float(np.median(np.diff(reward.timesteps)))
-    steps = SMOOTHING * float(np.median(length.values)) if length is not None else 0.0
-    return min(int(np.ceil(steps / between)), SMOOTHING) if between > 0 else 0
+def _lag(log: ScalarLog) -> int:
+    """Return over how many rows SB3's running mean smears a fall: those of 100 episodes."""
+    between = float(np.median(np.diff(log.series[REWARD].finite.timesteps, prepend=0)))
+    lengths = log.series[EPISODE_LENGTH].finite.values if EPISODE_LENGTH in log.series else ()
+    if not len(lengths) or between <= 0:
+        return 1
+    rows = np.ceil(SMOOTHING * (float(np.median(lengths)) / between))
+    return int(np.clip(rows, 1, _LONGEST_LAG))
 
 
 def _run_of(path: Path, runs: Sequence[Run]) -> Run | None:

@@ -45,7 +45,10 @@ def test_healthy_run_has_nothing(runs: Runs, tmp_path: Path, kind: str, optimize
     history = read_history(folder)
     assert history.statuses == {"healthy"}
     assert only(history).onsets == only(history).findings == ()
-    assert (history.crashes, history.notes, history.unreadable) == ((), (), ())
+    assert (history.crashes, history.unreadable) == ((), ())
+    # Of the run without a Monitor's log there is the mean of 100 episodes in rows of 5.
+    few = "20 rows are too few to judge the reward (40 are needed)"
+    assert [note.message for note in history.notes] == ([few] if kind == "tensorboard" else [])
 
 
 def test_model_that_is_never_updated_stays_a_warning(runs: Runs, tmp_path: Path) -> None:
@@ -382,22 +385,70 @@ def test_crash_is_told_with_episode_step_and_what_came_before(runs: Runs) -> Non
     assert {"train/ent_coef", "train/critic_loss", "train/actor_loss"} <= set(crash.values)
 
 
-@pytest.mark.parametrize("format", ["csv", "tensorboard"])
-def test_crash_shows_in_the_running_mean_too(tmp_path: Path, format: str) -> None:
+def write_means(folder: Path, format: str, episodes: int, crash: int) -> None:
     """As SB3 logs it: the mean of the last 100 episodes, of 10 steps each, every 40 steps."""
-    returns = np.where(np.arange(600) < 300, 0.0, -100.0)
-    returns += np.random.default_rng(0).normal(0.0, 5.0, 600)
-    logger = configure(str(tmp_path), [format])
-    for end in range(4, 601, 4):
+    returns = np.where(np.arange(episodes) < crash, 0.0, -100.0)
+    returns += np.random.default_rng(0).normal(0.0, 5.0, episodes)
+    logger = configure(str(folder), [format])
+    for end in range(4, episodes + 1, 4):
         logger.record("time/total_timesteps", 10 * end, exclude="tensorboard")
         logger.record("rollout/ep_rew_mean", returns[max(0, end - 100) : end].mean())
         logger.record("rollout/ep_len_mean", 10.0)
         logger.dump(10 * end)
     logger.close()
-    (crash,) = read_history(tmp_path).crashes
-    assert crash.episode is None
-    assert 3_000 < crash.timesteps <= 3_120
-    assert (crash.before, crash.after) == (pytest.approx(0, abs=3), pytest.approx(-100, abs=3))
+
+
+@pytest.mark.parametrize("format", ["csv", "tensorboard"])
+@pytest.mark.parametrize(("episodes", "crash"), [(300, 150), (600, 300)])
+def test_crash_shows_in_the_running_mean_too(
+    tmp_path: Path, format: str, episodes: int, crash: int
+) -> None:
+    write_means(tmp_path, format, episodes, crash)
+    (found,) = read_history(tmp_path).crashes
+    assert found.episode is None
+    assert 10 * crash < found.timesteps <= 10 * crash + 120
+    assert (found.before, found.after) == (pytest.approx(0, abs=3), pytest.approx(-100, abs=3))
+
+
+@pytest.mark.parametrize(("episodes", "rows"), [(4, "1 row is"), (176, "44 rows are"), (180, None)])
+@pytest.mark.parametrize("format", ["csv", "tensorboard"])
+def test_running_mean_too_short_to_judge_is_told(
+    tmp_path: Path, format: str, episodes: int, rows: str | None
+) -> None:
+    """Two windows of 10 rows, and between them the 25 rows of 100 episodes."""
+    write_means(tmp_path, format, episodes, episodes)
+    notes = [(Path(note.path), note.message) for note in read_history(tmp_path).notes]
+    path = tmp_path / "progress.csv" if format == "csv" else tmp_path
+    few = [(path, f"{rows} too few to judge the reward (45 are needed)")] if rows else []
+    assert notes == few
+
+
+@pytest.mark.parametrize(
+    ("episodes", "words"),
+    [(0, "0 episodes are"), (1, "1 episode is"), (19, "19 episodes are"), (20, None)],
+)
+def test_monitor_log_too_short_to_judge_is_told(
+    tmp_path: Path, episodes: int, words: str | None
+) -> None:
+    (tmp_path / "monitor.csv").write_text("\n".join(["r,l,t", *["1.0,10,0.1"] * episodes]))
+    notes = [note.message for note in read_history(tmp_path).notes]
+    assert notes == ([f"{words} too few to judge the reward (20 are needed)"] if words else [])
+
+
+def test_empty_monitor_log_does_not_hide_the_running_mean(tmp_path: Path) -> None:
+    write_means(tmp_path, "csv", 300, 150)
+    (tmp_path / "monitor.csv").write_text('#{"t_start": 0}\nr,l,t\n')
+    history = read_history(tmp_path)
+    assert [crash.log for crash in history.crashes] == ["progress.csv"]
+    assert history.notes == ()
+
+
+@pytest.mark.parametrize("length", ["nan", "inf", "-10", "1e308", "0"])
+def test_garbled_episode_lengths_show_no_crash(tmp_path: Path, length: str) -> None:
+    columns = "time/total_timesteps,rollout/ep_rew_mean,rollout/ep_len_mean"
+    rows = [f"{40 * row},{row % 7},{length}" for row in range(1, 100)]
+    (tmp_path / "progress.csv").write_text("\n".join([columns, *rows]))
+    assert read_history(tmp_path).crashes == ()
 
 
 def test_other_runs_of_the_folder_did_not_cause_a_crash(runs: Runs, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ No fix. `fix-config` emits settings with clipping.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import isfinite, sqrt
 
 import numpy as np
@@ -67,11 +68,53 @@ def check(examination: Examination) -> Iterator[Finding]:
 
 
 def estimated_gradient_norm(state: OptimizerState) -> float | None:
-    """Return √Σ v ÷ (1 − β^step) over all entries, None where there are no second moments.
+    """Return √Σ v ÷ (1 − β^step) over all entries, None where there is nothing to tell it by.
 
-    v is Adam's `exp_avg_sq` or RMSprop's `square_avg`, β its `betas[1]` or `alpha`.
+    v is Adam's `exp_avg_sq` or RMSprop's `square_avg`, β its `betas[1]` or `alpha`. SB3's
+    `RMSpropTFLike` starts v at 1: where no element is below β^step, what is left of that start,
+    β^step is taken off each, so that the estimate is rather too low than too high. None too where
+    that start hides the gradients: what remains is no more than float32 rounds off.
     """
-    total, known = 0.0, False
+    moments = list(_second_moments(state))
+    started_at_one = bool(moments) and all(of.may_have_started_at_one for of in moments)
+    total = rounding = 0.0
+    for of in moments:
+        squares = float(np.sum(as_numbers(of.moment), dtype=np.float64))
+        if started_at_one:
+            left = of.moment.numel * of.start
+            squares -= left
+            rounding += left * of.rounding / (1.0 - of.start)
+        total += squares / (1.0 - of.start)
+    return sqrt(total) if moments and isfinite(total) and total >= rounding else None
+
+
+@dataclass(frozen=True, slots=True)
+class _SecondMoment:
+    """A parameter's second moment after `step` updates with the factor `decay`."""
+
+    moment: Tensor
+    decay: float
+    step: float
+    is_rmsprop: bool
+
+    @property
+    def start(self) -> float:
+        """What is left of a start at 1."""
+        return float(self.decay**self.step)
+
+    @property
+    def rounding(self) -> float:
+        """The relative error of `start` in float32, which rounds at every step."""
+        return 2.0 * self.step * float(np.finfo(np.float32).eps)
+
+    @property
+    def may_have_started_at_one(self) -> bool:
+        """Whether no element is below what is left of that start: squares are only added."""
+        least = self.start * (1.0 - self.rounding)
+        return self.is_rmsprop and bool(np.all(as_numbers(self.moment) >= least))
+
+
+def _second_moments(state: OptimizerState) -> Iterator[_SecondMoment]:
     met: set[int] = set()
     for group in state.groups:
         decay = _decay(group)
@@ -84,14 +127,7 @@ def estimated_gradient_norm(state: OptimizerState) -> float | None:
             moment, step = second_moment(kept), _step(kept.get("step"))
             if moment is None or moment.is_expanded or decay is None or not step or step < 1:
                 continue
-            known = True
-            squares = float(np.sum(as_numbers(moment), dtype=np.float64))
-            if "square_avg" in kept:
-                # It may have started at 1 (SB3's RMSpropTFLike): what is left of that is taken
-                # off, so that the estimate is rather too low than too high.
-                squares = max(squares - moment.numel * decay**step, 0.0)
-            total += squares / (1.0 - decay**step)
-    return sqrt(total) if known and isfinite(total) and total >= 0 else None
+            yield _SecondMoment(moment, decay, step, "square_avg" in kept)
 
 
 def _decay(group: ParameterGroup) -> float | None:
