@@ -61,7 +61,9 @@ def warmup(
         written = clean is not None and write_clean(report, clean, overwrite=force)
         _print(report, str(clean) if written else None, format)
         if clean is not None and not written:
-            complain("no forced transitions were found: nothing was written")
+            found = "no forced transitions were found"
+            unknown = "whether the first actions were carried out cannot be told"
+            complain(f"{found if report.is_told else unknown}: nothing was written")
     except SacdoctorError as error:
         complain(error)
         raise typer.Exit(TROUBLE) from None

@@ -14,10 +14,10 @@ observations are alike: if the actions made the outcomes, outcomes differ as the
    likelihood estimate of one change point, Hinkley 1970), first on a sample, then on every row
    around it.
 3. A head is reported only where all of this holds: the slope of outcomes on the model's action term
-   is about 1 in the last part and right behind the boundary, and about 0 in the head, each with a
-   small standard error; many of the head's transitions speak clearly for themselves; and in the
-   head no outcome differs more where the stored actions do, which needs no model. Everything else
-   is left unaccused.
+   is about 1 in the last part and right behind the boundary, and about 0 in the head and at its
+   very end, each with a small standard error; there no outcome differs more where the stored
+   actions do, which needs no model; the head's transitions speak for it on average, and the
+   boundary's interval is narrow. Everything else is left unaccused.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacdoctor.checkpoint.replay_buffer import ReplayBuffer
-from sacdoctor.diagnosis.forced_head import ForcedHead
+from sacdoctor.diagnosis.forced_head import Doubt, ForcedHead
 from sacdoctor.diagnosis.outcome_model import (
     FEWEST,
     OutcomeModel,
@@ -56,35 +56,37 @@ NEAR_ONE, NEAR_ZERO, ERRORS = 0.5, 0.2, 8.0
 """How far a slope may be from 1 and from 0, and how many standard errors must lie between."""
 RANK_LEVEL = 4.0
 """Standard normal quantile of the model-free test: a chance of 3 in 100,000 per outcome."""
-CLEAR, CLEAR_NATS = 0.25, 3.0
-"""Share of the head's transitions that must speak for themselves, each at odds of e^3, 20 to 1:
-where all are vague, a boundary is too. A judgement, as are the numbers above."""
+CLEAR = 0.5
+"""Nats by which a transition of the head must speak for it on average. A judgement, as are the
+numbers above."""
+WIDEST, WIDEST_SHARE = 20, 0.1
+"""Rows, or share of the head where that is more, over which the boundary may be uncertain."""
 NATS = 10.0
 """Boundaries less likely than the best by e^-10, 1 in 22,000, are left out of the interval: the
 likelihoods are only as good as a linear model."""
 
 
 @np.errstate(all="ignore")  # what overflows is left out
-def ignored_head(buffer: ReplayBuffer) -> tuple[ForcedHead | None, str | None]:
+def ignored_head(buffer: ReplayBuffer) -> tuple[ForcedHead | None, Doubt | None]:
     """Return the head whose stored actions were not carried out, or why none can be told.
 
     Both are None where outcomes follow the stored actions from the first transition on.
     """
     reason = _unsuited(buffer)
     if reason is not None:
-        return None, reason
+        return None, Doubt(reason)
     reader = TransitionReader(buffer)
     wanted = max(SAMPLED, PER_NUMBER * (len(reader.names) + reader.simple_terms))
     step = max(1, buffer.transitions // wanted)
     table = reader.table(_sample(buffer.size, step))
     if len(table) < FEWEST + FEWEST_HEAD:
-        return None, f"{buffer.transitions:,} transitions are too few to tell"
+        return None, Doubt(f"{buffer.transitions:,} transitions are too few to tell")
     parts = (table[table.time >= buffer.size * (1 - share)] for share in LATE)
     learnt = next(filter(None, (learn(part, reader.simple_terms) for part in parts)), None)
     if learnt is None:
-        return None, (
-            "outcomes cannot be foretold from stored actions well enough, not even at the end of "
-            "the buffer, so whether the first ones were carried out cannot be told"
+        return None, Doubt(
+            "the stored actions do not predict rewards or observations well enough, not even at "
+            "the end of the buffer, so whether the first ones were carried out cannot be told"
         )
     end, _, latest = _boundary(learnt[0], table, buffer.size)
     if end == 0:
@@ -100,7 +102,9 @@ def ignored_head(buffer: ReplayBuffer) -> tuple[ForcedHead | None, str | None]:
         forced = compare(model, head).forced(len(head), model.scale)
         end, earliest, latest = _boundary(model, fine, int(fine.time[-1]) + 1, forced)
     head, behind = table[table.time < earliest], table[table.time >= latest]
-    if not _is_ignored(model, head, _following(fine, behind, latest), held_out):
+    # A boundary that leaves the rows around it when all are looked at (end 0) is none.
+    narrow = end > 0 and latest - earliest <= max(WIDEST, WIDEST_SHARE * end)
+    if not narrow or not _is_ignored(model, head, _following(fine, behind, latest), held_out):
         return None, _doubt(model, head, buffer.n_envs)
     slope, error = slope_of(model, paired(head))
     late, late_error = slope_of(model, held_out)
@@ -131,16 +135,18 @@ def _sample(size: int, step: int) -> NDArray[np.int64]:
     return np.array(sorted({*range(0, size, step), *early.tolist()}))
 
 
-def _doubt(model: OutcomeModel, head: Transitions, n_envs: int) -> str | None:
+def _doubt(model: OutcomeModel, head: Transitions, n_envs: int) -> Doubt | None:
     """Return what can be said of a head that was not clear enough to report, None for nothing."""
     if len(head) < FEWEST_HEAD:
         return None
     slope, error = slope_of(model, paired(head))
     if abs(slope - 1) <= NEAR_ONE and slope >= ERRORS * error:
         return None
-    return (
-        f"outcomes seem to follow the stored actions only from about transition "
-        f"{int(head.time[-1] + 1) * n_envs:,} on, but not clearly enough to say so"
+    boundary = int(head.time[-1] + 1) * n_envs
+    return Doubt(
+        f"outcomes seem to follow the stored actions only from about transition {boundary:,} on, "
+        "but not clearly enough to say so",
+        boundary,
     )
 
 
@@ -205,31 +211,36 @@ def _is_ignored(
         slope, error = slope_of(model, pairs)
         if abs(slope - 1) > NEAR_ONE or slope < ERRORS / 2 * error:
             return False
-    pairs = paired(head)
-    slope, error = slope_of(model, pairs)
-    if abs(slope) > NEAR_ZERO or 1 - slope < ERRORS * error:
-        return False
+    # The whole head would hide a last part in which actions were carried out, and an end too late.
+    for part in (head, head[-4 * FEWEST_HEAD :], head[-2 * FEWEST_HEAD :]):
+        pairs = paired(part)
+        slope, error = slope_of(model, pairs)
+        if abs(slope) > NEAR_ZERO or 1 - slope < ERRORS * error:
+            return False
+        if not (_rank_dependence(pairs) < RANK_LEVEL).all():
+            return False
     compared = compare(model, head)
     ratio = compared.log_ratio(model.scale, *compared.forced(len(head), model.scale))
-    if float((ratio > CLEAR_NATS).mean()) < CLEAR:
-        return False
-    return bool((_rank_dependence(pairs) < RANK_LEVEL).all())
+    return float(ratio.mean()) >= CLEAR
 
 
 def _rank_dependence(pairs: Pairs) -> Floats:
     """Return, per outcome, how clearly it differs more where stored actions differ more.
 
     Over pairs of like observations: the partial rank correlation of both differences given the
-    distance of the observations, in standard errors (Spearman; normal for many pairs).
+    distance of the observations and how far out they lie, where rewards and a policy's choices may
+    both spread more; in standard errors (Spearman; normal for many pairs).
     """
     first, second = pairs
     apart = _ranks(np.abs(first.observed - second.observed).sum(axis=1))
+    middle = first.observed + second.observed
+    outlying = _without(_ranks(((middle - middle.mean(axis=0)) ** 2).sum(axis=1)), apart)
     actions = _ranks(np.abs(first.action - second.action).sum(axis=1))
+    rest = _without(_without(actions, apart), outlying)
     outcomes = np.abs(first.outcome - second.outcome)
     found = []
     for column in range(outcomes.shape[1]):
-        partial = _without(_ranks(outcomes[:, column]), apart)
-        rest = _without(actions, apart)
+        partial = _without(_without(_ranks(outcomes[:, column]), apart), outlying)
         power = sqrt(float((partial**2).sum() * (rest**2).sum()))
         found.append(float((partial * rest).sum()) / power * sqrt(len(apart)) if power > 0 else 0.0)
     return np.array(found)

@@ -10,7 +10,7 @@ import numpy as np
 
 from sacdoctor.checkpoint import Checkpoint, SacdoctorError
 from sacdoctor.checkpoint.replay_buffer import ReplayBuffer, read_replay_buffer
-from sacdoctor.diagnosis.forced_head import ForcedHead, constant_head
+from sacdoctor.diagnosis.forced_head import Doubt, ForcedHead, constant_head
 from sacdoctor.diagnosis.ignored_actions import ignored_head
 from sacdoctor.diagnosis.model import Finding
 from sacdoctor.diagnosis.rules import forced_actions, long_warmup, updates_during_warmup
@@ -20,6 +20,8 @@ from sacdoctor.diagnosis.warmup_files import buffer_of, checkpoint_of, newest_in
 from sacdoctor.settings.verdicts import judge_warmup_steps
 
 SETTINGS = (".yaml", ".yml", ".json", ".toml")
+NO_BUFFER = "no replay buffer is beside it, so forced actions cannot be told"
+"""The note for a checkpoint without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class WarmupReport:
 
     `transitions` are those stored, rows times environments as `num_timesteps` counts, of
     `capacity`. `updates_during_forced` are the updates before the forced actions ended: up to then
-    the buffer held nothing else.
+    the buffer held nothing else. `doubts`: why forced actions cannot be told, which `notes` say,
+    too.
     """
 
     path: str
@@ -40,13 +43,20 @@ class WarmupReport:
     forced_head: ForcedHead | None = None
     updates_during_forced: int | None = None
     n_updates: int | None = None
+    doubts: tuple[Doubt, ...] = ()
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
 
     @property
+    def is_told(self) -> bool:
+        """Whether a buffer's first actions are known to be forced, or not to be."""
+        return self.transitions is not None and not self.doubts
+
+    @property
     def share(self) -> float | None:
-        """Forced transitions still in the buffer over transitions stored, 0 to 1."""
-        if self.transitions is None:
+        """Forced transitions still in the buffer over transitions stored, 0 to 1; at most so many
+        where their end is not exact. None where forced actions cannot be told."""
+        if self.transitions is None or not self.is_told:
             return None
         if self.forced_head is None or not self.transitions:
             return 0.0
@@ -54,8 +64,10 @@ class WarmupReport:
 
     @property
     def status(self) -> str:
-        """The worst severity of the findings, `healthy` without any."""
-        level = worst([finding.severity for finding in self.findings])
+        """The worst severity of the findings; `notice` where forced actions are suspected;
+        `healthy` without either."""
+        suspected = [Severity.NOTICE for doubt in self.doubts if doubt.boundary is not None]
+        level = worst([finding.severity for finding in self.findings] + suspected)
         return "healthy" if level is Severity.OK else level.value
 
 
@@ -68,6 +80,13 @@ def audit_warmup(
     `algorithm` is for a settings file that names none. Nothing in the files is executed.
     Raises `SacdoctorError` with the path.
     """
+    try:
+        return _audit(path, checkpoint, algorithm)
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise SacdoctorError(error.strerror or str(error), path) from None
+
+
+def _audit(path: str | Path, checkpoint: str | Path | None, algorithm: str | None) -> WarmupReport:
     given = Path(path)
     place = newest_in(given) if given.is_dir() else given
     if place.suffix.lower() in SETTINGS:
@@ -87,8 +106,7 @@ def audit_warmup(
     if counters is not None:
         report = replace(report, n_updates=counters.n_updates)
     if buffer is None:
-        missing = "no replay buffer was saved beside it, so forced actions cannot be told"
-        return replace(report, notes=tuple(filter(None, (missing, note))))
+        return replace(report, notes=tuple(filter(None, (NO_BUFFER, note))))
     try:
         return _audit_buffer(report, read_replay_buffer(buffer), counters, note)
     except SacdoctorError as error:
@@ -111,9 +129,14 @@ def write_clean(report: WarmupReport, path: Path, *, overwrite: bool = False) ->
     buffer = read_replay_buffer(report.buffer)
     if report.forced_head.rows >= buffer.size:
         raise SacdoctorError("every transition is forced: nothing would be left", report.buffer)
-    if path.exists() and path.samefile(report.buffer):
+    try:
+        exists = path.exists()
+        is_itself = exists and path.samefile(report.buffer)
+    except OSError as error:
+        raise SacdoctorError(error.strerror or str(error), path) from None
+    if is_itself:
         raise SacdoctorError("it is the buffer itself: give --clean another name", path)
-    if path.exists() and not overwrite:
+    if exists and not overwrite:
         raise SacdoctorError("it exists already; --force overwrites it", path)
     try:
         write_without_oldest(buffer, report.forced_head.rows, path, overwrite=overwrite)
@@ -136,17 +159,19 @@ def _counters(saved: Path | None) -> tuple[UpdateCounters | None, str | None]:
 def _audit_buffer(
     report: WarmupReport, buffer: ReplayBuffer, counters: UpdateCounters | None, note: str | None
 ) -> WarmupReport:
-    notes: list[str | None] = []
+    doubts: list[Doubt | None] = []
     head, doubt = constant_head(buffer)
     if head is None:
-        notes.append(doubt)
+        doubts.append(doubt)
         head, doubt = ignored_head(buffer)
-        notes.append(doubt)
+        doubts.append(doubt)
+    doubted = () if head is not None else tuple(filter(None, doubts))
+    notes: list[str | None] = [doubt.reason for doubt in doubts if doubt is not None]
     updates = end = None
     if head is not None:
         end, updates, note = _updates(buffer, head, counters, note)
         notes.append(note)
-    elif counters is not None and doubt is None and not any(notes):
+    elif counters is not None and not doubted:
         updates = 0
     report = replace(
         report,
@@ -155,6 +180,7 @@ def _audit_buffer(
         n_envs=buffer.n_envs,
         forced_head=head,
         updates_during_forced=updates,
+        doubts=doubted,
         notes=tuple(filter(None, notes)),
     )
     found = () if head is None else _findings(report, head, end, counters)
@@ -204,9 +230,7 @@ def _updates(
     )
     note = None
     if least != most:
-        note = (
-            f"to the step where the forced actions end: {least:,} to {most:,} updates came before"
-        )
+        note = f"the end is not exact: {least:,} to {most:,} updates came before it"
     return end, counters.updates_by(end, ends), note
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sacdoctor.diagnosis.warmup import WarmupReport
+from sacdoctor.diagnosis.warmup import NO_BUFFER, WarmupReport
 from sacdoctor.report.table import PROSE, finding_text, status_style
 from sacdoctor.report.text import counted, printable
 
@@ -25,7 +25,9 @@ def print_warmup(console: Console, report: WarmupReport, cleaned: str | None = N
         console.print(_facts(console, report))
         console.print()
     for note in report.notes:
-        for line in textwrap.wrap(f"Not known: {note}.", min(console.width, PROSE)):
+        if note == NO_BUFFER:
+            continue  # the headline says it
+        for line in textwrap.wrap(_sentence(note), min(console.width, PROSE)):
             console.print(Text(printable(line), style="dim"))
         console.print()
     for finding in report.findings:
@@ -42,25 +44,34 @@ def print_warmup(console: Console, report: WarmupReport, cleaned: str | None = N
 
 
 def _headline(report: WarmupReport) -> Text:
-    text = Text(f"{report.status.upper()}  ", style=status_style(report.status))
-    return text.append(_verdict(report), style="bold")
+    is_unknown = bool(report.doubts) or NO_BUFFER in report.notes
+    status = "UNKNOWN" if is_unknown else report.status.upper()
+    style = status_style("notice" if is_unknown else report.status)
+    return Text(f"{status}  ", style=style).append(_verdict(report), style="bold")
 
 
 def _verdict(report: WarmupReport) -> str:
     head = report.forced_head
     if head is not None and report.share is not None:
-        what = "forced" if head.stored == "constant" else "not the ones that were carried out"
-        return (
-            f"The first {counted(head.transitions, 'stored action')} are {what}: "
-            f"{_percent(report.share)} of the buffer."
-        )
-    if report.findings:
-        return "The settings let a warm-up do harm."
-    if report.transitions is None:
-        return "Nothing is known of forced actions."
-    if report.notes and report.updates_during_forced is None:
-        return "No forced actions were found."
-    return "The stored actions are the ones that were carried out, as far as outcomes show."
+        first = counted(head.transitions, "stored action")
+        if head.stored == "varied":
+            what = f"The first {first} are not the ones that were carried out: "
+        elif head.is_exact:
+            what = f"The first {first} are forced: "
+        else:
+            what = f"Up to {first} are forced, the oldest ones: at most "
+        return f"{what}{_percent(report.share)} of the buffer."
+    if NO_BUFFER in report.notes:
+        return _sentence(NO_BUFFER)
+    if report.doubts:
+        return "Whether the first actions were carried out cannot be told."
+    if report.transitions is not None:
+        return "The stored actions are the ones that were carried out, as far as outcomes show."
+    return f"The settings let {'a' if report.findings else 'no'} warm-up do harm."
+
+
+def _sentence(note: str) -> str:
+    return f"{note[0].upper()}{note[1:]}."
 
 
 def _facts(console: Console, report: WarmupReport) -> Table:
@@ -73,10 +84,11 @@ def _facts(console: Console, report: WarmupReport) -> Table:
     if head is not None and report.share is not None:
         table.add_row("forced", _bar(report.share, console.options.ascii_only))
         where = f"at transition {head.transitions:,}, exact to the step"
-        if head.earliest != head.latest:
+        if not head.is_exact:
+            at_the_latest = " at the latest" if head.transitions == head.latest else ""
             where = (
-                f"at transition {head.transitions:,}; {head.earliest:,} to {head.latest:,} are "
-                "possible"
+                f"at transition {head.transitions:,}{at_the_latest}; {head.earliest:,} to "
+                f"{head.latest:,} are possible"
             )
         table.add_row("they end", where)
         if head.action is not None:

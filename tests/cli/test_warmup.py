@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,27 @@ def test_a_checkpoint_without_a_buffer_says_what_is_missing(run: Run, tmp_path: 
     found = document(outcome)
     assert (outcome.code, found["transitions"], found["share"]) == (0, None, None)
     assert "no replay buffer" in found["notes"][0]
+    words = " ".join(run("warmup", tmp_path / "model.zip").out.split())
+    assert "UNKNOWN No replay buffer is beside it, so forced actions cannot be told." in words
+    assert "HEALTHY" not in words
+
+
+def test_what_cannot_be_told_is_not_called_healthy(run: Run, tmp_path: Path) -> None:
+    buffer = deepcopy(tracking().buffer)
+    buffer.rewards[:] = 0.0
+    buffer.next_observations[:] = buffer.observations  # nothing follows any action
+    path = tmp_path / "buffer.pkl"
+    path.write_bytes(pickle.dumps(buffer))
+    outcome = run("warmup", path, "--clean", tmp_path / "clean.pkl")
+    words = " ".join(outcome.out.split())
+    assert "UNKNOWN Whether the first actions were carried out cannot be told." in words
+    assert "HEALTHY" not in words
+    assert outcome.code == 0
+    assert "cannot be told: nothing was written" in outcome.complaint
+    assert not (tmp_path / "clean.pkl").exists()
+    found = document(run("warmup", path, "--format", "json"))
+    assert (found["status"], found["share"], found["forced_head"]) == ("healthy", None, None)
+    assert found["notes"]
 
 
 @pytest.mark.parametrize(
@@ -194,6 +216,7 @@ def test_clean_leaves_no_empty_buffer(run: Run, tmp_path: Path) -> None:
         ("trap.pkl", b"\x80\x04cposix\nsystem\n."),
         ("broken.zip", b"PK\3\4"),
         ("mute.yml", b"learning_rate: 1e-4\n"),
+        ("long" * 75 + ".pkl", None),
     ],
 )
 def test_bad_input_gives_one_line_and_2(
