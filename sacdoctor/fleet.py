@@ -10,8 +10,9 @@ from pathlib import Path
 
 from sacdoctor.checkpoint import SacdoctorError
 from sacdoctor.checkpoint.folder import files_below
+from sacdoctor.checkpoint.pickled_parts import ENDINGS
 from sacdoctor.diagnosis import Report, ScanOptions
-from sacdoctor.diagnosis.scan import report_of_error, scan
+from sacdoctor.diagnosis.scan import looks_at_code_alone, report_of_error, scan
 
 Target = Path | SacdoctorError
 """A checkpoint to open, or why there is none at the place that was asked for."""
@@ -22,14 +23,16 @@ _AHEAD = 4
 """Reports per process that may wait to be written."""
 
 
-def find_checkpoints(paths: Iterable[str]) -> list[Target]:
+def find_checkpoints(paths: Iterable[str], options: ScanOptions | None = None) -> list[Target]:
     """Return what `paths` (files, folders, shell-style patterns) stand for, each file once.
 
-    A folder stands for every `.zip` below it. What leads nowhere becomes an error in its place.
+    A folder stands for every `.zip` below it; where `options` look at code alone, for everything
+    that is named like a pickle too. What leads nowhere becomes an error in its place.
     """
+    endings = ENDINGS if options is not None and looks_at_code_alone(options) else (".zip",)
     found: dict[str, Target] = {}
     for path in paths:
-        for target in _targets(path):
+        for target in _targets(path, endings):
             found.setdefault(str(target), target)
     return list(found.values())
 
@@ -101,13 +104,14 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-def _targets(path: str) -> list[Target]:
+def _targets(path: str, endings: tuple[str, ...]) -> list[Target]:
     if os.path.isdir(path):
-        below = files_below(path, ".zip")
-        return [*below] or [SacdoctorError("the folder holds no .zip file", path)]
+        below = files_below(path, endings)
+        named = ", ".join(endings)
+        return [*below] or [SacdoctorError(f"the folder holds no {named} file", path)]
     if not os.path.lexists(path) and glob.has_magic(path):
         matches: list[Target] = []
         for match in sorted(glob.glob(path, recursive=True)):
-            matches += _targets(match) if os.path.isdir(match) else [Path(match)]
+            matches += _targets(match, endings) if os.path.isdir(match) else [Path(match)]
         return matches or [SacdoctorError("no file matches this pattern", path)]
     return [Path(path)]

@@ -37,6 +37,15 @@ def test_file_stands_for_itself_whatever_its_name(tree: Path) -> None:
     assert names(tree / "policy.pth", tree / "zip") == ["policy.pth", "zip"]
 
 
+def test_folder_stands_for_every_pickle_where_code_alone_is_asked_for(tree: Path) -> None:
+    def below(*select: str) -> list[str]:
+        targets = find_checkpoints([str(tree)], ScanOptions(select=select))
+        return [Path(str(target)).name for target in targets]
+
+    assert below("SD6") == ["a.zip", "b.zip", "buffer.pkl", "c.ZIP", "policy.pth"]
+    assert below("SD6", "SD101") == below() == ["a.zip", "b.zip", "c.ZIP"]
+
+
 def test_each_file_comes_once(tree: Path) -> None:
     assert names(tree / "b.zip", tree, tree / "b.zip") == ["b.zip", "a.zip", "c.ZIP"]
 

@@ -17,10 +17,10 @@ from sacdoctor.checkpoint.checksums import joined
 from sacdoctor.checkpoint.errors import (
     CheckpointError,
     CorruptCheckpoint,
-    NotACheckpoint,
     UnsupportedCheckpoint,
 )
 from sacdoctor.checkpoint.paging import crc32, release
+from sacdoctor.checkpoint.zip_end import Directory, read_directory
 
 STORED, DEFLATED = 0, 8
 
@@ -33,13 +33,10 @@ size and never below a twentieth, unless they are constant."""
 WORTH_JOINING = 1024**2
 """Bytes from which joining two checksums takes less time than reading once more."""
 
-END = struct.Struct("<4sHHHHIIH")
-END64_LOCATOR = struct.Struct("<4sIQI")
-END64 = struct.Struct("<4sQHHIIQQQQ")
 CENTRAL = struct.Struct("<4sHHHHHHIIIHHHHHII")
 LOCAL = struct.Struct("<4sHHHHHIIIHH")
 _ENCRYPTED, _UTF8 = 0x1, 0x800
-_MAX_COMMENT = 0xFFFF
+_ZIP64, _UNICODE_PATH = 0x0001, 0x7075
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +57,6 @@ class Member:
     def end(self) -> int:
         """Position after the last byte of the member's data."""
         return self.data_offset + self.compressed_size
-
-
-@dataclass(frozen=True, slots=True)
-class Directory:
-    """Where the central directory stands and the records that end the archive.
-
-    `end64` is the position of the zip64 end record, None where there is none.
-    """
-
-    start: int
-    size: int
-    count: int
-    end64: int | None
-    end: int
 
 
 @dataclass(slots=True)
@@ -102,9 +85,9 @@ class Archive(Mapping[str, Member]):
     `position` is where the archive starts in the file on disk, or None if it was expanded from a
     deflated member and therefore stands nowhere on disk as it is.
 
-    Raises `CorruptCheckpoint` where the directory and the bytes disagree, where members overlap
-    or share a name; `UnsupportedCheckpoint` for encryption, several disks and compression
-    methods that SB3 does not write.
+    Raises `CorruptCheckpoint` where the directory and the bytes disagree, where members overlap,
+    share a name or have one that readers take differently; `UnsupportedCheckpoint` for
+    encryption, several disks and compression methods that SB3 does not write.
     """
 
     def __init__(self, buffer: memoryview, *, position: int | None, budget: Budget) -> None:
@@ -113,10 +96,12 @@ class Archive(Mapping[str, Member]):
         self.budget = budget
         self._members: dict[str, Member] = {}
         self._read: dict[str, memoryview] = {}
-        self.directory = _directory(buffer)
+        self.directory = read_directory(buffer)
         for member in _members(buffer, self.directory):
             if member.name in self._members:
-                raise CorruptCheckpoint(f"two members are named {member.name!r}")
+                raise CorruptCheckpoint(
+                    f"two members are named {member.name!r}; SB3 would load one all the same"
+                )
             self._members[member.name] = member
         _refuse_overlaps(self._members.values())
 
@@ -237,7 +222,8 @@ def _members(buffer: memoryview, directory: Directory) -> Iterator[Member]:
             raise CorruptCheckpoint("the zip directory ends inside a record")
         raw_name = bytes(buffer[name_at:extra_at])
         name = _name(raw_name, flags)
-        extra = buffer[extra_at : extra_at + extra_size]
+        extra = _extra_fields(name, bytes(buffer[extra_at : extra_at + extra_size]))
+        _refuse_other_name(name, extra)
         full, compressed, offset = _zip64(name, extra, full, compressed, offset)
         if flags & _ENCRYPTED:
             raise UnsupportedCheckpoint(f"member {name!r} is encrypted")
@@ -246,7 +232,7 @@ def _members(buffer: memoryview, directory: Directory) -> Iterator[Member]:
         if method not in (STORED, DEFLATED):
             raise UnsupportedCheckpoint(
                 f"member {name!r} uses zip compression method {method}; only stored (0) and "
-                "deflated (8) are read"
+                "deflated (8) are read here, while SB3 may load others"
             )
         if method == STORED and compressed != full:
             raise CorruptCheckpoint(f"member {name!r} is stored, yet claims two different sizes")
@@ -259,63 +245,47 @@ def _members(buffer: memoryview, directory: Directory) -> Iterator[Member]:
         raise CorruptCheckpoint(f"the zip directory holds more than its {count:,} members")
 
 
-def _directory(buffer: memoryview) -> Directory:
-    if len(buffer) < END.size:
-        raise NotACheckpoint("not a zip archive: it is too short")
-    tail_at = max(0, len(buffer) - END.size - _MAX_COMMENT)
-    tail = bytes(buffer[tail_at:])
-    at = tail.rfind(b"PK\x05\x06", 0, len(tail) - END.size + 4)
-    if at < 0:
-        raise NotACheckpoint(
-            "the end of the zip archive is missing: the file was cut off, or is no zip"
-        )
-    end_at = tail_at + at
-    _, disk, directory_disk, _, count, size, start, _ = END.unpack_from(buffer, end_at)
-    limit, end64 = end_at, None
-    locator_at = end_at - END64_LOCATOR.size
-    if locator_at >= 0 and bytes(buffer[locator_at : locator_at + 4]) == b"PK\x06\x07":
-        end64_at = END64_LOCATOR.unpack_from(buffer, locator_at)[2]
-        if (
-            end64_at + END64.size > locator_at
-            or bytes(buffer[end64_at : end64_at + 4]) != b"PK\x06\x06"
-        ):
-            raise NotACheckpoint("the zip64 end record is not where the archive says")
-        disk, directory_disk, _, count, size, start = END64.unpack_from(buffer, end64_at)[4:]
-        limit = end64 = end64_at
-    if disk or directory_disk:
-        raise UnsupportedCheckpoint("the archive spans several disks")
-    if start + size > limit:
-        raise NotACheckpoint("the zip directory runs past the end of the archive")
-    if start + size != limit:
-        raise NotACheckpoint(
-            f"{limit - start - size:,} bytes stand where the zip directory should end: something "
-            "was put before or into the archive"
-        )
-    return Directory(start, size, count, end64, end_at)
+def _extra_fields(name: str, extra: bytes) -> list[tuple[int, bytes]]:
+    """Return the extra fields of a directory record: the kind of each and its bytes."""
+    fields: list[tuple[int, bytes]] = []
+    at = 0
+    while at + 4 <= len(extra):
+        kind, size = struct.unpack_from("<HH", extra, at)
+        at += 4 + size
+        if at > len(extra):
+            raise CorruptCheckpoint(f"an extra field of member {name!r} runs past its record")
+        fields.append((kind, extra[at - size : at]))
+    return fields
+
+
+def _refuse_other_name(name: str, extra: Iterable[tuple[int, bytes]]) -> None:
+    """Raise `CorruptCheckpoint` where a reader may know the member by another name.
+
+    Python cuts a name at a NUL, and from 3.13 on takes Info-ZIP's Unicode path in its place.
+    """
+    if "\0" in name:
+        raise CorruptCheckpoint(f"the name of member {name!r} goes on behind a NUL")
+    for kind, field in extra:
+        if kind == _UNICODE_PATH and field[5:] != name.encode():  # behind a version and a CRC-32
+            raise CorruptCheckpoint(f"member {name!r} has another name in its extra field")
 
 
 def _zip64(
-    name: str, extra: memoryview, full: int, compressed: int, offset: int
+    name: str, extra: Iterable[tuple[int, bytes]], full: int, compressed: int, offset: int
 ) -> tuple[int, int, int]:
     """Return the three values, those at their 32-bit maximum replaced from the zip64 field."""
     wanted = [value == 0xFFFFFFFF for value in (full, compressed, offset)]
     if not any(wanted):
         return full, compressed, offset
-    at = 0
-    while at + 4 <= len(extra):
-        kind, size = struct.unpack_from("<HH", extra, at)
-        if kind == 1:
-            field = bytes(extra[at + 4 : at + 4 + size])
-            if len(field) < 8 * sum(wanted):
-                break
-            values = iter(struct.unpack_from(f"<{sum(wanted)}Q", field))
-            return (
-                next(values) if wanted[0] else full,
-                next(values) if wanted[1] else compressed,
-                next(values) if wanted[2] else offset,
-            )
-        at += 4 + size
-    raise CorruptCheckpoint(f"member {name!r} lacks its zip64 sizes")
+    field = next((field for kind, field in extra if kind == _ZIP64), b"")
+    if len(field) < 8 * sum(wanted):
+        raise CorruptCheckpoint(f"member {name!r} lacks its zip64 sizes")
+    values = iter(struct.unpack_from(f"<{sum(wanted)}Q", field))
+    return (
+        next(values) if wanted[0] else full,
+        next(values) if wanted[1] else compressed,
+        next(values) if wanted[2] else offset,
+    )
 
 
 def _data_offset(buffer: memoryview, name: str, raw_name: bytes, offset: int, limit: int) -> int:

@@ -28,6 +28,7 @@ from sacdoctor.checkpoint.torch_file import (
     read_legacy,
     read_torch_archive,
 )
+from sacdoctor.checkpoint.zip_end import ends_as_zip
 
 POLICY = "policy.pth"
 VARIABLES = ("pytorch_variables.pth", "tensors.pth")
@@ -69,7 +70,7 @@ class Checkpoint:
 
     @property
     def is_bare(self) -> bool:
-        """Whether this is a state dict alone, without the settings around it."""
+        """Whether this is a state dict alone, without anything of SB3's beside it."""
         return self._archive is None or pickle_member(self._archive) is not None
 
     @property
@@ -107,8 +108,13 @@ class Checkpoint:
                 self.nesting = _nesting(saved)
                 return _state_dict(saved[self.nesting[0]] if self.nesting else saved)
         if POLICY not in self.archive:
+            known = "data" in self.archive
             raise CorruptCheckpoint(
-                f"it holds no {POLICY}: not a checkpoint that SB3's model.save() wrote", self.path
+                f"it holds no {POLICY}: not a checkpoint that SB3's model.save() wrote"
+                if known
+                else f"it is neither a checkpoint of SB3 (it holds no {POLICY}) nor a state dict "
+                "that torch.save wrote (one folder with a data.pkl)",
+                self.path,
             )
         with self._named(POLICY):
             return _state_dict(self._read_member(POLICY))
@@ -155,11 +161,23 @@ class Checkpoint:
     # -- opening -------------------------------------------------------------------------------
 
     def _outer_archive(self) -> Archive | None:
-        if is_legacy(self._buffer):
-            return None
         if bytes(self._buffer[:2]) != b"PK":
+            self._refuse_zip_behind()
+            if is_legacy(self._buffer):
+                return None
             raise NotACheckpoint("it is neither a zip nor a file that torch.save wrote")
         return Archive(self._buffer, position=0, budget=Budget.of(len(self._buffer)))
+
+    def _refuse_zip_behind(self) -> None:
+        """SB3 would load the zip, torch what stands before it: there is no telling what is meant.
+
+        Python finds a zip from its end.
+        """
+        if ends_as_zip(self._buffer):
+            raise UnsupportedCheckpoint(
+                "something stands before the zip archive in it, two formats in one file; SB3 may "
+                "load the zip all the same"
+            )
 
     def _read_bare(self) -> Any:
         return read_legacy(self._buffer) if self._archive is None else self._read_archive()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,10 +31,7 @@ class Pickled:
 
     def pickle(self) -> bytes:
         """Return the pickle's bytes; raises `CorruptCheckpoint` where they are not base64."""
-        try:
-            return base64.b64decode(self.encoded, validate=True)
-        except (binascii.Error, ValueError):
-            raise CorruptCheckpoint("a value in `data` is not base64") from None
+        return decoded(self.encoded)
 
     def class_name(self) -> str | None:
         """Return the dotted name of the class that the pickle refers to, without importing it.
@@ -45,6 +43,17 @@ class Pickled:
             return _dotted(read_pickle(self.pickle(), Symbols()))
         except CheckpointError:
             return None
+
+
+def decoded(encoded: str) -> bytes:
+    """Return the bytes of a base64 text as SB3 decodes it: other characters are skipped.
+
+    Raises `CorruptCheckpoint` where it cannot be decoded.
+    """
+    try:
+        return base64.b64decode(encoded.encode())
+    except (binascii.Error, UnicodeEncodeError):
+        raise CorruptCheckpoint("a value in `data` is not base64") from None
 
 
 class Hyperparameters(Mapping[str, Any]):
@@ -87,19 +96,30 @@ class Hyperparameters(Mapping[str, Any]):
 def read_hyperparameters(data: memoryview) -> Hyperparameters:
     """Return the settings in the bytes of a `data` member.
 
-    Raises `CorruptCheckpoint` where they are not a JSON object.
+    Raises `CorruptCheckpoint` where they are not a JSON object, or one that holds a key twice: a
+    repair of the one could bring the other to life.
     """
     text = bytes(data)
     if sum(map(text.count, (b",", b"[", b"{"))) > MAX_VALUES:
         raise CorruptCheckpoint("its `data` holds more values than any settings do")
+    outermost: list[tuple[str, Any]] = []
+
+    def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal outermost
+        outermost = pairs  # objects come from the inside out
+        return dict(pairs)
+
     try:
-        values = json.loads(text)
+        values = json.loads(text, object_pairs_hook=keep)
     except RecursionError:
         raise CorruptCheckpoint("its `data` nests deeper than any settings do") from None
     except ValueError as error:
         raise CorruptCheckpoint(f"its `data` is not JSON: {error}") from None
     if not isinstance(values, dict):
         raise CorruptCheckpoint("its `data` is not a JSON object")
+    if len(values) < len(outermost):
+        twice = Counter(key for key, _ in outermost).most_common(1)[0][0]
+        raise CorruptCheckpoint(f"its `data` holds the key {twice!r} twice")
     _refuse_depth(values)
     return Hyperparameters(values)
 

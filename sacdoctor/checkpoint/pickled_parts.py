@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sacdoctor.checkpoint.checkpoint import Checkpoint
-from sacdoctor.checkpoint.errors import CheckpointError
-from sacdoctor.checkpoint.hyperparameters import Pickled
+from sacdoctor.checkpoint.errors import CheckpointError, CorruptCheckpoint
+from sacdoctor.checkpoint.hyperparameters import Pickled, decoded
 from sacdoctor.checkpoint.paging import map_file
 from sacdoctor.checkpoint.pickles import Name
 from sacdoctor.checkpoint.references import (
@@ -22,10 +20,13 @@ from sacdoctor.checkpoint.references import (
     torch_references,
 )
 from sacdoctor.checkpoint.torch_file import is_legacy
+from sacdoctor.checkpoint.zip_end import ends_as_zip
 
 _TORCH_ENDINGS = (".pth", ".pt")
 _CHECKPOINT_ENDINGS = (".zip", *_TORCH_ENDINGS)
 _PICKLE_ENDINGS = (".pkl", ".pickle")
+ENDINGS = (*_CHECKPOINT_ENDINGS, *_PICKLE_ENDINGS)
+"""How files that hold pickles are named: checkpoints, state dicts, replay buffers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +84,24 @@ def _start_of_file(path: str | Path) -> bytes:
 def parts_of_pickle(path: str | Path) -> tuple[PickledPart, ...]:
     """Return the one part of a pickle file, which is mapped, not loaded.
 
+    A zip behind the pickle, which SB3 would load in its place, is a reference that cannot be read.
     Raises `NotACheckpoint` where there is no such file.
     """
     try:
         data = map_file(Path(path))
     except CheckpointError as error:
         raise error.at(path) from None
-    return (PickledPart("", "", references(data)),)
+    found = references(data)
+    if ends_as_zip(data):
+        found += (_unread("a zip archive stands behind it, which SB3 would load all the same"),)
+    return (PickledPart("", "", found),)
 
 
 def parts_of(checkpoint: Checkpoint) -> Iterator[PickledPart]:
     """Yield each pickle of an open checkpoint that refers to anything outside the allow list.
 
     A member that the strict reader has read is not walked again: all its names are on a shorter
-    list still.
+    list still. Raises `CorruptCheckpoint` for damage, after all that can be read.
     """
     found = _bare(checkpoint) if checkpoint.is_bare else _members(checkpoint)
     return (part for part in found if part.references)
@@ -108,19 +113,27 @@ def _bare(checkpoint: Checkpoint) -> Iterator[PickledPart]:
 
 
 def _members(checkpoint: Checkpoint) -> Iterator[PickledPart]:
-    for key, encoded in encoded_pickles(checkpoint):
-        yield PickledPart("data", key, references_in_text(encoded))
     archive = checkpoint.archive
+    damage: CheckpointError | None = None
+    try:
+        for key, encoded in encoded_pickles(checkpoint):
+            yield PickledPart("data", key, references_in_text(encoded))
+    except CheckpointError as error:
+        damage = error
     for name in archive:
         if name == "data" or name in checkpoint.understood:
             continue
         try:
-            if name.endswith(_TORCH_ENDINGS):
+            if name.lower().endswith(_TORCH_ENDINGS):
                 yield PickledPart(name, "", torch_references(archive.read(name)))
             elif name.lower().endswith(_PICKLE_ENDINGS) or is_pickle(archive.start_of(name, 2)):
                 yield PickledPart(name, "", references(archive.read(name)))
+        except CorruptCheckpoint as error:
+            damage = damage or error
         except CheckpointError as error:
             yield PickledPart(name, "", (_unread(error.reason),))
+    if damage is not None:
+        raise damage.at(checkpoint.path)
 
 
 def encoded_pickles(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
@@ -144,10 +157,10 @@ def _is_open(value: Any) -> bool:
 
 
 def references_in_text(encoded: str) -> tuple[Reference, ...]:
-    """Return what a base64 pickle refers to, decoded as SB3 does: other characters are skipped."""
+    """Return what a base64 pickle refers to, decoded as SB3 does."""
     try:
-        return references(memoryview(base64.b64decode(encoded.encode())))
-    except (binascii.Error, UnicodeEncodeError):
+        return references(memoryview(decoded(encoded)))
+    except CorruptCheckpoint:
         return (_unread("it is not base64"),)
 
 

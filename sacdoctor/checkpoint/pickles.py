@@ -86,8 +86,9 @@ class ListedNames:
     """The vocabulary that knows a short list of names and stops at any other.
 
     `names` maps (module, qualname) to a function of this project that builds the value from the
-    arguments in the pickle, or to a constant. `build` ignores states: none of the listed things
-    has one that matters here (an `OrderedDict` carries its module versions that way).
+    arguments in the pickle, or to a constant. `build` ignores the states of what these make: none
+    matters here (an `OrderedDict` carries its module versions that way). It refuses a state for a
+    listed thing itself, which would change a function or class that everybody uses.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class ListedNames:
     ) -> None:
         self._names = names
         self._callable = {id(value) for value in names.values() if callable(value)}
+        self._listed = {id(value) for value in names.values()}
         self._persistent = persistent
         self._passed = 0
 
@@ -126,7 +128,8 @@ class ListedNames:
             ) from None
 
     def build(self, thing: Any, state: Any) -> None:
-        return None
+        if id(thing) in self._listed:
+            raise CorruptCheckpoint("its pickle changes a function or class that it refers to")
 
     def persistent(self, identity: Any) -> Any:
         if self._persistent is None:

@@ -16,9 +16,6 @@ import numpy as np
 from sacdoctor.checkpoint.archive import (
     CENTRAL,
     DEFLATED,
-    END,
-    END64,
-    END64_LOCATOR,
     LOCAL,
     STORED,
     WORTH_JOINING,
@@ -27,6 +24,7 @@ from sacdoctor.checkpoint.archive import (
 )
 from sacdoctor.checkpoint.checksums import carried
 from sacdoctor.checkpoint.errors import UnsupportedCheckpoint
+from sacdoctor.checkpoint.zip_end import END, END64, END64_LOCATOR
 
 Pieces = Sequence[bytes | memoryview]
 """Bytes in parts, so that large tensors that do not change are never copied in memory."""

@@ -25,22 +25,35 @@ def is_legacy(data: memoryview) -> bool:
 
 
 def pickle_member(archive: Archive) -> str | None:
-    """Return the name of the member that describes the tensors, None where there is none."""
-    found = [name for name in archive if name.endswith("/data.pkl") and name.count("/") == 1]
+    """Return the name of the member that describes the tensors, None where there is none.
+
+    `torch.save` puts all members into one folder, and torch finds them whatever the case of their
+    letters. Where anything stands beside that folder, or a `.pth` in it, which SB3 would load at
+    any depth, this is no torch file.
+    """
+    folder = next(iter(archive), "").partition("/")[0] + "/"
+    if any(not name.startswith(folder) or name.endswith(".pth") for name in archive):
+        return None
+    found = [name for name in archive if name[len(folder) :].lower() == "data.pkl"]
     return found[0] if len(found) == 1 else None
 
 
 def read_torch_archive(archive: Archive) -> Any:
     """Return what was saved: dicts, lists, tuples and numbers, with `Tensor` for each tensor.
 
-    Raises `CorruptCheckpoint` where a claim and the bytes disagree, `UnlistedName` where the
+    Raises `CorruptCheckpoint` where a claim and the bytes disagree, or names are equal but for
+    their case, which torch does not tell apart; `UnlistedName` where the
     pickle wants more than a state dict needs, `UnsupportedCheckpoint` for big-endian files.
     """
+    records = {name.lower(): name for name in archive}
+    if len(records) < len(archive):
+        raise CorruptCheckpoint("two of its names differ in the case of letters alone")
     member = pickle_member(archive)
     if member is None:
         raise CorruptCheckpoint("it holds no tensors that torch.save wrote (no data.pkl)")
-    prefix = member.removesuffix("data.pkl")
-    if prefix + "byteorder" in archive and bytes(archive.read(prefix + "byteorder")) != b"little":
+    prefix = member[: -len("data.pkl")]
+    order = records.get(prefix.lower() + "byteorder")
+    if order is not None and bytes(archive.read(order)) != b"little":
         raise UnsupportedCheckpoint("its tensors are not little-endian")
     storages: dict[str, Storage] = {}
 

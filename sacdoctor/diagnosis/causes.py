@@ -200,7 +200,7 @@ def _is_decayed_start(
 ) -> NDArray[np.bool_]:
     """Return which elements are no more than a second moment's own start, decayed.
 
-    SB3's `RMSpropTFLike`, the default of A2C, starts it at 1, so it decays as α^step where no
+    SB3's `RMSpropTFLike`, meant for A2C, starts it at 1, so it decays as α^step where no
     gradient comes; plain RMSprop and Adam start at 0.
     """
     alpha, step = state.groups[0].options.get("alpha"), kept.get("step")

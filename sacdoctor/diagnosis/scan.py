@@ -13,6 +13,7 @@ from sacdoctor.checkpoint import (
 )
 from sacdoctor.checkpoint.algorithm import algorithm_of
 from sacdoctor.checkpoint.pickled_parts import (
+    PickledPart,
     begins_as_pickle,
     is_pickle_file,
     parts_of,
@@ -22,7 +23,7 @@ from sacdoctor.checkpoint.references import Kind
 from sacdoctor.diagnosis.examination import Examination, examine
 from sacdoctor.diagnosis.model import Finding, LayerReport, Report, Summary
 from sacdoctor.diagnosis.options import ScanOptions
-from sacdoctor.diagnosis.rules.registry import Rule, findings, from_error, selected
+from sacdoctor.diagnosis.rules.registry import findings, from_error, selected
 from sacdoctor.diagnosis.severity import Severity, worst
 
 _MAX_LINE = 120
@@ -49,7 +50,7 @@ def diagnose(checkpoint: Checkpoint, options: ScanOptions) -> Report:
 
     Where all selected rules look at code alone, no tensor is read, and there are no layers.
     """
-    if _only_code(selected(options.select, options.ignore)):
+    if looks_at_code_alone(options):
         return _diagnose_code(checkpoint, options)
     return report_of(examined(checkpoint, options), options)
 
@@ -112,21 +113,23 @@ def _first_line(finding: Finding) -> str:
 
 
 def _code_despite(path: str, options: ScanOptions) -> tuple[Finding, ...]:
+    parts: list[PickledPart] = []
     try:
         with Checkpoint(path) as checkpoint:
-            parts = tuple(parts_of(checkpoint))
+            for part in parts_of(checkpoint):
+                parts.append(part)  # what was found before damage counts
     except SacdoctorError:
         # torch reads whatever is no zip as a pickle.
-        parts = parts_of_pickle(path) if begins_as_pickle(path) else ()
+        parts += parts_of_pickle(path) if begins_as_pickle(path) else ()
     rules = selected(options.select, options.ignore)
     # That they cannot be read is what the error says.
     known = [part.readable() for part in parts]
-    return findings(None, known, rules, with_references=_only_code(rules))
+    return findings(None, known, rules, with_references=looks_at_code_alone(options))
 
 
-def _only_code(rules: Iterable[Rule]) -> bool:
-    """Return whether rules about code were selected, and none that examines tensors."""
-    rules = tuple(rules)
+def looks_at_code_alone(options: ScanOptions) -> bool:
+    """Return whether rules about code are selected, and none that examines tensors."""
+    rules = selected(options.select, options.ignore)
     return any(rule.check_code for rule in rules) and not any(rule.check for rule in rules)
 
 

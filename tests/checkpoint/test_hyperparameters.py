@@ -14,10 +14,11 @@ import cloudpickle
 import pytest
 from sb3_contrib.tqc.policies import MultiInputPolicy as TQCMultiInput
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.save_util import data_to_json
+from stable_baselines3.common.save_util import data_to_json, json_to_data
 from stable_baselines3.sac.policies import SACPolicy
 
 from sacdoctor import Checkpoint, SacdoctorError, scan
+from sacdoctor.checkpoint import CorruptCheckpoint
 from sacdoctor.checkpoint.hyperparameters import Pickled, read_hyperparameters
 from tests.archives import write_sb3
 from tests.conftest import child_environment
@@ -138,3 +139,27 @@ def test_settings_are_read_only_when_asked_for(tmp_path: Path) -> None:
         assert dict(checkpoint.tensors) == {}
         with pytest.raises(SacdoctorError, match="data"):
             _ = checkpoint.hyperparameters
+
+
+def test_a_key_that_stands_twice_is_refused() -> None:
+    """JSON readers keep the last; a repair of that one could bring the first to life."""
+    text = b'{"lr_schedule": 1, "n": {"a": 1}, "lr_schedule": null}'
+    with pytest.raises(CorruptCheckpoint, match="the key 'lr_schedule' twice"):
+        read_hyperparameters(memoryview(text))
+
+
+def test_keys_below_may_stand_twice() -> None:
+    """`json.dumps` writes both of a dict's keys 1 and "1" as "1"."""
+    text = json.dumps({"n": {1: 2, "1": 3}})
+    assert read_hyperparameters(memoryview(text.encode()))["n"] == json.loads(text)["n"]
+
+
+def test_base64_is_decoded_as_sb3_does() -> None:
+    pickled = cloudpickle.dumps(SACPolicy)
+    text = base64.encodebytes(pickled).decode()
+    assert "\n" in text
+    value = json.dumps({"f": {":type:": "x", ":serialized:": text}})
+    assert json_to_data(value)["f"] is SACPolicy
+    assert Pickled("x", text, {}).pickle() == pickled
+    with pytest.raises(CorruptCheckpoint, match="base64"):
+        Pickled("x", "\ud800", {}).pickle()

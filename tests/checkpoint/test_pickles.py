@@ -334,3 +334,19 @@ def test_objects_keep_their_state_items_and_pairs() -> None:
     made = read_pickle(pickle.dumps(value, 4), Symbols())
     assert made.function == Name("collections", "OrderedDict")
     assert made.pairs == [("a", 1)]
+
+
+@pytest.mark.parametrize(
+    "name", ["torch._utils\n_rebuild_tensor_v2", "torch\nFloatStorage", "torch\nfloat32"]
+)
+def test_a_state_for_a_listed_thing_itself_is_refused(name: str) -> None:
+    """It would change a function of torch's for all that comes after."""
+    data = b"c" + name.encode() + b"\n}S'__kwdefaults__'\n}sb."
+    with pytest.raises(CorruptCheckpoint, match="changes a function or class"):
+        read_pickle(data, ListedNames(_NAMES))
+
+
+def test_a_state_for_what_a_listed_call_makes_is_passed_over() -> None:
+    """A module's `state_dict()` is an OrderedDict with its versions for a state."""
+    data = b"ccollections\nOrderedDict\n)R}S'_metadata'\n}sb."
+    assert read_pickle(data, ListedNames(_NAMES)) == {} == pickle.loads(data)

@@ -122,7 +122,7 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "only-the-letters-PK": (lambda: b"PK", "too short"),
     "PK-and-zeros": (lambda: b"PK" + bytes(4096), "cut off"),
     "empty-zip": (lambda: zip_of({}), "policy.pth"),
-    "another-zip": (lambda: zip_of({"readme.txt": b"hello"}), "policy.pth"),
+    "another-zip": (lambda: zip_of({"readme.txt": b"hello"}), "neither.*policy.pth.*data.pkl"),
     "no-policy": (lambda: without("policy.pth"), "policy.pth"),
     "cut-in-half": (lambda: sound()[: len(sound()) // 2], "cut off"),
     "data-is-no-json": (lambda: sound(data=b"{'a': 1}"), "data.*JSON"),
@@ -285,6 +285,8 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
         "directory",
     ),
     "something-in-front": (lambda: b"PK\3\4 self-extracting" + sound(), "directory|before"),
+    "text-in-front": (lambda: b"#!/bin/sh\n" + sound(), "stands before the zip"),
+    "settings-twice": (lambda: sound(data=b'{"a": 1, "a": 2}'), "data.*'a' twice"),
     "something-behind": (lambda: sound() + bytes(70_000), "cut off"),
 }
 

@@ -68,7 +68,7 @@ KEEPS: dict[str, set[str]] = {
     "SAC-SGD": {"momentum_buffer"},
     "A2C": {"square_avg"},
 }
-"""What these optimizers keep per parameter (docs of torch.optim); A2C: SB3's RMSpropTFLike."""
+"""What these optimizers keep per parameter (docs of torch.optim); A2C: torch's RMSprop."""
 
 each_training = pytest.mark.parametrize("key", TRAININGS)
 

@@ -24,7 +24,7 @@ from sacdoctor import Finding, Report, ScanOptions, scan
 from sacdoctor.checkpoint.errors import CorruptCheckpoint, UnsupportedCheckpoint
 from sacdoctor.fleet import scan_all
 from tests import agents
-from tests.archives import members_of, saved, zip_of
+from tests.archives import Entry, members_of, raw_zip, saved, zip_of
 from tests.payloads import Calls, serialized, with_settings
 from tests.test_corpus import FILES
 
@@ -156,6 +156,42 @@ def test_unreadable_checkpoint_says_both_why_and_what_it_would_run(
     assert [f.rule for f in found.findings] == ["SD601", "SD702"]
 
 
+@pytest.mark.parametrize("options", [GATE, ScanOptions()], ids=["gate", "whole scan"])
+def test_payload_beside_a_state_dict_is_named(
+    members: dict[str, bytes], write: Write, payload: Calls, options: ScanOptions
+) -> None:
+    """SB3 loads `data` whatever else is in the zip."""
+    hostile = members_with(members, "data lr_schedule", payload)
+    for extra in ({"a/data.pkl": pickle.dumps({}, 2)}, members_of(saved({"a.bias": th.ones(3)}))):
+        found = finding(write({**hostile, **extra}), "SD601", options)
+        assert found is not None and "data lr_schedule" in found.evidence
+
+
+def test_members_are_walked_in_any_case_of_letters(
+    members: dict[str, bytes], write: Write, payload: Calls
+) -> None:
+    hostile = {"x.PTH": saved({"x": payload}), "y.PKL": pickle.dumps(payload, 0)}
+    found = finding(write({**members, **hostile}), "SD601")
+    assert found is not None and "x.PTH, y.PKL: calls subprocess" in found.evidence
+
+
+@pytest.mark.parametrize("options", [GATE, ScanOptions()], ids=["gate", "whole scan"])
+def test_damaged_member_is_damage_and_hides_nothing(
+    members: dict[str, bytes], tmp_path: Path, payload: Calls, options: ScanOptions
+) -> None:
+    path = tmp_path / "model.zip"
+    entries = [Entry(name, data) for name, data in members.items()]
+    path.write_bytes(raw_zip([*entries, Entry("extra.pth", b"weights", crc=1)]))
+    found = report(path, options)
+    rules = {f.rule for f in found.findings}
+    assert (found.status, rules - {"SD602"}) == ("error", {"SD701"})
+    hidden = [Entry("data", b"{}", crc=1), Entry("notes.pkl", pickle.dumps(payload))]
+    path.write_bytes(raw_zip([e for e in entries if e.name != "data"] + hidden))
+    found = report(path, options)
+    assert (found.status, found.findings[0].rule) == ("error", "SD601")
+    assert "SD701" in [f.rule for f in found.findings]
+
+
 # -- code and classes of the user's ------------------------------------------------------------
 
 
@@ -260,6 +296,18 @@ def test_protocol_0_is_known_by_its_ending(tmp_path: Path, payload: Calls) -> No
     path = tmp_path / "buffer.pkl"
     path.write_bytes(pickle.dumps(payload, 0))
     assert finding(path, "SD601") is not None
+
+
+def test_pickle_before_a_zip_is_refused(
+    members: dict[str, bytes], tmp_path: Path, payload: Calls
+) -> None:
+    """`pickle` reads the one, `SAC.load` the other."""
+    path = tmp_path / "buffer.pkl"
+    path.write_bytes(pickle.dumps([1]) + zip_of(members))
+    assert report(path).status == "error"
+    path.write_bytes(pickle.dumps(payload) + zip_of(members))
+    found = finding(path, "SD601")
+    assert found is not None and "check_output" in found.evidence
 
 
 def test_cut_off_pickle_is_damaged(tmp_path: Path) -> None:
