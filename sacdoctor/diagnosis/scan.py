@@ -101,6 +101,7 @@ def report_of_error(error: SacdoctorError, options: ScanOptions | None = None) -
     With `options` it is looked into for the code that loading it would run all the same, and the
     reason names the worst of it: a name that stopped the reading may be why the file was made.
     """
+    error.__traceback__ = None  # its frames hold what was read so far, perhaps half a gibibyte
     path = str(error.path) if error.path is not None else ""
     code = _code_despite(path, options) if path and options is not None else ()
     reason = error.reason + "".join(f" ({f.rule}: {_first_line(f)})" for f in code[:1])
