@@ -52,15 +52,12 @@ def scan_all(targets: Sequence[Target], options: ScanOptions) -> Iterator[Report
 
 
 def _report(target: Target, options: ScanOptions) -> Report:
-    if isinstance(target, SacdoctorError):
-        return report_of_error(target, options)
     try:
+        if isinstance(target, SacdoctorError):
+            raise target
         return scan(target, options)
     except SacdoctorError as error:
-        refused = error
-    # Its traceback holds all that was read so far, and the file is looked into once more.
-    refused.__traceback__ = refused.__context__ = None
-    return report_of_error(refused, options)
+        return report_of_error(error, options)
 
 
 def _scan_in_parallel(

@@ -31,7 +31,8 @@ def scan(
         list[str],
         typer.Argument(
             metavar="PATH...",
-            help="Checkpoints (.zip, or a bare .pth/.pt), folders (every .zip below) or patterns.",
+            help="Checkpoints (.zip, or a bare .pth/.pt), folders (every .zip below, and every "
+            "pickle where SD6 alone is selected) or patterns.",
         ),
     ],
     format: FormatOption = Format.TABLE,
@@ -66,7 +67,7 @@ def scan(
     try:
         config = find_config()
         options = scan_options(config, warning, critical, include, exclude, select, ignore)
-        reports = _reports(find_checkpoints(paths), options)
+        reports = _reports(find_checkpoints(paths, options), options)
         statuses = _write(reports, format, output, all_tensors)
     except SacdoctorError as error:
         complain(error)
