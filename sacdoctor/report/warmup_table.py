@@ -57,7 +57,7 @@ def _verdict(report: WarmupReport) -> str:
     if report.findings:
         return "The settings let a warm-up do harm."
     if report.transitions is None:
-        return "Nothing is known of forced actions."
+        return "The settings do no harm; without a replay buffer, forced actions cannot be told."
     if report.notes and report.updates_during_forced is None:
         return "No forced actions were found."
     return "The stored actions are the ones that were carried out, as far as outcomes show."

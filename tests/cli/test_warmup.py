@@ -79,6 +79,8 @@ def test_a_checkpoint_without_a_buffer_says_what_is_missing(run: Run, tmp_path: 
     found = document(outcome)
     assert (outcome.code, found["transitions"], found["share"]) == (0, None, None)
     assert "no replay buffer" in found["notes"][0]
+    headline = run("warmup", tmp_path / "model.zip").out.splitlines()[1]
+    assert "without a replay buffer, forced actions cannot be told" in headline
 
 
 @pytest.mark.parametrize(
