@@ -9,7 +9,7 @@ from sacdoctor.checkpoint import Checkpoint
 from sacdoctor.checkpoint.hyperparameters import Pickled
 from sacdoctor.checkpoint.pickled_parts import PickledPart, parts_of
 from sacdoctor.checkpoint.schedules import constant_of
-from sacdoctor.diagnosis.trust import words
+from sacdoctor.diagnosis.trust import told, words
 from sacdoctor.repair.model import Left, SettingChange
 
 REBUILT = {
@@ -63,7 +63,7 @@ def strip(
 
 
 def _what(part: PickledPart) -> str:
-    return ", ".join(map(words, part.references[:3]))
+    return ", ".join(map(words, told(part.references)[:3]))
 
 
 def _constant(checkpoint: Checkpoint, key: str) -> float | None:
