@@ -43,7 +43,7 @@ _CLOUDPICKLE = (
 
 _BY_MODULE = {
     # -- Python. `getattr`, `partial` and `import` are followed: what they lead to is judged.
-    "builtins": _SCALARS + " object type getattr NotImplementedType",
+    "builtins": _SCALARS + " object object.__new__ type getattr NotImplementedType",
     "__builtin__": _SCALARS + " object type getattr unicode long",
     "collections": "OrderedDict deque defaultdict Counter",
     "copyreg": "_reconstructor __newobj__",
@@ -51,6 +51,7 @@ _BY_MODULE = {
     "_codecs": "encode",
     "functools": "partial",
     "datetime": "date datetime time timedelta timezone",
+    "enum": "Enum Enum.__new__ IntEnum Flag IntFlag",
     "math": "ceil cos cosh exp fabs floor log log10 log2 pow sin sinh sqrt tan tanh",
     "pathlib": "PosixPath WindowsPath PurePosixPath PureWindowsPath Path",
     "pathlib._local": "PosixPath WindowsPath PurePosixPath PureWindowsPath Path",

@@ -8,6 +8,7 @@ import math
 import os
 import pickle
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +295,13 @@ def test_words_of_code_may_stand_for_other_names() -> None:
     data = cloudpickle.dumps(schedule)
     assert severities(data) == {"notice", "warning"}
     assert "touch" in "; ".join(words(s.reference) for s in judged(data))
+
+
+def test_enum_of_the_users_own_is_a_notice() -> None:
+    class Mode(Enum):
+        FAST = 1
+
+    assert severities(cloudpickle.dumps(Mode.FAST)) <= {"notice"}
 
 
 def test_code_that_computes_with_functions_of_math_is_a_notice() -> None:
