@@ -88,6 +88,91 @@ def by_hand(command: str) -> dict[str, tuple[bytes, str]]:
     }
 
 
+def touch(path: str) -> int:
+    """A function that no list knows."""
+    Path(path).touch()
+    return 0
+
+
+class Touches:
+    """A class of a user's own: its objects make the file that they are given."""
+
+    def __setstate__(self, path: str) -> None:
+        touch(path)
+
+    def append(self, path: str) -> None:
+        touch(path)
+
+
+class TouchesAsItIsMade:
+    """One whose `__new__` does."""
+
+    def __new__(cls, path: str) -> TouchesAsItIsMade:
+        touch(path)
+        return super().__new__(cls)
+
+
+def indirect(path: str) -> dict[str, bytes]:
+    """Pickles that call `touch` without naming it as what they call."""
+
+    def name(module: str, qualname: str) -> bytes:
+        return f"c{module}\n{qualname}\n".encode()
+
+    here = __name__
+    function, run = name(here, "touch"), text(path)
+    partial = name("functools", "partial") + function + b"\x85R"
+    cloudpickle_ = "cloudpickle.cloudpickle"
+    methods = b"}" + text("append") + partial + b"s"
+    pickles = {
+        "generator": name("numpy.random._pickle", "__generator_ctor") + run + function + b"\x86R",
+        "tensor": name("torch._tensor", "_rebuild_from_type_v2")
+        + b"("
+        + function
+        + name("builtins", "tuple")
+        + run
+        + b"\x85NtR",
+        "computed partial": name("functools", "partial")
+        + name("builtins", "float")
+        + b"\x85R"
+        + name("builtins", "tuple")
+        + b"]("
+        + function
+        + run
+        + b"\x85}Ne\x85Rb)R",
+        "type": name("builtins", "type") + text("X") + b")" + methods + b"\x87R)\x81" + run + b"a",
+        "namespace": name("types", "SimpleNamespace") + b")R" + methods + b"b" + run + b"a",
+        "class state": name(cloudpickle_, "_class_setstate")
+        + name(cloudpickle_, "_make_skeleton_class")
+        + b"("
+        + name("builtins", "type")
+        + text("X")
+        + b")}NNtR("
+        + methods
+        + b"}t\x86R)\x81"
+        + run
+        + b"a",
+        "filled after the call": name("types", "SimpleNamespace")
+        + b")R}q\x00b0h\x00"
+        + text("append")
+        + function
+        + b"s0"
+        + name("types", "SimpleNamespace")
+        + b")Rh\x00b"
+        + run
+        + b"a",
+        "__setstate__": name(here, "Touches") + b")\x81" + run + b"b",
+        "append": name(here, "Touches") + b")\x81" + run + b"a",
+        "__new__": name(here, "TouchesAsItIsMade") + run + b"\x85\x81",
+        "_reconstructor": name("copyreg", "_reconstructor")
+        + name(here, "Touches")
+        + name("builtins", "object")
+        + b"N\x87R"
+        + run
+        + b"b",
+    }
+    return {label: b"\x80\x02" + data + b"." for label, data in pickles.items()}
+
+
 def serialized(value: Any) -> dict[str, str]:
     """What SB3 writes into `data` for something that JSON cannot hold."""
     data = value if isinstance(value, bytes) else cloudpickle.dumps(value)

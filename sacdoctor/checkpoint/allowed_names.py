@@ -43,7 +43,7 @@ _CLOUDPICKLE = (
 
 _BY_MODULE = {
     # -- Python. `getattr`, `partial` and `import` are followed: what they lead to is judged.
-    "builtins": _SCALARS + " object type getattr NotImplementedType",
+    "builtins": _SCALARS + " object object.__new__ type getattr NotImplementedType",
     "__builtin__": _SCALARS + " object type getattr unicode long",
     "collections": "OrderedDict deque defaultdict Counter",
     "copyreg": "_reconstructor __newobj__",
@@ -51,6 +51,8 @@ _BY_MODULE = {
     "_codecs": "encode",
     "functools": "partial",
     "datetime": "date datetime time timedelta timezone",
+    "enum": "Enum Enum.__new__ IntEnum Flag IntFlag",
+    "math": "ceil cos cosh exp fabs floor log log10 log2 pow sin sinh sqrt tan tanh",
     "pathlib": "PosixPath WindowsPath PurePosixPath PureWindowsPath Path",
     "pathlib._local": "PosixPath WindowsPath PurePosixPath PureWindowsPath Path",
     "types": "CodeType FunctionType LambdaType ModuleType CellType SimpleNamespace",
@@ -202,19 +204,20 @@ ALSO_DANGEROUS: dict[str, frozenset[str]] = {
         "marshal": "*",
         "codeop": "*",
         "cloudpickle": "load loads",
+        "typing": "ForwardRef",
+        "annotationlib": "ForwardRef",
         "dill": "*",
         "dill._dill": "*",
         "joblib": "*",
         "shelve": "*",
         "jsonpickle": "*",
-        "numpy": "load loadtxt genfromtxt fromfile memmap ndarray.tofile ndarray.dump",
-        "pandas": "read_pickle",
-        "torch": "load",
         "torch.hub": "*",
-        "torch.jit": "load",
         "torch.utils.cpp_extension": "*",
         "stable_baselines3.common.save_util": "*",
         # They start processes and threads, or write files.
+        "_ctypes": "*",
+        "_posixsubprocess": "*",
+        "distutils.spawn": "*",
         "multiprocessing": "*",
         "concurrent.futures": "*",
         "threading": "*",
@@ -228,6 +231,9 @@ ALSO_DANGEROUS: dict[str, frozenset[str]] = {
         "_io": "open",
         "codecs": "open",
         "fileinput": "*",
+        "zipfile": "ZipFile PyZipFile",
+        "sqlite3": "connect Connection",
+        "_sqlite3": "connect Connection",
         "ftplib": "*",
         "smtplib": "*",
         "telnetlib": "*",
@@ -235,3 +241,25 @@ ALSO_DANGEROUS: dict[str, frozenset[str]] = {
     }.items()
 }
 """Dangerous names that picklescan 1.0 does not list; `*` stands for all of a module."""
+
+DANGEROUS_IN_PACKAGE: dict[str, frozenset[str]] = {
+    package: _words(names)
+    for package, names in {
+        # They run texts as code.
+        "sympy": "sympify parse_expr lambdify",
+        "pandas": "eval read_pickle to_pickle",
+        "PIL": "eval unsafe_eval",
+        # They read a pickle, import what a text names, or read and write files.
+        "numpy": (
+            "load save savez savez_compressed loadtxt savetxt genfromtxt fromfile memmap "
+            "open_memmap tofile dump runstring"
+        ),
+        "torch": "load _exec_with_source _forward_from_src",
+        "yaml": "unsafe_load unsafe_load_all UnsafeLoader",
+        "gym": "make load load_env_creator",
+        "gymnasium": "make make_vec load_env_creator",
+        "stable_baselines3": "load",
+        "sb3_contrib": "load",
+    }.items()
+}
+"""Dangerous functions and methods of packages, whichever of their modules they are taken from."""

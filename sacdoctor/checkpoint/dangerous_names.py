@@ -6,7 +6,7 @@ import io
 import sys
 from collections.abc import Iterable, Iterator
 
-from sacdoctor.checkpoint.allowed_names import ALSO_DANGEROUS
+from sacdoctor.checkpoint.allowed_names import ALSO_DANGEROUS, DANGEROUS_IN_PACKAGE
 from sacdoctor.checkpoint.pickles import Name
 
 LIBRARIES_IN_PICKLESCAN = (
@@ -63,7 +63,9 @@ def _is_plain(name: Name) -> bool:
 
 def _is_listed(name: Name) -> bool:
     listed = ALSO_DANGEROUS.get(name.module, ())
-    return "*" in listed or name.qualname in listed
+    of_package = DANGEROUS_IN_PACKAGE.get(name.module.partition(".")[0], ())
+    last = name.qualname.rpartition(".")[2]
+    return "*" in listed or name.qualname in listed or last in of_package
 
 
 def _may_be_in(name: Name) -> bool:

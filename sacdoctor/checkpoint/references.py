@@ -1,8 +1,10 @@
 """What loading a pickle would import, call and change, found by walking it with nothing executed.
 
 The walk follows what a pickle can do to a name before it uses it: attribute paths by `getattr`,
-partial calls, imports, pickles inside pickles, code objects that cloudpickle put in. What cannot be
-followed is a reference of its own: unknown is never taken for harmless.
+partial calls, imports, pickles inside pickles, code objects that cloudpickle put in. A name that is
+given to a call, or becomes part of an object, may be called from there: much that only makes values
+calls what it is given. What cannot be followed is a reference of its own: unknown is never taken
+for harmless.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ class Kind(str, Enum):
 
     NAME = "refers to"
     CALL = "calls"
+    MAKE = "makes an object of"
+    GIVE = "gives to a call"
     IMPORT = "imports"
     CODE = "holds code"
     COMPUTED = "computes what it calls"
@@ -55,6 +59,7 @@ def references(data: memoryview) -> tuple[Reference, ...]:
     """Return what the pickle in `data` refers to outside the allow list, in its order."""
     recorder = _Recorder()
     recorder.walk(data)
+    recorder.look_into_what_was_given()
     return tuple(recorder.found)
 
 
@@ -62,6 +67,7 @@ def torch_references(data: memoryview) -> tuple[Reference, ...]:
     """The same for a file that `torch.save` wrote, in either of its formats."""
     recorder = _Recorder()
     recorder.walk_torch(data)
+    recorder.look_into_what_was_given()
     return tuple(recorder.found)
 
 
@@ -86,8 +92,8 @@ class _Walker(Machine):
         self.stack.append(self.recorder.new(cls, args))
 
     def new_with_keywords(self) -> None:
-        _, args, cls = self._pop(), self._pop(), self._pop()
-        self.stack.append(self.recorder.new(cls, args))
+        kwargs, args, cls = self._pop(), self._pop(), self._pop()
+        self.stack.append(self.recorder.new(cls, args, kwargs))
 
     def computed_global(self) -> None:
         qualname, module = self._pop(), self._pop()
@@ -118,6 +124,7 @@ class _Recorder:
         self.found: dict[Reference, None] = {}
         self.protocol = 0
         self._depth = 0
+        self._given: list[Any] = []
 
     # -- where pickles stand -------------------------------------------------------------------
 
@@ -142,7 +149,7 @@ class _Recorder:
         try:
             archive = Archive(data, position=None, budget=Budget.of(len(data)))
             for name in archive:
-                if name.endswith(".pkl"):
+                if name.lower().endswith(".pkl"):  # torch's own reader asks for no case
                     self.walk(archive.read(name))
         except CheckpointError as error:
             self.unread(error.reason)
@@ -172,6 +179,29 @@ class _Recorder:
     def unread(self, reason: str) -> None:
         self._keep(Kind.UNREAD, Name("", reason))
 
+    def _made(self, function: Any, args: tuple[Any, ...], kwargs: Any = None) -> Made:
+        """Return what a call makes, and remember what it is given, now and later."""
+        made = Made(function, args)
+        self._given += (args, kwargs, made.items, made.pairs)
+        return made
+
+    def look_into_what_was_given(self) -> None:
+        """Keep each name outside the allow list that a call was given, at whatever depth.
+
+        To be called when all is walked: a list may be filled after it was given. Names that are
+        followed where they are called, such as `getattr`, cannot be followed from here.
+        """
+        seen: set[int] = set()
+        for thing in self._given:
+            if isinstance(thing, Name):
+                if Reference(Kind.NAME, thing) in self.found:
+                    self._keep(Kind.GIVE, thing)
+                elif (thing.module, thing.qualname) in _SPECIAL:
+                    self.computed(f"{thing}, which it gives to another call")
+            elif isinstance(thing, (tuple, list, dict)) and id(thing) not in seen:
+                seen.add(id(thing))
+                self._given += thing.values() if isinstance(thing, dict) else thing
+
     # -- the vocabulary ------------------------------------------------------------------------
 
     def name(self, module: str, qualname: str) -> Name:
@@ -181,9 +211,14 @@ class _Recorder:
             self._keep(Kind.NAME, Name(module, qualname))
         return Name(module, qualname)
 
-    def new(self, cls: Any, args: Any) -> Made:
-        """`cls.__new__(cls, *args)`: a user's class is referred to, its code not called."""
-        return Made(cls, args if isinstance(args, tuple) else (args,))
+    def new(self, cls: Any, args: Any, kwargs: Any = None) -> Made:
+        """`cls.__new__(cls, *args)`; the object's own methods may be called to fill it."""
+        if isinstance(cls, Name):
+            if not is_allowed(cls.module, cls.qualname):
+                self._keep(Kind.MAKE, cls)
+        elif not (isinstance(cls, Made) and cls.function in _CLASS_MAKERS):
+            self.computed("a class that another call returned")
+        return self._made(cls, args if isinstance(args, tuple) else (args,), kwargs)
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if isinstance(function, Name):
@@ -192,45 +227,51 @@ class _Recorder:
                 return special(self, args)
             if not is_allowed(function.module, function.qualname):
                 self._keep(Kind.CALL, function)
-            return Made(function, args)
-        if isinstance(function, Made):
-            return self._call_made(function, args)
-        return Made(function, args)
+            if function in _TYPE and len(args) != 1:
+                # `type(None)` is one that pickle writes; cloudpickle makes classes otherwise.
+                return self.computed("a class that it puts together itself")
+        elif isinstance(function, Made):
+            return self._call_made(function, args, kwargs)
+        return self._made(function, args, kwargs)
 
-    def _call_made(self, function: Made, args: tuple[Any, ...]) -> Any:
+    def _call_made(self, function: Made, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call what a call has made."""
         maker = function.function
         if maker in _PARTIAL and function.args:
-            return self.call(function.args[0], function.args[1:] + args, {})
+            return self.call(function.args[0], function.args[1:] + args, kwargs)
         if maker in _ATTRIBUTE_GETTERS:
             for path in function.args:
                 self._attribute((*args[:1], path))
         elif maker in _CODE_MAKERS:
             self.computed("a function whose code it holds")
-        elif not (isinstance(maker, Name) and maker.qualname in _CLASS_MAKERS):
+        elif maker not in _CLASS_MAKERS:
             self.computed("something that another call returned")
-        return Made(function, args)
+        return self._made(function, args, kwargs)
 
     def build(self, thing: Any, state: Any) -> None:
         if isinstance(thing, Name):
             self._keep(Kind.STATE, thing)
-        if isinstance(thing, Made) and thing.function in _PARTIAL and isinstance(state, tuple):
-            thing.args = (*state[:1], *(state[1] if isinstance(state[1], tuple) else ()))
+        self._given.append(state)
+        if isinstance(thing, Made) and thing.function in _PARTIAL:
+            if isinstance(state, tuple) and len(state) > 1 and isinstance(state[1], tuple):
+                thing.args = (state[0], *state[1])
+            else:
+                self.computed("a partial call that it puts together itself")
         for part in state if isinstance(state, tuple) else (state,):
             if isinstance(part, dict) and not _REACHING.isdisjoint(part):
                 owner = thing.function if isinstance(thing, Made) else thing
                 self._keep(Kind.STATE, owner if isinstance(owner, Name) else Name("", "an object"))
 
     def persistent(self, identity: Any) -> Made:
-        return Made(None, (identity,))
+        return self._made(None, (identity,))
 
     # -- functions that lead to other names ----------------------------------------------------
 
     def _attribute(self, args: tuple[Any, ...]) -> Any:
         """`getattr(thing, path)`: the name of what it returns is judged in its place."""
-        if len(args) < 2 or not isinstance(args[1], str):
+        if len(args) != 2 or not isinstance(args[1], str):
             return self.computed("an attribute whose name it puts together itself")
-        thing, path = args[:2]
+        thing, path = args
         while isinstance(thing, Made):
             thing = thing.function
         if not isinstance(thing, Name):
@@ -252,23 +293,29 @@ class _Recorder:
             self._keep(Kind.IMPORT, Name(args[0], ""))
         return Name(args[0], "")
 
+    def _import(self, args: tuple[Any, ...]) -> Any:
+        """`__import__("a.b")` returns `a`, unless it is told what to take from `a.b`."""
+        module = self._module(args)
+        if isinstance(module, Name) and len(args) < 4:
+            return Name(module.module.partition(".")[0], "")
+        return module
+
     def _builtin_type(self, args: tuple[Any, ...]) -> Any:
         return self._attribute((Name("types", ""), *args))
 
     def _code(self, args: tuple[Any, ...]) -> Made:
-        """`types.CodeType`: its arguments differ between Pythons, not in this order from the code.
+        """`types.CodeType`: the numbers at its start are five before Python 3.8, then six.
 
-        They are: code, constants, names, variables, file, name, …
+        Behind them: code, constants, names, variables, file, name, …
         """
-        at = next((i for i, arg in enumerate(args) if isinstance(arg, (bytes, memoryview))), None)
-        following = args[at + 2 : at + 6] if at is not None else ()
-        names = following[0] if following else None
-        if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+        at = 6 if len(args) > 5 and isinstance(args[5], int) else 5
+        code, _, names, _, file, name = (*args[at : at + 6], *[None] * 6)[:6]
+        is_plain = isinstance(_encoded(code), (bytes, memoryview)) and isinstance(names, tuple)
+        if not is_plain or not all(isinstance(used, str) for used in names):
             return self.computed("code that it puts together itself")
-        file, name = (*following[2:], None, None)[:2]
         known = Name(file if isinstance(file, str) else "", name if isinstance(name, str) else "?")
         self._keep(Kind.CODE, known, names)
-        return Made(Name("types", "CodeType"), args)
+        return self._made(Name("types", "CodeType"), args)
 
     def _loads(self, args: tuple[Any, ...]) -> Made:
         self._nested(args[0] if args else None, self.walk)
@@ -312,7 +359,10 @@ _CODE_MAKERS = {
     *_names(_CLOUDPICKLE, "_make_function _make_skel_func"),
     *_names("types", "FunctionType LambdaType CodeType"),
 }
-_CLASS_MAKERS = ("_make_skeleton_class", "_make_skeleton_enum", "_rehydrate_skeleton_class")
+_CLASS_MAKERS = {
+    *_names(_CLOUDPICKLE, "_make_skeleton_class _make_skeleton_enum _rehydrate_skeleton_class")
+}
+_TYPE = {*_names("builtins __builtin__", "type")}
 _ENUMS = {
     Name("stable_baselines3.common.type_aliases", "TrainFrequencyUnit"),
     Name("stable_baselines3.her.goal_selection_strategy", "GoalSelectionStrategy"),
@@ -322,8 +372,8 @@ _REACHING = frozenset(("__builtins__", "__globals__", "__code__", "__class__", "
 _SPECIAL: dict[tuple[str, str], Callable[[_Recorder, tuple[Any, ...]], Any]] = {
     ("builtins", "getattr"): _Recorder._attribute,
     ("__builtin__", "getattr"): _Recorder._attribute,
-    ("builtins", "__import__"): _Recorder._module,
-    ("__builtin__", "__import__"): _Recorder._module,
+    ("builtins", "__import__"): _Recorder._import,
+    ("__builtin__", "__import__"): _Recorder._import,
     ("importlib", "import_module"): _Recorder._module,
     ("copyreg", "__newobj__"): _Recorder._new_of,
     ("copyreg", "_reconstructor"): _Recorder._new_of,

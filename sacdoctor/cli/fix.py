@@ -72,11 +72,12 @@ def fix(
     """Write a repaired copy: dead biases re-initialised, their optimizer moments cleared.
 
     The input is never touched. Every byte that needs no repair stays as it was. Exit codes:
-    0 repaired, or nothing to repair; 2 wrong usage or something in the way.
+    0 repaired, or nothing to repair; 1 --strip-code left dangerous code (SD601) in a file; 2 wrong
+    usage or something in the way.
     """
     from sacdoctor.checkpoint import SacdoctorError
     from sacdoctor.cli.config import find_config, scan_options
-    from sacdoctor.cli.outcome import CLEAN, TROUBLE, complain
+    from sacdoctor.cli.outcome import CLEAN, FINDINGS, TROUBLE, complain
     from sacdoctor.fleet import find_checkpoints
     from sacdoctor.repair import RepairOptions
     from sacdoctor.repair import fix as repair
@@ -122,7 +123,9 @@ def fix(
                 complain(error)
             advance()
     _write(results, format, several=len(targets) > 1, dry_run=dry_run)
-    raise typer.Exit(TROUBLE if len(results) < len(targets) else CLEAN)
+    if len(results) < len(targets):
+        raise typer.Exit(TROUBLE)
+    raise typer.Exit(FINDINGS if strip_code and any(r.unsafe for r in results) else CLEAN)
 
 
 def _write(results: list[FixResult], format: Format, *, several: bool, dry_run: bool) -> None:

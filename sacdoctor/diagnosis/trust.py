@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -11,9 +12,14 @@ from sacdoctor.checkpoint.pickles import Name
 from sacdoctor.checkpoint.references import Kind, Reference
 from sacdoctor.diagnosis.severity import Severity
 
-_MAX_LINES = 8
-_MAX_NAMES = 12
-"""Of evidence: what is listed one by one; beyond that it is counted."""
+_CLASSES = frozenset(
+    (
+        *("policy_class", "replay_buffer_class", "rollout_buffer_class"),
+        *("policy_kwargs", "replay_buffer_kwargs", "rollout_buffer_kwargs"),
+    )
+)
+"""Keys of `data` where SB3 expects a class, or keywords among which there may be one. All others
+become attributes of the model, its schedules and its methods among them, and SB3 calls those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +40,12 @@ def suspicions(parts: Iterable[PickledPart]) -> tuple[Suspicion, ...]:
     """Return a suspicion for each reference, the worst first.
 
     Critical: a name that is known to be dangerous, an attribute path into what a module keeps, a
-    change to something imported, and whatever cannot be followed. Warning: a call of, or code that
-    uses, what is not known to be harmless. Notice: a class or function of the user's that is only
-    referred to, and code that only computes.
+    change to something imported, and whatever cannot be followed. Warning: what is not known to be
+    harmless and is called, makes an object, is given to a call, stands where SB3 calls what it
+    finds, or is used by code. Notice: a class or function of the user's that is only referred to,
+    and code that only computes.
     """
-    found = [(part.place, reference) for part in parts for reference in _told(part.references)]
+    found = [(part, reference) for part in parts for reference in told(part.references)]
     if not found:
         return ()
     names = {_asked(reference) for _, reference in found if reference.kind in _NAMED}
@@ -47,17 +54,21 @@ def suspicions(parts: Iterable[PickledPart]) -> tuple[Suspicion, ...]:
         from sacdoctor.checkpoint.dangerous_names import dangerous
 
         bad = dangerous(names)
-    judged = [Suspicion(place, ref, _severity(ref, _asked(ref) in bad)) for place, ref in found]
+    judged = [
+        Suspicion(part.place, ref, _severity(part, ref, _asked(ref) in bad)) for part, ref in found
+    ]
     return tuple(sorted(judged, key=lambda suspicion: -suspicion.severity.rank))
 
 
-_NAMED = (Kind.NAME, Kind.CALL, Kind.IMPORT)
+_OF_NAMES = (Kind.NAME, Kind.GIVE, Kind.MAKE, Kind.CALL)
+"""What can be done with a name, the least first."""
+_NAMED = (*_OF_NAMES, Kind.IMPORT)
 
 
-def _told(references: Sequence[Reference]) -> list[Reference]:
-    """Leave out that a name is referred to where it is called as well."""
-    called = {reference.name for reference in references if reference.kind is Kind.CALL}
-    return [r for r in references if r.kind is not Kind.NAME or r.name not in called]
+def told(references: Sequence[Reference]) -> list[Reference]:
+    """Return the references, each name once: what is called is referred to as well."""
+    strongest = {r.name: r for kind in _OF_NAMES for r in references if r.kind is kind}
+    return [r for r in references if r.kind not in _OF_NAMES or strongest[r.name] is r]
 
 
 def _asked(reference: Reference) -> Name:
@@ -66,7 +77,7 @@ def _asked(reference: Reference) -> Name:
     return Name(name.module, "module") if reference.kind is Kind.IMPORT else name
 
 
-def _severity(reference: Reference, is_dangerous: bool) -> Severity:
+def _severity(part: PickledPart, reference: Reference, is_dangerous: bool) -> Severity:
     kind = reference.kind
     if kind is Kind.CODE:
         if not DANGEROUS_IN_CODE.isdisjoint(reference.uses):
@@ -74,27 +85,34 @@ def _severity(reference: Reference, is_dangerous: bool) -> Severity:
         return Severity.NOTICE if ARITHMETIC.issuperset(reference.uses) else Severity.WARNING
     if kind not in _NAMED or is_dangerous:
         return Severity.CRITICAL
-    return Severity.NOTICE if kind is Kind.NAME else Severity.WARNING
+    key = re.split(r"[.\[]", part.key, maxsplit=1)[0]
+    is_called = part.member == "data" and key not in _CLASSES
+    return Severity.NOTICE if kind is Kind.NAME and not is_called else Severity.WARNING
 
 
 def evidence(found: Sequence[Suspicion]) -> str:
     """Return a line for each thing that pickles do: the members and keys, and what it is."""
     by_place: dict[str, list[str]] = {}
     for suspicion in found:
-        by_place.setdefault(suspicion.place, []).append(words(suspicion.reference))
+        place = _in_one_line(suspicion.place)
+        by_place.setdefault(place, []).append(words(suspicion.reference))
     places: dict[str, list[str]] = {}
     for place, items in by_place.items():
-        places.setdefault(_listed(items, "; "), []).append(place)
-    told = [f"{_listed(where)}: {what}" if any(where) else what for what, where in places.items()]
-    rest = len(told) - _MAX_LINES
-    return "\n".join([*told[:_MAX_LINES], *([f"and {rest} more"] if rest > 0 else [])])
+        places.setdefault("; ".join(items), []).append(place)
+    return "\n".join(
+        f"{', '.join(where)}: {what}" if any(where) else what for what, where in places.items()
+    )
 
 
 def words(reference: Reference) -> str:
-    """Return in words what a pickle does with what it refers to."""
+    """Return in words, and in one line, what a pickle does with what it refers to."""
+    return _in_one_line(_words(reference))
+
+
+def _words(reference: Reference) -> str:
     name = reference.name
     if reference.kind is Kind.CODE:
-        names = _listed(reference.uses) if reference.uses else "no names"
+        names = ", ".join(reference.uses) or "no names"
         file = "/".join(name.module.replace("\\", "/").split("/")[-3:])
         return f"code of {name.qualname} from {file or 'no file'}, which uses {names}"
     if reference.kind is Kind.UNREAD:
@@ -103,13 +121,15 @@ def words(reference: Reference) -> str:
         return f"uses {name.qualname}, which cannot be known without running it"
     if reference.kind is Kind.STATE:
         return f"changes {_dotted(name)} itself"
+    if reference.kind is Kind.GIVE:
+        return f"gives {_dotted(name)} to a call, which may call it"
     return f"{reference.kind.value} {_dotted(name)}"
+
+
+def _in_one_line(text: str) -> str:
+    """Escape line breaks and control characters: a name must not pass for a line of its own."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _dotted(name: Name) -> str:
     return ".".join(part for part in (name.module, name.qualname) if part)
-
-
-def _listed(items: Sequence[str], separator: str = ", ") -> str:
-    rest = len(items) - _MAX_NAMES
-    return separator.join(items[:_MAX_NAMES]) + (f" and {rest} more" if rest > 0 else "")

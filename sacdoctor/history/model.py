@@ -82,6 +82,19 @@ class Run:
     onsets: tuple[Onset, ...]
     findings: tuple[Finding, ...]
 
+    @property
+    def code(self) -> tuple[tuple[str, Finding], ...]:
+        """The path of each checkpoint with code that is not harmless (SD6), and its finding.
+
+        It has no onset: it is in a file or not, whatever training did.
+        """
+        return tuple(
+            (snapshot.report.path, finding)
+            for snapshot in self.snapshots
+            for finding in snapshot.report.findings
+            if finding.rule.startswith("SD6") and finding.severity is not Severity.NOTICE
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

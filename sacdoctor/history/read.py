@@ -33,7 +33,7 @@ def read_history(path: str | Path, options: ScanOptions | None = None) -> Histor
         try:
             headers.append(read_header(file))
         except SacdoctorError as error:
-            unreadable.append(report_of_error(error))
+            unreadable.append(report_of_error(error, options))
     runs: list[Run] = []
     for lineage in lineages(headers):
         run, errors = read_run(_unique(name_of(lineage, folder), runs), lineage, options)

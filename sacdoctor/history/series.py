@@ -90,7 +90,7 @@ def _examined(
             examination = examined(checkpoint, options)
             _ = checkpoint.variables  # what is damaged shows here, where it is told
         except SacdoctorError as error:
-            errors.append(report_of_error(error))
+            errors.append(report_of_error(error, options))
             continue
         yield header, examination, facts
         if header.is_repaired:

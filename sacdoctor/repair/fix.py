@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,12 @@ from sacdoctor.checkpoint import POLICY, Checkpoint, CheckpointError, Tensor
 from sacdoctor.checkpoint.atomic import replace_file
 from sacdoctor.checkpoint.edit import Edits, edited
 from sacdoctor.checkpoint.element_edit import BARE, ElementEdit
-from sacdoctor.diagnosis import Report, ScanOptions
+from sacdoctor.checkpoint.pickled_parts import parts_of
+from sacdoctor.diagnosis import Finding, Report, ScanOptions, Severity
 from sacdoctor.diagnosis.causes import OUTLAST_REPAIR
+from sacdoctor.diagnosis.rules import unsafe_pickle
 from sacdoctor.diagnosis.scan import diagnose
+from sacdoctor.diagnosis.trust import Suspicion, evidence, suspicions
 from sacdoctor.repair.model import RepairError, RepairOptions, RepairPlan
 from sacdoctor.repair.plan import make_plan
 
@@ -30,13 +33,17 @@ _WRITTEN_AT_ONCE = 1024**2
 
 @dataclass(frozen=True, slots=True)
 class FixResult:
-    """What was done to one checkpoint. `output` and `after` are None where nothing was written."""
+    """What was done to one checkpoint. `output` and `after` are None where nothing was written.
+
+    `unsafe` are the findings of rule SD601 that the plan leaves, whatever rules were selected.
+    """
 
     source: str
     output: str | None
     plan: RepairPlan
     before: Report
     after: Report | None
+    unsafe: tuple[Finding, ...]
 
     @property
     def not_lasting(self) -> dict[str, tuple[str, ...]]:
@@ -76,9 +83,11 @@ def fix(
         other = stack.enter_context(Checkpoint(donor)) if donor is not None else None
         before = diagnose(checkpoint, scan_options)
         plan = make_plan(checkpoint, before, options or RepairOptions(), other)
+        unsafe = _unsafe(checkpoint)
         idle = plan.is_empty and not copy_if_healthy
         if idle or dry_run:
-            return FixResult(str(path), None, plan, before, None)
+            stays = _unsafe(checkpoint, {change.key for change in plan.settings})
+            return FixResult(str(path), None, plan, before, None, _findings(stays))
         if _is_same(source, target):
             raise RepairError(
                 "output and input are the same file; the input is never touched", path
@@ -87,6 +96,7 @@ def fix(
         if not plan.is_empty:
             pieces = edited(checkpoint, _edits(checkpoint, plan, (options or RepairOptions()).seed))
         after: list[Report] = []
+        stay: list[Suspicion] = []
 
         def write(file: BinaryIO) -> None:
             for piece in pieces:
@@ -97,16 +107,37 @@ def fix(
             with Checkpoint(written) as copy:
                 after.append(diagnose(copy, scan_options))
                 _verify(plan, checkpoint, copy)
+                stay.extend(_unsafe(copy))
+                _refuse([suspicion for suspicion in stay if suspicion not in unsafe], path)
 
         replace_file(
             target, write, mode=source.stat().st_mode & 0o777, check=check, overwrite=force
         )
-        return FixResult(str(path), str(target), plan, before, after[0])
+        return FixResult(str(path), str(target), plan, before, after[0], _findings(stay))
 
 
 def fixed_name(path: Path) -> Path:
     """Return where the repaired copy of `path` goes: `model.zip` becomes `model_FIXED.zip`."""
     return path.with_name(f"{path.stem}_FIXED{path.suffix}")
+
+
+def _unsafe(checkpoint: Checkpoint, gone: Collection[str] = ()) -> list[Suspicion]:
+    """Return what is critical in the checkpoint's pickles, less those of settings that are gone."""
+    parts = [p for p in parts_of(checkpoint) if p.member != "data" or p.key not in gone]
+    return [found for found in suspicions(parts) if found.severity is Severity.CRITICAL]
+
+
+def _findings(found: list[Suspicion]) -> tuple[Finding, ...]:
+    return tuple(unsafe_pickle.check_code(found))
+
+
+def _refuse(new: list[Suspicion], path: str | Path) -> None:
+    if new:
+        what = evidence(new[:1])
+        raise RepairError(
+            f"the repaired copy would run what the checkpoint did not ({what}) and was thrown away",
+            path,
+        )
 
 
 def _opened(path: str | Path, source: Path) -> Checkpoint:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isfinite
 
-from sacdoctor.checkpoint import Checkpoint
+from sacdoctor.checkpoint import Checkpoint, CheckpointError
 from sacdoctor.checkpoint.hyperparameters import Pickled
 from sacdoctor.checkpoint.pickled_parts import PickledPart, parts_of
 from sacdoctor.checkpoint.schedules import constant_of
-from sacdoctor.diagnosis.trust import words
+from sacdoctor.diagnosis.trust import told, words
 from sacdoctor.repair.model import Left, SettingChange
 
 REBUILT = {
@@ -63,12 +63,15 @@ def strip(
 
 
 def _what(part: PickledPart) -> str:
-    return ", ".join(map(words, part.references[:3]))
+    return ", ".join(map(words, told(part.references)[:3]))
 
 
 def _constant(checkpoint: Checkpoint, key: str) -> float | None:
     value = checkpoint.hyperparameters[key]
-    number = constant_of(value.pickle()) if isinstance(value, Pickled) else None
+    try:
+        number = constant_of(value.pickle()) if isinstance(value, Pickled) else None
+    except CheckpointError:
+        return None  # no base64; what cannot be read is no constant
     return number if number is not None and _is_usable(number) else None
 
 

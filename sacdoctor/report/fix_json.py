@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sacdoctor.repair import FixResult
-from sacdoctor.report.json import SCHEMA_VERSION, summary
+from sacdoctor.report.json import SCHEMA_VERSION, finding_document, summary
 
 
 def render(results: Sequence[FixResult], *, several: bool) -> str:
@@ -27,9 +27,9 @@ def _result(result: FixResult) -> dict[str, Any]:
             {"name": r.name, "elements": r.elements, "by": r.by, "fill": r.fill}
             for r in plan.repaired
         ],
-        "left": [
-            {"name": left.name, "reason": left.reason} for left in (*plan.left, *plan.unstripped)
-        ],
+        "left": [{"name": left.name, "reason": left.reason} for left in plan.left],
+        "unstripped": [{"name": left.name, "reason": left.reason} for left in plan.unstripped],
+        "unsafe": [finding_document(finding) for finding in result.unsafe],
         "optimizer": [
             {
                 "file": reset.file,

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from sacdoctor.diagnosis import Report, Summary
 from sacdoctor.repair import FixResult, MomentReset, RepairPlan
-from sacdoctor.report.table import dotted, status_style
+from sacdoctor.report.table import dotted, finding_text, status_style
 from sacdoctor.report.text import counted, printable
 
 _WORDS = {
@@ -63,6 +63,9 @@ def print_result(console: Console, result: FixResult, *, dry_run: bool) -> None:
         if len(plan.left) > _MAX_LEFT:
             rest = counted(len(plan.left) - _MAX_LEFT, "more tensor")
             console.print(Text(f"  and {rest}; --format json lists all", style="dim"))
+        console.print()
+    for finding in result.unsafe:
+        console.print(finding_text(finding, console.width))
         console.print()
 
 

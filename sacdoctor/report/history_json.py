@@ -26,9 +26,9 @@ def render(history: History) -> str:
         ],
         "onsets": [_onset(run, onset) for run in history.runs for onset in run.onsets],
         "findings": [
-            {"series": run.name, **finding_document(finding)}
+            {"series": run.name, "path": path, **finding_document(finding)}
             for run in history.runs
-            for finding in run.findings
+            for path, finding in (*((None, finding) for finding in run.findings), *run.code)
         ],
         "crashes": [_crash(crash) for crash in history.crashes],
         "notes": [asdict(note) for note in history.notes],

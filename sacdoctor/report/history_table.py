@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sacdoctor.diagnosis import Severity
+from sacdoctor.diagnosis import Finding, Severity
 from sacdoctor.history import Crash, Event, History, Onset, RewardCurve, Run, Snapshot
 from sacdoctor.report.sparkline import sparkline
 from sacdoctor.report.table import (
@@ -73,7 +73,7 @@ def _headline(history: History) -> Text:
     onsets = sum(len(run.onsets) for run in history.runs)
     if history.crashes:
         parts.append(counted(len(history.crashes), "reward crash", "reward crashes"))
-    together = sum(len(run.findings) for run in history.runs)
+    together = sum(len(run.findings) + len(run.code) for run in history.runs)
     if onsets + together:
         parts.append(counted(onsets + together, "finding"))
     elif not history.crashes:
@@ -98,6 +98,12 @@ def _print_run(console: Console, run: Run) -> None:
     for finding in run.findings:
         console.print()
         console.print(finding_text(finding, width))
+    of_code: dict[Finding, list[str]] = {}
+    for path, finding in run.code:
+        of_code.setdefault(finding, []).append(_file_name(path))
+    for finding, files in of_code.items():
+        console.print()
+        console.print(_indented(finding_text(finding, width), [f"In {', '.join(files)}"], width))
     for line in _causes(run, width):
         console.print()
         console.print(line)
@@ -157,8 +163,11 @@ def _row(snapshot: Snapshot, wide: bool) -> list[Text]:
         Text(_number(snapshot.entropy_coefficient)),
         Text(_number(max(gradients, default=None))),
     ]
-    name = report.path.replace("\\", "/").rpartition("/")[2]
-    return [*cells, *([Text(printable(name))] if wide else [])]
+    return [*cells, *([Text(printable(_file_name(report.path)))] if wide else [])]
+
+
+def _file_name(path: str) -> str:
+    return path.replace("\\", "/").rpartition("/")[2]
 
 
 def _curves(run: Run, console: Console) -> Iterator[Text]:

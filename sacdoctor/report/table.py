@@ -25,6 +25,8 @@ NARROW = 100
 """Columns below which the bar is shorter and the number of elements is left out."""
 PROSE = 96
 """Longest line of running text: longer ones are hard to read, however wide the terminal."""
+_MAX_EVIDENCE = 12
+"""Lines of evidence under a finding; a hostile file can name thousands of things."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +97,32 @@ def finding_text(finding: Finding, width: int) -> Text:
 
     `width` is that of the terminal; running text stays narrower than `PROSE`.
     """
-    width = min(width, PROSE)
+    width = max(20, min(width, PROSE) - 6)
     style = STYLES[finding.severity]
     text = Text().append(f"{finding.rule} {finding.name}  {finding.severity.value}", style=style)
-    for label, body, look in (
-        ("", finding.message, ""),
-        ("", finding.evidence, "dim"),
-        ("Do: ", finding.remedy, ""),
+    for lines, look in (
+        (_wrapped(finding.message, width), ""),
+        (_shortened(finding.evidence, width), "dim"),
+        (_wrapped(f"Do: {finding.remedy}", width), ""),
     ):
-        for line in (label + printable_lines(body)).split("\n"):
-            code = line.startswith("    ")
-            pieces = [line] if code else textwrap.wrap(line, max(20, width - 6))
-            for piece in pieces:
-                text.append(f"\n      {piece}", style=look)
+        for line in lines:
+            text.append(f"\n      {line}", style=look)
     return text
+
+
+def _wrapped(body: str, width: int) -> list[str]:
+    lines: list[str] = []
+    for line in printable_lines(body).split("\n"):
+        lines += [line] if line.startswith("    ") else textwrap.wrap(line, width)
+    return lines
+
+
+def _shortened(evidence: str, width: int) -> list[str]:
+    head = evidence[: _MAX_EVIDENCE * width]  # all that there is room for
+    lines = _wrapped(head, width)
+    if head == evidence and len(lines) <= _MAX_EVIDENCE:
+        return lines
+    return [*lines[: _MAX_EVIDENCE - 1], "and more; --format json lists all"]
 
 
 def _totals(counts: Mapping[str, int]) -> Text:
@@ -149,7 +163,7 @@ def headline(report: Report) -> Text:
 
 def _code_verdict(report: Report) -> str:
     if not report.findings:
-        return "Loading it runs nothing but SB3 and its libraries."
+        return "Nothing outside SB3 and its libraries was found."
     message = "; ".join(finding.message for finding in report.findings)
     return f"{message[0].upper()}{message[1:]}."
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
 import pickle
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,13 @@ from sacdoctor.checkpoint.pickled_parts import PickledPart
 from sacdoctor.checkpoint.pickles import Name
 from sacdoctor.checkpoint.references import Kind, Reference, references, torch_references
 from sacdoctor.diagnosis.severity import Severity
-from sacdoctor.diagnosis.trust import Suspicion, suspicions, words
-from tests.archives import saved
-from tests.payloads import Calls, by_hand, text, touching
+from sacdoctor.diagnosis.trust import Suspicion, evidence, suspicions, words
+from tests import payloads
+from tests.archives import members_of, saved, zip_of
+from tests.payloads import Calls, by_hand, indirect, text, touching
 
 PAYLOADS = list(touching(Path("mark")))
+_BAD = Severity.WARNING
 
 
 def judged(data: bytes) -> tuple[Suspicion, ...]:
@@ -71,6 +75,73 @@ def test_payload_in_rare_opcodes_would_have_run(tmp_path: Path, name: str) -> No
     mark = tmp_path / "mark"
     pickle.loads(by_hand(f"touch {mark}")[name][0])
     assert mark.exists()
+
+
+@pytest.mark.parametrize("name", list(indirect("")))
+def test_what_is_called_by_way_of_harmless_names_is_no_mere_reference(
+    tmp_path: Path, name: str
+) -> None:
+    mark = tmp_path / "mark"
+    data = indirect(str(mark))[name]
+    assert not {"warning", "critical"}.isdisjoint(severities(data))
+    assert not any(found.is_mere_reference for found in judged(data))
+    assert not mark.exists()
+    with contextlib.suppress(Exception):  # what it makes may be unusable; it has run by then
+        pickle.loads(data)
+    assert mark.exists()
+
+
+def test_name_that_is_followed_only_where_it_is_called_must_not_be_given_away() -> None:
+    inner = saved(Calls(os.system, "x"))
+    data = pickle.dumps(functools.partial(th.storage._load_from_bytes, inner))
+    assert "_load_from_bytes, which it gives to another call" in worst(data)
+
+
+def test_class_inside_plain_containers_is_a_mere_reference() -> None:
+    (found,) = judged(pickle.dumps({"activation_fn": [payloads.Touches]}))
+    assert found.is_mere_reference
+
+
+def test_what_becomes_of_a_model_as_an_attribute_may_be_called() -> None:
+    """SB3 puts every key of `data` among the model's attributes, its methods included."""
+    found = references(memoryview(pickle.dumps(payloads.touch)))
+    severity = {
+        key: suspicions([PickledPart("data", key, found)])[0].severity.value
+        for key in ("policy_class", "policy_kwargs.optimizer_kwargs", "lr_schedule", "_setup_model")
+    }
+    assert severity == {
+        "policy_class": "notice",
+        "policy_kwargs.optimizer_kwargs": "notice",
+        "lr_schedule": "warning",
+        "_setup_model": "warning",
+    }
+
+
+def test_names_cannot_pass_for_lines_of_their_own() -> None:
+    for module in ("a\nHEALTHY", "a\x1b[2J", "a\r\u2028b"):
+        data = b"\x80\x04" + text(module) + text("f") + b"\x93)R."
+        told = evidence(judged(data))
+        assert told.isprintable()
+        assert evidence([Suspicion("x\ny", Reference(Kind.CALL, Name("m", "f")), _BAD)]) == (
+            "x\\ny: calls m.f"
+        )
+
+
+def test_import_by_a_dotted_name_returns_the_package() -> None:
+    get, imported = (
+        b"cbuiltins\ngetattr\n",
+        b"cbuiltins\n__import__\n" + text("torch.nn") + b"\x85R",
+    )
+    data = get + imported + text("hub") + b"\x86R" + text("x") + b"\x85R."
+    assert Name("torch", "hub") in {r.name for r in references(memoryview(data))}
+
+
+@pytest.mark.parametrize("name", ["archive/DATA.PKL", "archive/Data.pkl"])
+def test_record_of_a_torch_file_is_found_in_any_case(name: str) -> None:
+    """torch's own reader asks for `data.pkl` and takes it in any case."""
+    members = members_of(saved({"w": th.zeros(2)}))
+    evil = zip_of({name: pickle.dumps(Calls(os.system, "x")), **members})
+    assert Name(os.name, "system") in {r.name for r in torch_references(memoryview(evil))}
 
 
 def test_what_runs_before_the_damage_is_named_with_the_damage() -> None:
@@ -180,6 +251,64 @@ def test_code_that_reaches_out_is_critical() -> None:
     assert "eval" in worst(cloudpickle.dumps(lambda p: [eval(q) for q in p]))
 
 
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_names_of_code_are_read_in_every_protocol(protocol: int) -> None:
+    """Below 3 its bytes are calls of `_codecs.encode`, and its line table may be plain bytes."""
+    data = cloudpickle.dumps(lambda p: p.unknown_word, protocol)
+    assert "unknown_word" in {use for s in judged(data) for use in s.reference.uses}
+
+
+@pytest.mark.parametrize("encoded", [True, False])
+def test_names_of_code_are_read_where_only_its_table_is_plain(encoded: bool) -> None:
+    code = (lambda p: p.unknown_word).__code__
+    text_of_code = code.co_code.decode("latin-1")
+    plain = b"\x80\x03" + b"C" + bytes([len(code.co_code)]) + code.co_code
+    call = b"c_codecs\nencode\n" + text(text_of_code) + text("latin1") + b"\x86R"
+    numbers = b"K\x01K\x00K\x00K\x01K\x02K\x03"
+    data = (
+        (b"" if encoded else b"\x80\x03")
+        + b"ctypes\nCodeType\n("
+        + numbers
+        + (call if encoded else plain[2:])
+        + b"("
+        + text("a")
+        + text("b")
+        + b"t("
+        + text("unknown_word")
+        + b"t("
+        + text("p")
+        + b"t"
+        + text("f.py")
+        + text("f")
+        + text("f")
+        + b"K\x01C\x01xC\x00))tR."
+    )
+    (found,) = judged(data)
+    assert found.reference == Reference(Kind.CODE, Name("f.py", "f"), ("unknown_word",))
+
+
+def test_words_of_code_may_stand_for_other_names() -> None:
+    def schedule(progress: float) -> Any:
+        return floor(progress)
+
+    floor = payloads.touch
+    data = cloudpickle.dumps(schedule)
+    assert severities(data) == {"notice", "warning"}
+    assert "touch" in "; ".join(words(s.reference) for s in judged(data))
+
+
+def test_enum_of_the_users_own_is_a_notice() -> None:
+    class Mode(Enum):
+        FAST = 1
+
+    assert severities(cloudpickle.dumps(Mode.FAST)) <= {"notice"}
+
+
+def test_code_that_computes_with_functions_of_math_is_a_notice() -> None:
+    cos = math.cos
+    assert severities(cloudpickle.dumps(lambda p: 1e-3 * cos(p))) == {"notice"}
+
+
 def test_code_that_loading_calls_is_critical() -> None:
     function = cloudpickle.dumps(lambda p: p)
     assert severities(function) == {"notice"}
@@ -204,6 +333,12 @@ def test_code_that_loading_calls_is_critical() -> None:
         Name("os\nsystem", "x y"),
         Name("x", ".".join(["y"] * 1000)),
         Name("unknown.os", "os.system"),
+        Name("sympy.core.sympify", "sympify"),
+        Name("numpy.lib._npyio_impl", "savetxt"),
+        Name("torch.fx.graph_module", "_exec_with_source"),
+        Name("stable_baselines3.ppo.ppo", "PPO.load"),
+        Name("gymnasium.envs.registration", "load_env_creator"),
+        Name("zipfile", "ZipFile"),
     ],
     ids=lambda name: str(name)[:40],
 )

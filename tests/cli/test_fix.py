@@ -25,6 +25,8 @@ KEYS = {
     "output",
     "repaired",
     "left",
+    "unstripped",
+    "unsafe",
     "optimizer",
     "settings",
     "not_lasting",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.archives import members_of, zip_of
 from tests.conftest import Run
+from tests.payloads import Calls, serialized, with_settings
 from tests.runs import CRASH, DEAD, Runs
 
 CHECKPOINT = {
@@ -96,6 +99,24 @@ def test_pipe_without_unicode_gets_ascii_curves(shell: Run, runs: Runs) -> None:
     assert outcome.out.isascii()
     curve = next(line for line in outcome.out.splitlines() if line.startswith("zero %"))
     assert "____######" in curve
+
+
+def test_dangerous_code_is_named_once_a_file(run: Run, runs: Runs, tmp_path: Path) -> None:
+    folder = runs.copy("healthy SAC", tmp_path / "run")
+    hostile = {"foo": serialized(Calls(os.system, "true"))}
+    for steps in (500, 600):
+        path = folder / f"rl_model_{steps}_steps.zip"
+        path.write_bytes(zip_of(with_settings(members_of(path.read_bytes()), **hostile)))
+    outcome = run("history", folder)
+    assert outcome.code == 1
+    assert "CRITICAL  10 checkpoints, 2 findings." in outcome.out
+    assert outcome.out.count("SD601 unsafe-pickle  critical") == 1
+    assert "In rl_model_500_steps.zip, rl_model_600_steps.zip" in outcome.out
+    findings = document(run("history", folder, "--format", "json").out)["findings"]
+    assert [(finding["rule"], Path(finding["path"]).name) for finding in findings] == [
+        ("SD601", "rl_model_500_steps.zip"),
+        ("SD601", "rl_model_600_steps.zip"),
+    ]
 
 
 def test_unreadable_checkpoint_is_complained_of_and_exits_2(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import LinearSchedule
 
 from sacdoctor import ScanOptions, scan
-from sacdoctor.repair import RepairOptions, fix
+from sacdoctor.repair import RepairError, RepairOptions, fix
 from tests import torch_truth
 from tests.archives import members_of, saved, zip_of
 from tests.checkpoint.test_schedules import constant_fn, get_schedule_fn
@@ -233,7 +234,8 @@ def test_command_says_what_went_and_what_stays(
     assert not (tmp_path / "m_FIXED.zip").exists()
     document = json.loads(run("fix", "--strip-code", "--format", "json", source).out)
     assert document["settings"] == [{"key": "lr_schedule", "before": "a schedule", "after": None}]
-    assert [left["name"] for left in document["left"]] == ["data clip_range"]
+    assert [left["name"] for left in document["unstripped"]] == ["data clip_range"]
+    assert document["left"] == document["unsafe"] == []
     assert run("scan", "--select", "SD6", tmp_path / "m_FIXED.zip").code == 0
 
 
@@ -257,7 +259,7 @@ def test_command_shows_a_pickle_of_its_own(run: Run, tmp_path: Path) -> None:
     outcome = run("scan", tmp_path / "buffer.pkl")
     assert (outcome.code, outcome.err) == (0, "")
     assert (
-        outcome.out.splitlines()[1] == "HEALTHY  Loading it runs nothing but SB3 and its libraries."
+        outcome.out.splitlines()[1] == "HEALTHY  Nothing outside SB3 and its libraries was found."
     )
 
 
@@ -271,3 +273,45 @@ def test_command_prints_a_payload_that_makes_the_file_unreadable(
     assert outcome.code == 2
     assert outcome.out == ""
     assert outcome.complaint.endswith(f"(SD601: policy.pth: calls {os.name}.system)")
+
+
+def test_command_names_dangerous_code_and_exits_1_where_stripping_left_it(
+    run: Run, patients: Patients, tmp_path: Path
+) -> None:
+    hostile = serialized(Calls(os.system, "true"))
+    source = rewritten(patients.healthy("PPO"), tmp_path / "m.zip", foo=hostile)
+    for options, code in (((), 0), (("--strip-code",), 1), (("--strip-code", "--dry-run"), 1)):
+        outcome = run("fix", source, *options)
+        assert (outcome.code, outcome.err) == (code, "")
+        assert "SD601 unsafe-pickle  critical" in outcome.out
+        assert outcome.out.count(f"calls {os.name}.system") == 1 + ("--strip-code" in options)
+        document = json.loads(run("fix", source, *options, "--format", "json").out)
+        assert [finding["rule"] for finding in document["unsafe"]] == ["SD601"]
+        assert document["left"] == []
+
+
+def test_command_exits_0_where_stripping_took_the_dangerous_code_out(
+    run: Run, patients: Patients, tmp_path: Path
+) -> None:
+    hostile = serialized(Calls(os.system, "true"))
+    source = rewritten(patients.healthy("PPO"), tmp_path / "m.zip", lr_schedule=hostile)
+    for options in (("--dry-run",), ()):
+        outcome = run("fix", "--strip-code", source, *options)
+        assert (outcome.code, "SD601" in outcome.out) == (0, False)
+
+
+def test_dangerous_code_that_the_input_does_not_run_is_refused(
+    monkeypatch: pytest.MonkeyPatch, patients: Patients, tmp_path: Path
+) -> None:
+    """Such as a setting that stands twice, of which an edit would leave the other one."""
+    hostile = serialized(Calls(os.system, "true"))
+    source = rewritten(
+        patients.healthy("PPO"), tmp_path / "m.zip", lr_schedule=serialized(lambda p: p)
+    )
+    other = rewritten(patients.healthy("PPO"), tmp_path / "other.zip", foo=hostile)
+    module = sys.modules[fix.__module__]
+    monkeypatch.setattr(module, "edited", lambda *_: [other.read_bytes()])
+    monkeypatch.setattr(module, "_verify", lambda *_: None)
+    with pytest.raises(RepairError, match=f"data foo: calls {os.name}.system.* was thrown away"):
+        fix(source, options=STRIP)
+    assert not (tmp_path / "m_FIXED.zip").exists()

@@ -37,11 +37,13 @@ NAME = "reset-after-training"
 
 def check(examination: Examination) -> Iterator[Finding]:
     """Yield one finding over all biases that were trained and then zeroed."""
+    is_one = len(examination.biases(Cause.RESET_AFTER_TRAINING)) == 1
+    were, them = ("it was", "it") if is_one else ("they were", "them")
     yield from cause_finding(
         CODE,
         examination,
         Cause.RESET_AFTER_TRAINING,
-        "zero though they were trained: something overwrote them",
-        "Recover them with `sacdoctor fix --donor earlier.zip` (or `--donor target`), and look for "
-        "code that re-initialises or partly loads the policy.",
+        f"zero though {were} trained: something overwrote {them}",
+        f"Recover {them} with `sacdoctor fix --donor earlier.zip` (or `--donor target`), and look "
+        "for code that re-initialises or partly loads the policy.",
     )

@@ -4,18 +4,21 @@
 Names what the pickles in a file refer to outside the allow list: all that SB3, sb3-contrib,
 gymnasium, numpy, torch and cloudpickle write for models, buffers and normalisation. A notice where
 embedded code uses nothing but arithmetic, as the schedules of older SB3 and rl-zoo do. A warning
-where unknown functions are called or modules imported while loading, and where embedded code uses
-other names.
+where loading calls an unknown function, makes an object of an unknown class (its own methods fill
+it), gives either to a call or to an object that may call it, or imports a module; where embedded
+code uses other names; and where an unknown name stands among the model's attributes, of which SB3
+calls the schedules and any method of its own.
 
-A class or function of yours that is only referred to, such as a custom policy, is a notice too:
-loading imports its module from your machine. It is named where code is all that was asked for
-(`scan --select SD6`, or a pickle of its own), and left out of the scan of a model's health.
+A class or function of yours that is only referred to where SB3 expects a class (`policy_class`,
+`replay_buffer_class`, values in `policy_kwargs`) is a notice too: loading imports its module from
+your machine. It is named where code is all that was asked for (`scan --select SD6`, or a pickle of
+its own), and left out of the scan of a model's health.
 
 ## Why is this bad
-It need not be bad: a custom policy is your code. But what is named here runs when the file is
-loaded or trained, and the file decides with which arguments. Embedded code runs as it stands in the
-file; the names it uses are all that can be told about it without running it, and bytecode made by
-hand can do harm without any name.
+It need not be bad: a custom policy or action noise is your code. But what is named here runs when
+the file is loaded or trained, and the file decides with which arguments. Embedded code runs as it
+stands in the file; the names it uses are all that can be told about it without running it, and
+bytecode made by hand can do harm without any name.
 
 ## Example
 `learning_rate=lambda progress: 3e-4 * progress`: the file holds the bytecode of this function.

@@ -3,10 +3,11 @@
 ## What it does
 Walks every pickle in the file without executing it: the base64 ones in `data`, those of all `.pth`
 members, pickles inside pickles, a replay buffer or `VecNormalize` given on its own. It reports
-names that are known to be dangerous (picklescan's list and a few more), attribute paths through
-harmless modules into what they keep (`numpy`'s `__builtins__`), embedded code that uses such names,
-changes to something imported, and whatever cannot be followed: names, attributes or calls that the
-pickle computes, extension codes, a pickle that cannot be read to its end.
+names that are known to be dangerous (picklescan's list and a few more), whether the pickle calls
+them or not, attribute paths through harmless modules into what they keep (`numpy`'s
+`__builtins__`), embedded code that uses such names, changes to something imported, and whatever
+cannot be followed: names, attributes, classes or calls that the pickle computes, extension codes, a
+pickle that cannot be read to its end.
 
 ## Why is this bad
 `SAC.load` unpickles the settings in `data`, `torch.load` the tensors, `load_replay_buffer` the
@@ -21,7 +22,9 @@ Do not load the file. Ask whoever made it for the weights alone: a state dict, w
 `torch.load(weights_only=True)` reads.
 
 ## Fix safety
-`sacdoctor fix --strip-code` takes out what stands in place of a schedule, and says what remains.
+`sacdoctor fix --strip-code` takes out what stands in place of a schedule, says what remains, and
+exits with 1 where that is still dangerous. No repair is written that would run what its input does
+not.
 
 ## References
 - SB3 issue 2281, on pickles in `data`

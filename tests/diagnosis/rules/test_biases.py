@@ -119,6 +119,21 @@ def test_rule_of_a_cause_is_as_severe_as_its_worst_bias(
     assert one.evidence == f"net.bias: {found.biases[0].evidence}"
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("a", "1 bias tensor is zero though it was trained: something overwrote it"),
+        ("ab", "2 bias tensors are zero though they were trained: something overwrote them"),
+    ],
+)
+def test_reset_biases_are_told_in_number(tmp_path: Path, names: str, message: str) -> None:
+    policy = {f"{name}.bias": bias(10, 10) for name in names}
+    state = {"policy.optimizer": adam([th.ones(10)] * len(names))}
+    found = finding(report(tmp_path, policy, PPO, state), "SD205")
+    assert found is not None
+    assert found.message == message
+
+
 def test_untrained_biases_are_left_to_their_own_rule(tmp_path: Path) -> None:
     state = {"policy.optimizer": adam([None])}
     found = report(tmp_path, {"net.bias": bias(1000)}, {"_n_updates": 0}, state)

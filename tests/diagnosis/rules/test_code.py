@@ -23,6 +23,7 @@ from fixtures.make import CHECKPOINTS
 from sacdoctor import Finding, Report, ScanOptions, scan
 from sacdoctor.checkpoint.errors import CorruptCheckpoint, UnsupportedCheckpoint
 from sacdoctor.fleet import scan_all
+from sacdoctor.report.table import finding_text
 from tests import agents
 from tests.archives import Entry, members_of, raw_zip, saved, zip_of
 from tests.payloads import Calls, serialized, with_settings
@@ -227,12 +228,16 @@ def test_call_of_an_unknown_function_is_a_warning(members: dict[str, bytes], wri
     assert (found.severity, "calls json.loads" in found.evidence) == ("warning", True)
 
 
-def test_evidence_of_a_crowd_is_counted(members: dict[str, bytes], write: Write) -> None:
-    many = {f"key{n}": serialized(Calls(os.system, str(n))) for n in range(30)}
+def test_evidence_names_a_whole_crowd_and_the_table_its_head(
+    members: dict[str, bytes], write: Write
+) -> None:
+    many = {f"key{n}": serialized(Calls(os.system, str(n))) for n in range(60)}
     found = finding(write(with_settings(members, **many)), "SD601")
     assert found is not None
-    assert "key0" in found.evidence and "and 18 more" in found.evidence
-    assert len(found.evidence) < 1_000
+    assert all(f"data key{n}" in found.evidence for n in range(60))
+    lines = finding_text(found, 40).plain.splitlines()
+    assert len(lines) < 30
+    assert "      and more; --format json lists all" in lines
 
 
 # -- models as SB3 saves them ------------------------------------------------------------------
