@@ -38,7 +38,7 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
             drop_output()
             raise _unwritten(error, "standard output") from None
         return
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if os.path.exists(path) and not path.is_file() and not path.is_dir():
         try:
             with path.open("w", encoding="utf-8") as stream:
                 yield stream

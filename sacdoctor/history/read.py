@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sacdoctor.checkpoint import SacdoctorError
-from sacdoctor.checkpoint.folder import files_below
+from sacdoctor.checkpoint.folder import files_below, refuse_other_than_folder
 from sacdoctor.diagnosis import Report, ScanOptions
 from sacdoctor.diagnosis.scan import report_of_error
 from sacdoctor.history.lineage import Header, lineages, name_of, read_header
@@ -24,9 +24,7 @@ def read_history(path: str | Path, options: ScanOptions | None = None) -> Histor
     cannot be read is part of the result. Nothing in a file is executed.
     """
     folder, options = Path(path), options or ScanOptions()
-    if not folder.is_dir():
-        reason = "it is no folder; scan looks at one checkpoint" if folder.exists() else None
-        raise SacdoctorError(reason or "there is no such folder", path)
+    refuse_other_than_folder(folder, "it is no folder; scan looks at one checkpoint")
     headers: list[Header] = []
     unreadable: list[Report] = []
     for file in files_below(folder, ".zip"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sacdoctor.checkpoint import SacdoctorError
-from sacdoctor.checkpoint.folder import files_below
+from sacdoctor.checkpoint.folder import files_below, refuse_other_than_folder
 from sacdoctor.diagnosis import Report, ScanOptions
 from sacdoctor.diagnosis.scan import report_of_error, scan
 
@@ -41,9 +42,8 @@ def landings(
     """
     settled: dict[Path, _Stamp] = {}
     candidates: dict[Path, _Candidate] = {}
-    if not folder.is_dir():
-        raise SacdoctorError("there is no such folder", folder)
-    while folder.is_dir():
+    refuse_other_than_folder(folder, "it is no folder; scan looks at one checkpoint")
+    while os.path.isdir(folder):
         now = time.monotonic()
         for stamp, path in _by_age(folder):
             if settled.get(path) == stamp:
@@ -87,7 +87,7 @@ def _report(path: Path, stamp: _Stamp, options: ScanOptions) -> Report | None:
         try:
             return replace(scan(copy, options), path=str(path))
         except SacdoctorError as error:
-            return replace(report_of_error(error), path=str(path))
+            return replace(report_of_error(error, options), path=str(path))
 
 
 def _by_age(folder: Path) -> list[tuple[_Stamp, Path]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch as th
 
+from sacdoctor.cli.main import VERBS
 from tests.archives import (
     DEFLATED,
     Entry,
@@ -505,3 +506,19 @@ def test_an_unlisted_name_of_a_megabyte_is_cut_short(run: Run, tmp_path: Path) -
     outcome = run("scan", path)
     assert outcome.code == 2
     assert len(outcome.complaint) < 1000
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "rules"])
+def test_a_name_longer_than_names_can_be_is_one_line(run: Run, broken: Path, verb: str) -> None:
+    name = "a" * 300
+    outcome = run(verb, *([broken] if verb == "diff" else []), name)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == f"sacdoctor: {name}: File name too long\n"
+
+
+@pytest.mark.parametrize("verb", ["scan", "fix-config", "history"])
+def test_an_output_that_cannot_be_named_is_one_line(run: Run, broken: Path, verb: str) -> None:
+    name = "a" * 300
+    outcome = run(verb, broken.parent if verb == "history" else broken, "--output", name)
+    assert outcome.code == 2
+    assert outcome.err.endswith(f"{name}: it cannot be written: File name too long\n")

@@ -357,7 +357,7 @@ def test_damaged_optimizer_is_named_and_the_rest_shown(runs: Runs, tmp_path: Pat
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda path: None, "no such folder"),
+        (lambda path: None, "No such file or directory"),
         (lambda path: path.mkdir(), "no checkpoints"),
         (lambda path: path.write_text("x"), "no folder"),
     ],

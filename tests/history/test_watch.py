@@ -92,5 +92,5 @@ def test_folder_that_goes_ends_it(folder: Path) -> None:
 
 
 def test_no_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SacdoctorError, match="no such folder"):
+    with pytest.raises(SacdoctorError, match="No such file or directory"):
         next(follow(tmp_path / "missing"))
