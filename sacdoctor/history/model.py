@@ -57,12 +57,13 @@ class Onset:
     `after_timesteps`: of the last checkpoint without it, None where the first one has it.
     `by_timesteps`: of the first checkpoint with it. `until_timesteps`: of the first checkpoint
     that no longer has it, None where the last one still has it. A finding that goes and comes
-    back has an onset each time.
+    back has an onset each time. `message` is that of the finding when it came up.
     """
 
     rule: str
     name: str
     severity: Severity
+    message: str
     tensors: tuple[str, ...]
     after_timesteps: int | None
     by_timesteps: int

@@ -54,6 +54,7 @@ def onsets(snapshots: Sequence[Snapshot]) -> tuple[Onset, ...]:
             rule,
             finding.name,
             finding.severity,
+            finding.message,
             tuple(name for name in names if name),
             after,
             by,

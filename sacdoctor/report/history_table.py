@@ -26,6 +26,8 @@ from sacdoctor.report.text import counted, printable
 _MOST_ROWS = 30
 """Checkpoints listed one by one; of more, those that differ from the one before."""
 _MOST_NAMES = 4
+_NUMBERS = 90
+"""Columns that all else in the table takes beside the file's name."""
 _FLAT = 0.01
 """A quantity that varies by a smaller share than this has no curve."""
 _CURVES: tuple[tuple[str, Callable[[Snapshot], float | None]], ...] = (
@@ -77,7 +79,7 @@ def _headline(history: History) -> Text:
     if onsets + together:
         parts.append(counted(onsets + together, "finding"))
     elif not history.crashes:
-        parts.append("nothing came up")
+        parts.append("no findings")
     return text.append(", ".join(parts) + ".", style="bold")
 
 
@@ -114,13 +116,15 @@ def _table(run: Run, width: int) -> Table:
         box=None, show_header=True, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0)
     )
     wide = width >= NARROW
+    longest = max(len(_file_name(snapshot.report.path)) for snapshot in run.snapshots)
+    with_file = width >= _NUMBERS + longest
     for name in ("steps", *(("updates",) if wide else ())):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
     for name in ("zero %", "dead", "weights", "update", "rate", "entropy", "gradient"):
         table.add_column(name, justify="right", no_wrap=True)
-    if wide:
-        table.add_column("file", overflow="fold", style="dim")
+    if with_file:
+        table.add_column("file", no_wrap=True, style="dim")
     hidden = 0
     for number, snapshot in enumerate(run.snapshots):
         if _is_like_the_one_before(run.snapshots, number):
@@ -129,7 +133,7 @@ def _table(run: Run, width: int) -> Table:
         if hidden:
             table.add_row(Text(f"+{hidden:,}", style="dim"), *[""] * (len(table.columns) - 1))
             hidden = 0
-        table.add_row(*_row(snapshot, wide))
+        table.add_row(*_row(snapshot, wide, with_file))
     return table
 
 
@@ -144,7 +148,7 @@ def _is_like_the_one_before(snapshots: Sequence[Snapshot], number: int) -> bool:
     )
 
 
-def _row(snapshot: Snapshot, wide: bool) -> list[Text]:
+def _row(snapshot: Snapshot, wide: bool, with_file: bool) -> list[Text]:
     report = snapshot.report
     rates = [rate for rate in report.optimizer_learning_rates.values() if rate is not None]
     if not rates and report.learning_rate is not None:
@@ -163,7 +167,7 @@ def _row(snapshot: Snapshot, wide: bool) -> list[Text]:
         Text(_number(snapshot.entropy_coefficient)),
         Text(_number(max(gradients, default=None))),
     ]
-    return [*cells, *([Text(printable(_file_name(report.path)))] if wide else [])]
+    return [*cells, *([Text(printable(_file_name(report.path)))] if with_file else [])]
 
 
 def _file_name(path: str) -> str:
@@ -203,7 +207,7 @@ def _onset(onset: Onset, width: int) -> Text:
         when = f"came up between {onset.after_timesteps:,} and {onset.by_timesteps:,} steps"
     if onset.until_timesteps is not None:
         when += f", gone by {onset.until_timesteps:,}"
-    return _indented(text, [when, _names(onset.tensors)], width)
+    return _indented(text, [when, _names(onset.tensors) or onset.message], width)
 
 
 def _crash(crash: Crash, width: int) -> Text:

@@ -2,10 +2,11 @@
 
 ## What it does
 Looks at the oldest transitions of a replay buffer (`sacdoctor warmup`). Either one and the same
-action is stored for them, exact to the step; or varied actions are stored that the environment did
-not carry out, which shows in rewards and next observations that do not depend on them at all, and
-later do. Warning; critical where such transitions fill over half of the stored buffer and the model
-has been updated, because most of what it then learns from is none of its doing.
+action is stored for them, exact to the step unless the agent may have gone on with it; or varied
+actions are stored that the environment did not carry out, which shows in rewards and next
+observations that do not depend on them at all, and later do. Warning; critical where such
+transitions fill over half of the stored buffer and the model has been updated, because most of what
+it then learns from is none of its doing.
 
 ## Why is this bad
 SB3 stores the action that it sampled. Where the environment carried out another one, the transition
