@@ -177,6 +177,19 @@ def test_members_are_walked_in_any_case_of_letters(
 
 
 @pytest.mark.parametrize("options", [GATE, ScanOptions()], ids=["gate", "whole scan"])
+def test_records_are_walked_in_any_case_of_letters(
+    members: dict[str, bytes], write: Write, payload: Calls, options: ScanOptions
+) -> None:
+    """torch's reader takes the first record that fits, whatever the case of its letters."""
+    records = members_of(members["policy.pth"])
+    folder = next(iter(records)).partition("/")[0]
+    evil = zip_of({f"{folder}/DATA.PKL": pickle.dumps(payload), **records})
+    found = finding(write({**members, "policy.pth": evil}), "SD601", options)
+    assert found is not None
+    assert "policy.pth: calls subprocess.check_output" in found.evidence
+
+
+@pytest.mark.parametrize("options", [GATE, ScanOptions()], ids=["gate", "whole scan"])
 def test_damaged_member_is_damage_and_hides_nothing(
     members: dict[str, bytes], tmp_path: Path, payload: Calls, options: ScanOptions
 ) -> None:
