@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import json
 from collections import Counter
@@ -51,7 +50,7 @@ def decoded(encoded: str) -> bytes:
     Raises `CorruptCheckpoint` where it cannot be decoded.
     """
     try:
-        return base64.b64decode(encoded.encode())
+        return binascii.a2b_base64(encoded.encode())
     except (binascii.Error, UnicodeEncodeError):
         raise CorruptCheckpoint("a value in `data` is not base64") from None
 

@@ -44,7 +44,7 @@ from sacdoctor.diagnosis.transitions import Floats, TransitionReader, Transition
 SAMPLED = 2000
 PER_NUMBER = 12
 """Transitions that are looked at, spread over the buffer: so many, more where a transition has many
-numbers to learn about, and a third more towards the head."""
+numbers to learn about, and a sixth more towards the head."""
 LATE = (1 / 3, 1 / 2, 2 / 3)
 """Shares of the buffer, at its end, from which the model is learned: the first that will do. At the
 very end a settled policy may leave nothing to learn from."""
@@ -131,7 +131,7 @@ def _sample(size: int, step: int) -> NDArray[np.int64]:
     """Return rows spread evenly over `size`, denser at the head: it may be a small part."""
     if step == 1:
         return np.arange(size)
-    early = np.geomspace(1, size, SAMPLED // 3).astype(np.int64) - 1
+    early = np.geomspace(1, size, SAMPLED // 6).astype(np.int64) - 1
     return np.array(sorted({*range(0, size, step), *early.tolist()}))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from decimal import Decimal
 
 LINEAR = "lin_"
 """rl-zoo's prefix of a rate that decays linearly to zero."""
@@ -45,6 +44,8 @@ def write_number(number: float, like: str = "", *, dotted: bool = False) -> str:
 
     `dotted` asks for a dot before an exponent, without which YAML 1.1 reads text.
     """
+    from decimal import Decimal
+
     linear = like.strip().startswith(LINEAR)
     digits = like.strip().removeprefix(LINEAR).lower()
     if "e" in digits and 0 < abs(number) < 1:
@@ -66,6 +67,8 @@ def spelled(number: float) -> str:
 
 
 def _scientific(number: float, *, dotted: bool = False) -> str:
+    from decimal import Decimal
+
     mantissa, exponent = f"{Decimal(repr(number)).normalize():e}".split("e")
     dot = ".0" if dotted and "." not in mantissa else ""
     return f"{mantissa}{dot}e{int(exponent)}"

@@ -31,9 +31,13 @@ Safe: `sacdoctor warmup --clean OUT.pkl` writes a buffer without these transitio
 
 from __future__ import annotations
 
-from sacdoctor.diagnosis.forced_head import ForcedHead
+from typing import TYPE_CHECKING
+
 from sacdoctor.diagnosis.model import Finding
 from sacdoctor.diagnosis.severity import Severity
+
+if TYPE_CHECKING:
+    from sacdoctor.diagnosis.forced_head import ForcedHead
 
 CODE = "SD503"
 NAME = "forced-actions"
