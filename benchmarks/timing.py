@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
+
+_KEPT = 10_000
+"""Bytes of output that are kept."""
 
 
 @dataclass
@@ -39,19 +43,18 @@ def in_turns(commands: Mapping[str, Sequence[object]], repeats: int) -> dict[str
 
 
 def run(command: Sequence[object]) -> tuple[float, int, str]:
-    """Return the seconds, the peak memory in MiB and the output of one process.
+    """Return the seconds, the peak memory in MiB and the end of the output of one process.
 
     Exits with 2 or more end the benchmark: 1 is what commands that found something say.
     """
-    start = time.perf_counter()
-    child = subprocess.Popen(
-        [*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    assert child.stdout is not None
-    output = child.stdout.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.perf_counter() - start
+    with tempfile.TemporaryFile() as out:  # a child's peak memory begins at its parent's
+        start = time.perf_counter()
+        child = subprocess.Popen([*map(str, command)], stdout=out, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - start
+        out.seek(max(0, out.tell() - _KEPT))
+        output = out.read().decode(errors="replace")
     if child.returncode not in (0, 1) or "Traceback (most recent call last)" in output:
         raise SystemExit(f"{command[0]} failed with {child.returncode}:\n{output}")
     return seconds, usage.ru_maxrss // 1024, output
