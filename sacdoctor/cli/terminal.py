@@ -68,7 +68,11 @@ def drop_output() -> None:
 
 def console(file: TextIO) -> Console:
     """Return a console on `file`: colours and wrapped lines only at a terminal."""
-    from rich.console import Console
+    from rich.console import Console as RichConsole
+
+    class Console(RichConsole):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # for `open_output`; rich would exit with 1
 
     width = None if file.isatty() or "COLUMNS" in os.environ else _UNBROKEN
     # Without colour rich would still write bold and dim; NO_COLOR asks for plain text.
