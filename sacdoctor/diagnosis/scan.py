@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from sacdoctor.checkpoint import (
     Checkpoint,
     CorruptCheckpoint,
@@ -55,11 +57,13 @@ def diagnose(checkpoint: Checkpoint, options: ScanOptions) -> Report:
     return report_of(examined(checkpoint, options), options)
 
 
+@np.errstate(all="ignore")  # numbers from a damaged run overflow; rules judge what comes of it
 def examined(checkpoint: Checkpoint, options: ScanOptions) -> Examination:
     """Return the examination of an open checkpoint as the options ask for it."""
     return examine(checkpoint, options.thresholds, options.components, options.selects)
 
 
+@np.errstate(all="ignore")
 def report_of(examination: Examination, options: ScanOptions) -> Report:
     """Return what the rules make of an examination."""
     checkpoint = examination.facts.checkpoint
