@@ -152,7 +152,7 @@ def _put(data: bytes, file: BinaryIO) -> None:
 
 def _listing(changes: tuple[Change, ...]) -> str:
     """Return a line per change, in columns: what, from, to, how bad, why."""
-    from sacdoctor.report.text import printable
+    from sacdoctor.printable import printable
 
     rows = [
         (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import Enum
 
-from sacdoctor.report.text import printable
+from sacdoctor.printable import printable
 
 CLEAN, FINDINGS, TROUBLE = 0, 1, 2
 

@@ -11,6 +11,7 @@ from sacdoctor.checkpoint.pickled_parts import PickledPart
 from sacdoctor.checkpoint.pickles import Name
 from sacdoctor.checkpoint.references import Kind, Reference
 from sacdoctor.diagnosis.severity import Severity
+from sacdoctor.printable import printable
 
 _CLASSES = frozenset(
     (
@@ -94,7 +95,7 @@ def evidence(found: Sequence[Suspicion]) -> str:
     """Return a line for each thing that pickles do: the members and keys, and what it is."""
     by_place: dict[str, list[str]] = {}
     for suspicion in found:
-        place = _in_one_line(suspicion.place)
+        place = printable(suspicion.place)
         by_place.setdefault(place, []).append(words(suspicion.reference))
     places: dict[str, list[str]] = {}
     for place, items in by_place.items():
@@ -106,7 +107,7 @@ def evidence(found: Sequence[Suspicion]) -> str:
 
 def words(reference: Reference) -> str:
     """Return in words, and in one line, what a pickle does with what it refers to."""
-    return _in_one_line(_words(reference))
+    return printable(_words(reference))
 
 
 def _words(reference: Reference) -> str:
@@ -124,11 +125,6 @@ def _words(reference: Reference) -> str:
     if reference.kind is Kind.GIVE:
         return f"gives {_dotted(name)} to a call, which may call it"
     return f"{reference.kind.value} {_dotted(name)}"
-
-
-def _in_one_line(text: str) -> str:
-    """Escape line breaks and control characters: a name must not pass for a line of its own."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _dotted(name: Name) -> str:

@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sacdoctor.history import Difference, SettingDifference, TensorDifference
+from sacdoctor.printable import printable
 from sacdoctor.report.table import dotted, is_ascii
-from sacdoctor.report.text import counted, printable
+from sacdoctor.report.text import counted
 
 _NUMBERS = 34
 """Columns that the numbers beside a tensor's name take."""

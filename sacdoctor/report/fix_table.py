@@ -7,9 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from sacdoctor.diagnosis import Report, Summary
+from sacdoctor.printable import printable
 from sacdoctor.repair import FixResult, MomentReset, RepairPlan
 from sacdoctor.report.table import dotted, finding_text, status_style
-from sacdoctor.report.text import counted, printable
+from sacdoctor.report.text import counted
 
 _WORDS = {
     "reinit": "drawn anew",

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from sacdoctor.diagnosis import Finding, Severity
 from sacdoctor.history import Crash, Event, History, Onset, RewardCurve, Run, Snapshot
+from sacdoctor.printable import printable
 from sacdoctor.report.sparkline import sparkline
 from sacdoctor.report.table import (
     NARROW,
@@ -21,7 +22,7 @@ from sacdoctor.report.table import (
     percent_text,
     status_style,
 )
-from sacdoctor.report.text import counted, printable
+from sacdoctor.report.text import counted
 
 _MOST_ROWS = 30
 """Checkpoints listed one by one; of more, those that differ from the one before."""

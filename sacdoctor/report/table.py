@@ -13,7 +13,8 @@ from rich.text import Text
 
 from sacdoctor.diagnosis.model import Finding, LayerReport, Report, Summary
 from sacdoctor.diagnosis.severity import Severity, worst
-from sacdoctor.report.text import counted, flow, printable, printable_lines
+from sacdoctor.printable import printable
+from sacdoctor.report.text import counted, flow, printable_lines
 
 STYLES = {
     Severity.CRITICAL: "bold red",

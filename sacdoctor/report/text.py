@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-
-def printable(text: str) -> str:
-    """Return `text` with control characters escaped.
-
-    Names come from files that nobody vouches for; a terminal must not obey them.
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+from sacdoctor.printable import printable
 
 
 def printable_lines(text: str) -> str:

@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sacdoctor.diagnosis.warmup import NO_BUFFER, WarmupReport
+from sacdoctor.printable import printable
 from sacdoctor.report.table import PROSE, finding_text, status_style
-from sacdoctor.report.text import counted, printable
+from sacdoctor.report.text import counted
 
 _BAR = 40
 

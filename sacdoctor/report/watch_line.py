@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 
 from sacdoctor.diagnosis import Report
+from sacdoctor.printable import printable
 from sacdoctor.report.json import SCHEMA_VERSION
-from sacdoctor.report.text import printable
 
 
 def text(report: Report, folder: Path, time: datetime) -> str:

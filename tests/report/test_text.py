@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sacdoctor.report.text import counted, flow, printable
+from sacdoctor.printable import printable
+from sacdoctor.report.text import counted, flow
 
 
 @given(st.text())
