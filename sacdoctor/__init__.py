@@ -13,22 +13,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from sacdoctor.checkpoint import Checkpoint, CheckpointError, SacdoctorError
-    from sacdoctor.diagnosis import (
-        Finding,
-        LayerReport,
-        Report,
-        ScanOptions,
-        Severity,
-        Summary,
-        Thresholds,
-    )
+    from sacdoctor.checkpoint import Checkpoint
+    from sacdoctor.diagnosis import ScanOptions
     from sacdoctor.diagnosis.scan import scan
     from sacdoctor.diagnosis.warmup import WarmupReport, audit_warmup
+    from sacdoctor.errors import CheckpointError, SacdoctorError
     from sacdoctor.history import Difference, History, diff, read_history
+    from sacdoctor.model import Finding, LayerReport, Report, Summary
     from sacdoctor.repair import FixResult, RepairError, RepairOptions, RepairPlan
     from sacdoctor.repair.fix import fix
     from sacdoctor.settings.fix_config import FixedConfig, fix_config
+    from sacdoctor.severity import Severity, Thresholds
 
 __all__ = [
     "Checkpoint",
@@ -58,21 +53,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "sacdoctor.checkpoint": ("Checkpoint", "CheckpointError", "SacdoctorError"),
-    "sacdoctor.diagnosis": (
-        "Finding",
-        "LayerReport",
-        "Report",
-        "ScanOptions",
-        "Severity",
-        "Summary",
-        "Thresholds",
-    ),
+    "sacdoctor.checkpoint": ("Checkpoint",),
+    "sacdoctor.diagnosis": ("ScanOptions",),
     "sacdoctor.diagnosis.scan": ("scan",),
     "sacdoctor.diagnosis.warmup": ("WarmupReport", "audit_warmup"),
+    "sacdoctor.errors": ("CheckpointError", "SacdoctorError"),
     "sacdoctor.history": ("Difference", "History", "diff", "read_history"),
+    "sacdoctor.model": ("Finding", "LayerReport", "Report", "Summary"),
     "sacdoctor.repair": ("FixResult", "RepairError", "RepairOptions", "RepairPlan", "fix"),
     "sacdoctor.settings.fix_config": ("FixedConfig", "fix_config"),
+    "sacdoctor.severity": ("Severity", "Thresholds"),
 }
 
 

@@ -8,11 +8,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from sacdoctor.checkpoint import SacdoctorError
-from sacdoctor.checkpoint.folder import files_below
-from sacdoctor.checkpoint.pickled_parts import ENDINGS
-from sacdoctor.diagnosis import Report, ScanOptions
+from sacdoctor.diagnosis import ScanOptions
 from sacdoctor.diagnosis.scan import looks_at_code_alone, report_of_error, scan
+from sacdoctor.errors import SacdoctorError
+from sacdoctor.files.folder import files_below
+from sacdoctor.model import Report
+from sacdoctor.trust.parts import ENDINGS
 
 Target = Path | SacdoctorError
 """A checkpoint to open, or why there is none at the place that was asked for."""

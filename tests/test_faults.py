@@ -14,8 +14,8 @@ import torch as th
 
 from fixtures.fault_labels import CODES
 from sacdoctor import Report, scan
-from sacdoctor.checkpoint import SacdoctorError
 from sacdoctor.diagnosis.scan import report_of_error
+from sacdoctor.errors import SacdoctorError
 from sacdoctor.repair import fix
 from tests.labelled import CASES, FAULTY, HEALTHY, READABLE, UNREADABLE, Labelled
 

@@ -9,17 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from sacdoctor.archive.reading import Archive, Budget
+from sacdoctor.archive.zip_end import ends_as_zip
 from sacdoctor.checkpoint.algorithm import algorithm_of
-from sacdoctor.checkpoint.archive import Archive, Budget
-from sacdoctor.checkpoint.errors import (
-    CorruptCheckpoint,
-    NotACheckpoint,
-    SacdoctorError,
-    UnsupportedCheckpoint,
-)
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters, read_hyperparameters
 from sacdoctor.checkpoint.optimizer_state import OptimizerState, optimizer_state
-from sacdoctor.checkpoint.paging import map_file
 from sacdoctor.checkpoint.tensors import Tensor, refuse_endless_views
 from sacdoctor.checkpoint.torch_file import (
     LEGACY_MAGIC,
@@ -28,7 +22,13 @@ from sacdoctor.checkpoint.torch_file import (
     read_legacy,
     read_torch_archive,
 )
-from sacdoctor.checkpoint.zip_end import ends_as_zip
+from sacdoctor.errors import (
+    CorruptCheckpoint,
+    NotACheckpoint,
+    SacdoctorError,
+    UnsupportedCheckpoint,
+)
+from sacdoctor.files.paging import map_file
 
 POLICY = "policy.pth"
 VARIABLES = ("pytorch_variables.pth", "tensors.pth")

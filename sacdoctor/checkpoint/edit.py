@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sacdoctor.checkpoint.archive import Archive
+from sacdoctor.archive.reading import Archive
+from sacdoctor.archive.rewriting import Pieces, rewrite
 from sacdoctor.checkpoint.checkpoint import Checkpoint
 from sacdoctor.checkpoint.element_edit import BARE, ElementEdit
-from sacdoctor.checkpoint.errors import CorruptCheckpoint, SacdoctorError, UnsupportedCheckpoint
-from sacdoctor.checkpoint.rewrite import Pieces, rewrite
 from sacdoctor.checkpoint.tensors import Tensor
 from sacdoctor.checkpoint.torch_file import is_legacy, pickle_member
+from sacdoctor.errors import CorruptCheckpoint, SacdoctorError, UnsupportedCheckpoint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

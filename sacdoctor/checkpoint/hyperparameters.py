@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sacdoctor.checkpoint.errors import CheckpointError, CorruptCheckpoint
-from sacdoctor.checkpoint.pickles import Made, Name, Symbols, read_pickle
+from sacdoctor.errors import CheckpointError, CorruptCheckpoint
+from sacdoctor.pickles.machine import Made, Name, Symbols, read_pickle
 
 MAX_VALUES = 2_000_000
 """Values in `data`; real ones have a few hundred. An empty list takes 20 times its text."""

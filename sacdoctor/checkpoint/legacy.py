@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sacdoctor.checkpoint.dtypes import DTYPES
-from sacdoctor.checkpoint.errors import CorruptCheckpoint, UnlistedName, UnsupportedCheckpoint
 from sacdoctor.checkpoint.tensors import Storage, Tensor
+from sacdoctor.errors import CorruptCheckpoint, UnlistedName, UnsupportedCheckpoint
 
 if TYPE_CHECKING:
     from sacdoctor.checkpoint.element_edit import ElementEdit

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sacdoctor.checkpoint.errors import CorruptCheckpoint
 from sacdoctor.checkpoint.tensors import Tensor, refuse_endless_views
+from sacdoctor.errors import CorruptCheckpoint
 
 
 @dataclass(frozen=True, slots=True)

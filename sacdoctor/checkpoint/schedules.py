@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sacdoctor.checkpoint.errors import CheckpointError
-from sacdoctor.checkpoint.pickles import Made, Name, Symbols, read_pickle
+from sacdoctor.errors import CheckpointError
+from sacdoctor.pickles.machine import Made, Name, Symbols, read_pickle
 
 _RETURNS_CELL = {
     bytes.fromhex("88005300"),  # Python 3.6 to 3.10

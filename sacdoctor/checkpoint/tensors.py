@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sacdoctor.checkpoint.dtypes import DType
-from sacdoctor.checkpoint.errors import CorruptCheckpoint
-from sacdoctor.checkpoint.paging import release
+from sacdoctor.errors import CorruptCheckpoint
+from sacdoctor.files.paging import release
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,11 +9,11 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from sacdoctor.checkpoint.archive import Archive
+from sacdoctor.archive.reading import Archive
 from sacdoctor.checkpoint.dtypes import DTYPES, STORAGES, DType
-from sacdoctor.checkpoint.errors import CorruptCheckpoint, UnsupportedCheckpoint
-from sacdoctor.checkpoint.pickles import ListedNames, as_key, read_pickle
 from sacdoctor.checkpoint.tensors import Storage, Tensor
+from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
+from sacdoctor.pickles.machine import ListedNames, as_key, read_pickle
 
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f920")
 """A pickled number, `torch.serialization.MAGIC_NUMBER`: the first bytes of the non-zip format."""

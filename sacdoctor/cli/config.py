@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sacdoctor.checkpoint import SacdoctorError
 from sacdoctor.cli.outcome import FailOn
-from sacdoctor.diagnosis import ScanOptions, Thresholds
+from sacdoctor.diagnosis import ScanOptions
+from sacdoctor.errors import SacdoctorError
+from sacdoctor.severity import Thresholds
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ def diff(
 
     Exit codes: 0 the same, 1 different, 2 wrong usage or something unreadable.
     """
-    from sacdoctor.checkpoint import SacdoctorError
     from sacdoctor.cli.outcome import CLEAN, FINDINGS, TROUBLE, complain
+    from sacdoctor.errors import SacdoctorError
     from sacdoctor.history import diff as compare
 
     try:

@@ -75,9 +75,9 @@ def fix(
     0 repaired, or nothing to repair; 1 --strip-code left dangerous code (SD601) in a file; 2 wrong
     usage or something in the way.
     """
-    from sacdoctor.checkpoint import SacdoctorError
     from sacdoctor.cli.config import find_config, scan_options
     from sacdoctor.cli.outcome import CLEAN, FINDINGS, TROUBLE, complain
+    from sacdoctor.errors import SacdoctorError
     from sacdoctor.fleet import find_checkpoints
     from sacdoctor.repair import RepairOptions
     from sacdoctor.repair import fix as repair

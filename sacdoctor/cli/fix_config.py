@@ -66,9 +66,9 @@ def fix_config(
     Exit codes: 0 done, or nothing to change; 1 with --check, something must change; 2 wrong usage
     or something unreadable.
     """
-    from sacdoctor.checkpoint import SacdoctorError
     from sacdoctor.cli.outcome import CLEAN, FINDINGS, TROUBLE, complain
     from sacdoctor.cli.terminal import open_output
+    from sacdoctor.errors import SacdoctorError
 
     try:
         _refuse_together(source, output, check=check, write=write)
@@ -85,7 +85,7 @@ def fix_config(
 
 
 def _refuse_together(source: str | None, output: Path | None, *, check: bool, write: bool) -> None:
-    from sacdoctor.checkpoint import SacdoctorError
+    from sacdoctor.errors import SacdoctorError
 
     if check and write:
         raise SacdoctorError("--check writes nothing: give --check or --write, not both")
@@ -100,7 +100,7 @@ def _refuse_together(source: str | None, output: Path | None, *, check: bool, wr
 def _fixed(source: str | None, algorithm: str | None, warmup_steps: int | None) -> FixedConfig:
     import sys
 
-    from sacdoctor.checkpoint import SacdoctorError
+    from sacdoctor.errors import SacdoctorError
     from sacdoctor.settings.fix_config import fix_config as fixed_config
     from sacdoctor.settings.fix_config import fix_text
 
@@ -120,7 +120,7 @@ def _fixed(source: str | None, algorithm: str | None, warmup_steps: int | None) 
 
 
 def _rendered(fixed: FixedConfig, source: str | None, format: Format | None) -> str:
-    from sacdoctor.checkpoint import SacdoctorError
+    from sacdoctor.errors import SacdoctorError
     from sacdoctor.settings.document import Language
 
     try:
@@ -134,8 +134,8 @@ def _rendered(fixed: FixedConfig, source: str | None, format: Format | None) -> 
 
 
 def _write_back(path: Path, fixed: FixedConfig) -> None:
-    from sacdoctor.checkpoint import SacdoctorError
-    from sacdoctor.checkpoint.atomic import replace_file
+    from sacdoctor.errors import SacdoctorError
+    from sacdoctor.files.atomic import replace_file
 
     if fixed.language is None:
         raise SacdoctorError(

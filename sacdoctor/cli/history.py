@@ -36,9 +36,9 @@ def history(
     Reads every .zip below RUN, progress.csv, monitor.csv and TensorBoard's event files. Exit codes:
     0 clean, 1 findings (a reward crash is a warning), 2 wrong usage or something unreadable.
     """
-    from sacdoctor.checkpoint import SacdoctorError
     from sacdoctor.cli.config import find_config, scan_options
     from sacdoctor.cli.outcome import TROUBLE, complain, exit_code
+    from sacdoctor.errors import SacdoctorError
     from sacdoctor.history import read_history
 
     try:

@@ -22,8 +22,9 @@ from sacdoctor.cli.outcome import FailOn
 from sacdoctor.cli.terminal import console, open_output, progress
 
 if TYPE_CHECKING:
-    from sacdoctor.diagnosis import Report, ScanOptions
+    from sacdoctor.diagnosis import ScanOptions
     from sacdoctor.fleet import Target
+    from sacdoctor.model import Report
 
 
 def scan(
@@ -59,9 +60,9 @@ def scan(
     Nothing in a checkpoint is executed. Exit codes: 0 clean, 1 findings, 2 wrong usage or
     something unreadable.
     """
-    from sacdoctor.checkpoint import SacdoctorError
     from sacdoctor.cli.config import find_config, scan_options
     from sacdoctor.cli.outcome import TROUBLE, complain, exit_code
+    from sacdoctor.errors import SacdoctorError
     from sacdoctor.fleet import find_checkpoints
 
     try:

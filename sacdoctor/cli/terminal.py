@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sacdoctor.checkpoint import SacdoctorError
+    from sacdoctor.errors import SacdoctorError
 
 MANY = 5
 """From how many files on a progress bar is worth its line."""
@@ -45,7 +45,7 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
         except OSError as error:
             raise _unwritten(error, path) from None
         return
-    from sacdoctor.checkpoint.atomic import replacing
+    from sacdoctor.files.atomic import replacing
 
     with replacing(path) as raw:
         file = TextIOWrapper(raw, encoding="utf-8")
@@ -56,7 +56,7 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
 
 
 def _unwritten(error: OSError, where: str | Path) -> SacdoctorError:
-    from sacdoctor.checkpoint import SacdoctorError
+    from sacdoctor.errors import SacdoctorError
 
     return SacdoctorError(f"it cannot be written: {error.strerror or error}", where)
 

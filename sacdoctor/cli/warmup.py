@@ -50,10 +50,10 @@ def warmup(
     Nothing in a buffer is executed. Exit codes: 0 clean, 1 findings, 2 wrong usage or something
     unreadable.
     """
-    from sacdoctor.checkpoint import SacdoctorError
     from sacdoctor.cli.config import find_config
     from sacdoctor.cli.outcome import TROUBLE, complain, exit_code
     from sacdoctor.diagnosis.warmup import audit_warmup, write_clean
+    from sacdoctor.errors import SacdoctorError
 
     try:
         config = find_config()

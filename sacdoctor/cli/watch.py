@@ -49,9 +49,9 @@ def watch(
     """
     from datetime import datetime
 
-    from sacdoctor.checkpoint import SacdoctorError
     from sacdoctor.cli.config import find_config, scan_options
     from sacdoctor.cli.outcome import FINDINGS, TROUBLE, complain, exit_code
+    from sacdoctor.errors import SacdoctorError
     from sacdoctor.history.watch import landings
     from sacdoctor.report.watch_line import json_line, text
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from sacdoctor.checkpoint import Checkpoint
 from sacdoctor.diagnosis.causes import Cause, Verdict, cause_of, fresh_norm
 from sacdoctor.diagnosis.facts import Facts
-from sacdoctor.diagnosis.model import LayerReport
-from sacdoctor.diagnosis.severity import Severity, Thresholds
 from sacdoctor.diagnosis.statistics import gate_zero_percent
+from sacdoctor.model import LayerReport
+from sacdoctor.severity import Severity, Thresholds
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from sacdoctor.diagnosis.severity import Thresholds
+from sacdoctor.severity import Thresholds
 
 
 @dataclass(frozen=True, slots=True)

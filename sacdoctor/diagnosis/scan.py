@@ -7,26 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from sacdoctor.checkpoint import (
-    Checkpoint,
-    CorruptCheckpoint,
-    SacdoctorError,
-    UnsupportedCheckpoint,
-)
+from sacdoctor.checkpoint import Checkpoint
 from sacdoctor.checkpoint.algorithm import algorithm_of
-from sacdoctor.checkpoint.pickled_parts import (
+from sacdoctor.diagnosis.examination import Examination, examine
+from sacdoctor.diagnosis.options import ScanOptions
+from sacdoctor.diagnosis.rules.registry import findings, from_error, selected
+from sacdoctor.errors import CorruptCheckpoint, SacdoctorError, UnsupportedCheckpoint
+from sacdoctor.model import Finding, LayerReport, Report, Summary
+from sacdoctor.severity import Severity, worst
+from sacdoctor.trust.parts import (
     PickledPart,
     begins_as_pickle,
     is_pickle_file,
     parts_of,
     parts_of_pickle,
 )
-from sacdoctor.checkpoint.references import Kind
-from sacdoctor.diagnosis.examination import Examination, examine
-from sacdoctor.diagnosis.model import Finding, LayerReport, Report, Summary
-from sacdoctor.diagnosis.options import ScanOptions
-from sacdoctor.diagnosis.rules.registry import findings, from_error, selected
-from sacdoctor.diagnosis.severity import Severity, worst
+from sacdoctor.trust.references import Kind
 
 _MAX_LINE = 120
 """Characters of a finding that stand in the line about a file that cannot be read."""

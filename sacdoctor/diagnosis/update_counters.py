@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from sacdoctor.checkpoint import Checkpoint, CheckpointError
+from sacdoctor.checkpoint import Checkpoint
 from sacdoctor.checkpoint.hyperparameters import Pickled
-from sacdoctor.checkpoint.pickles import Made, Symbols, read_pickle
+from sacdoctor.errors import CheckpointError
+from sacdoctor.pickles.machine import Made, Symbols, read_pickle
 
 STEP, EPISODE = "step", "episode"
 

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from sacdoctor.checkpoint import Checkpoint, SacdoctorError
-from sacdoctor.checkpoint.replay_buffer import ReplayBuffer, read_replay_buffer
-from sacdoctor.diagnosis.forced_head import Doubt, ForcedHead, constant_head
-from sacdoctor.diagnosis.ignored_actions import ignored_head
-from sacdoctor.diagnosis.model import Finding
+from sacdoctor.checkpoint import Checkpoint
 from sacdoctor.diagnosis.rules import forced_actions, long_warmup, updates_during_warmup
-from sacdoctor.diagnosis.severity import Severity, worst
 from sacdoctor.diagnosis.update_counters import EPISODE, UpdateCounters
-from sacdoctor.diagnosis.warmup_files import buffer_of, checkpoint_of, newest_in
+from sacdoctor.errors import SacdoctorError
+from sacdoctor.model import Finding
+from sacdoctor.replay.buffer import ReplayBuffer, read_replay_buffer
+from sacdoctor.replay.companions import buffer_of, checkpoint_of, newest_in
+from sacdoctor.replay.forced_head import Doubt, ForcedHead, constant_head
+from sacdoctor.replay.ignored_actions import ignored_head
 from sacdoctor.settings.verdicts import judge_warmup_steps
+from sacdoctor.severity import Severity, worst
 
 SETTINGS = (".yaml", ".yml", ".json", ".toml")
 NO_BUFFER = "no replay buffer is beside it, so forced actions cannot be told"
@@ -120,7 +121,7 @@ def write_clean(report: WarmupReport, path: Path, *, overwrite: bool = False) ->
     end. Raises `SacdoctorError` where nothing would be left, for an existing file that is not to be
     overwritten, and as `write_without_oldest` does.
     """
-    from sacdoctor.checkpoint.replay_buffer_edit import write_without_oldest
+    from sacdoctor.replay.rewriting import write_without_oldest
 
     if report.buffer is None:
         raise SacdoctorError("there is no replay buffer to clean", report.path)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from sacdoctor.diagnosis.causes import Cause
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.model import Finding, LayerReport
-from sacdoctor.diagnosis.severity import worst
+from sacdoctor.model import Finding, LayerReport
+from sacdoctor.severity import worst
 
 
 def biases(number: int) -> str:

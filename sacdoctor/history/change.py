@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sacdoctor.checkpoint import Tensor, UnsupportedCheckpoint
+from sacdoctor.checkpoint import Tensor
 from sacdoctor.diagnosis.statistics import as_floats, chunks, has_floats
+from sacdoctor.errors import UnsupportedCheckpoint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,10 +9,11 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from sacdoctor.checkpoint import Checkpoint, SacdoctorError, Tensor
+from sacdoctor.checkpoint import Checkpoint, Tensor
 from sacdoctor.checkpoint.hyperparameters import Pickled
 from sacdoctor.diagnosis.anatomy import Anatomy
 from sacdoctor.diagnosis.coverage import ENT_COEF_OPTIMIZER, cover
+from sacdoctor.errors import SacdoctorError
 from sacdoctor.history.change import UNCHANGED, Change, change
 
 IDENTICAL, CHANGED, RESHAPED = "identical", "changed", "reshaped"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sacdoctor.diagnosis import Finding, Report, Severity
+from sacdoctor.model import Finding, Report
+from sacdoctor.severity import Severity
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sacdoctor.checkpoint import SacdoctorError
-from sacdoctor.checkpoint.folder import files_below
+from sacdoctor.errors import SacdoctorError
+from sacdoctor.files.folder import files_below
 from sacdoctor.history.csv_rows import rows
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sacdoctor.diagnosis import Finding
 from sacdoctor.history.model import Onset, Snapshot
+from sacdoctor.model import Finding
 
 _NEED_OPTIMIZERS = ("SD2", "SD303", "SD404")
 """Rules that judge by the optimizers' state: a checkpoint without any says nothing about them."""

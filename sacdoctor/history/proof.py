@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from sacdoctor.diagnosis import Finding, LayerReport, Report, ScanOptions, Severity
+from sacdoctor.diagnosis import ScanOptions
 from sacdoctor.diagnosis.causes import OUTLAST_REPAIR, Cause, Verdict
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.rules import never_updated
 from sacdoctor.diagnosis.rules.registry import selected
 from sacdoctor.diagnosis.scan import status_of
-from sacdoctor.diagnosis.severity import worst
 from sacdoctor.history.lineage import Header
 from sacdoctor.history.movement import part
 from sacdoctor.layers import online_name
+from sacdoctor.model import Finding, LayerReport, Report
+from sacdoctor.severity import Severity, worst
 
 LEAST_UPDATES = 10
 """So many updates are needed before a tensor that did not move is spoken of. A judgement: one batch

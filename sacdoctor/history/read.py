@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from sacdoctor.checkpoint import SacdoctorError
-from sacdoctor.checkpoint.folder import files_below, refuse_other_than_folder
-from sacdoctor.diagnosis import Report, ScanOptions
+from sacdoctor.diagnosis import ScanOptions
 from sacdoctor.diagnosis.scan import report_of_error
+from sacdoctor.errors import SacdoctorError
+from sacdoctor.files.folder import files_below, refuse_other_than_folder
 from sacdoctor.history.lineage import Header, lineages, name_of, read_header
 from sacdoctor.history.model import History, LogNote, Run
 from sacdoctor.history.monitor import MonitorLog, read_monitors
 from sacdoctor.history.rewards import crashes, curves, too_short
 from sacdoctor.history.scalars import ScalarLog, read_scalars
 from sacdoctor.history.series import read_run
+from sacdoctor.model import Report
 
 
 def read_history(path: str | Path, options: ScanOptions | None = None) -> History:

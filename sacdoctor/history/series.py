@@ -6,17 +6,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import exp, isfinite
 
-from sacdoctor.checkpoint import Checkpoint, SacdoctorError
-from sacdoctor.diagnosis import LayerReport, Report, ScanOptions, Severity
+from sacdoctor.checkpoint import Checkpoint
+from sacdoctor.diagnosis import ScanOptions
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.rules.exploding_gradients import estimated_gradient_norm
 from sacdoctor.diagnosis.scan import examined, report_of, report_of_error
+from sacdoctor.errors import SacdoctorError
 from sacdoctor.history.lineage import Header
 from sacdoctor.history.model import Run, Snapshot
 from sacdoctor.history.movement import distances, norms
 from sacdoctor.history.onsets import onsets
 from sacdoctor.history.proof import Evidence, explained, finding_of, settled
+from sacdoctor.model import LayerReport, Report
+from sacdoctor.severity import Severity
 
 _LARGEST_LOG = 700.0
 """exp of more is no float."""

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
-from sacdoctor.layers import two_head_v11_sigmoid
 from sacdoctor.layers.kind import Kind
+from sacdoctor.layers.profiles import two_head_v11_sigmoid
 
 _TARGET_SUFFIX = "_target"
 _NETWORKS = {

@@ -11,18 +11,21 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sacdoctor import __version__
-from sacdoctor.checkpoint import POLICY, Checkpoint, CheckpointError, Tensor
-from sacdoctor.checkpoint.atomic import replace_file
+from sacdoctor.checkpoint import POLICY, Checkpoint, Tensor
 from sacdoctor.checkpoint.edit import Edits, edited
 from sacdoctor.checkpoint.element_edit import BARE, ElementEdit
-from sacdoctor.checkpoint.pickled_parts import parts_of
-from sacdoctor.diagnosis import Finding, Report, ScanOptions, Severity
+from sacdoctor.diagnosis import ScanOptions
 from sacdoctor.diagnosis.causes import OUTLAST_REPAIR
 from sacdoctor.diagnosis.rules import unsafe_pickle
 from sacdoctor.diagnosis.scan import diagnose
-from sacdoctor.diagnosis.trust import Suspicion, evidence, suspicions
+from sacdoctor.errors import CheckpointError
+from sacdoctor.files.atomic import replace_file
+from sacdoctor.model import Finding, Report
 from sacdoctor.repair.model import RepairError, RepairOptions, RepairPlan
 from sacdoctor.repair.plan import make_plan
+from sacdoctor.severity import Severity
+from sacdoctor.trust.parts import parts_of
+from sacdoctor.trust.suspicions import Suspicion, evidence, suspicions
 
 RECORD = "sacdoctor.json"
 """The member that says what was done; SB3's loader takes only `*.pth` and its own names."""

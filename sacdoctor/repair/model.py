@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sacdoctor.checkpoint import SacdoctorError
 from sacdoctor.diagnosis.coverage import Slot
+from sacdoctor.errors import SacdoctorError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sacdoctor.checkpoint import Checkpoint, OptimizerState, Tensor
-from sacdoctor.diagnosis import LayerReport, Report, Severity
 from sacdoctor.diagnosis.anatomy import Anatomy
 from sacdoctor.diagnosis.coverage import Coverage, Slot, cover
 from sacdoctor.diagnosis.statistics import zero_positions
 from sacdoctor.layers import Kind, Role, online_name
+from sacdoctor.model import LayerReport, Report
 from sacdoctor.repair.initialisers import describe, encoded, initial_values
 from sacdoctor.repair.model import (
     Left,
@@ -26,6 +26,7 @@ from sacdoctor.repair.model import (
     SettingChange,
     TensorRepair,
 )
+from sacdoctor.severity import Severity
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isfinite
 
-from sacdoctor.checkpoint import Checkpoint, CheckpointError
+from sacdoctor.checkpoint import Checkpoint
 from sacdoctor.checkpoint.hyperparameters import Pickled
-from sacdoctor.checkpoint.pickled_parts import PickledPart, parts_of
 from sacdoctor.checkpoint.schedules import constant_of
-from sacdoctor.diagnosis.trust import told, words
+from sacdoctor.errors import CheckpointError
 from sacdoctor.repair.model import Left, SettingChange
+from sacdoctor.trust.parts import PickledPart, parts_of
+from sacdoctor.trust.suspicions import told, words
 
 REBUILT = {
     "lr_schedule": ("learning_rate",),

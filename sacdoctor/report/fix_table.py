@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sacdoctor.diagnosis import Report, Summary
+from sacdoctor.model import Report, Summary
 from sacdoctor.printable import printable
 from sacdoctor.repair import FixResult, MomentReset, RepairPlan
 from sacdoctor.report.table import dotted, finding_text, status_style

@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from sacdoctor.diagnosis import Report
 from sacdoctor.history import Crash, History, Norms, Onset, Run, Snapshot
+from sacdoctor.model import Report
 from sacdoctor.report.json import DECIMALS, SCHEMA_VERSION, finding_document, finite
 
 

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sacdoctor.diagnosis import Finding, Severity
 from sacdoctor.history import Crash, Event, History, Onset, RewardCurve, Run, Snapshot
+from sacdoctor.model import Finding
 from sacdoctor.printable import printable
 from sacdoctor.report.sparkline import sparkline
 from sacdoctor.report.table import (
@@ -23,6 +23,7 @@ from sacdoctor.report.table import (
     status_style,
 )
 from sacdoctor.report.text import counted
+from sacdoctor.severity import Severity
 
 _MOST_ROWS = 30
 """Checkpoints listed one by one; of more, those that differ from the one before."""

@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any
 
 from sacdoctor import __version__
-from sacdoctor.diagnosis.model import Finding, LayerReport, Report, Summary
+from sacdoctor.model import Finding, LayerReport, Report, Summary
 
 SCHEMA_VERSION = 1
 DECIMALS = 4

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sacdoctor.diagnosis.model import Finding, LayerReport, Report, Summary
-from sacdoctor.diagnosis.severity import Severity, worst
+from sacdoctor.model import Finding, LayerReport, Report, Summary
 from sacdoctor.printable import printable
 from sacdoctor.report.text import counted, flow, printable_lines
+from sacdoctor.severity import Severity, worst
 
 STYLES = {
     Severity.CRITICAL: "bold red",

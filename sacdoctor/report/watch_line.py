@@ -6,7 +6,7 @@ import json
 from datetime import datetime
 from pathlib import Path
 
-from sacdoctor.diagnosis import Report
+from sacdoctor.model import Report
 from sacdoctor.printable import printable
 from sacdoctor.report.json import SCHEMA_VERSION
 

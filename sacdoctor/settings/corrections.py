@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import ceil
 
-from sacdoctor.checkpoint import SacdoctorError
+from sacdoctor.errors import SacdoctorError
 from sacdoctor.settings.algorithms import HAS_LEARNING_STARTS, algorithm_named
 from sacdoctor.settings.document import Edit, Entry, Language, Scalar, Section, Value
 from sacdoctor.settings.numbers import Written, read_number, write_count, write_number

@@ -11,8 +11,9 @@ from math import isfinite
 from pathlib import Path
 from types import ModuleType
 
-from sacdoctor.checkpoint import Checkpoint, SacdoctorError
+from sacdoctor.checkpoint import Checkpoint
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters
+from sacdoctor.errors import SacdoctorError
 from sacdoctor.settings import json_document, toml_document, yaml_document
 from sacdoctor.settings.algorithms import ALGORITHMS, CLIPS_GRADIENTS, algorithm_in, algorithm_named
 from sacdoctor.settings.corrections import (

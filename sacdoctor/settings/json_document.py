@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from sacdoctor.checkpoint import SacdoctorError
+from sacdoctor.errors import SacdoctorError
 from sacdoctor.settings.document import Edit, Entry, Notes, Scalar, Section, Value, splice
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')

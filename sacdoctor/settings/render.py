@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sacdoctor.checkpoint import SacdoctorError
+from sacdoctor.errors import SacdoctorError
 from sacdoctor.settings.algorithms import CLIPS_GRADIENTS, HAS_LEARNING_STARTS
 from sacdoctor.settings.document import Language
 from sacdoctor.settings.numbers import LINEAR, spelled, write_number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sacdoctor.checkpoint import SacdoctorError
+from sacdoctor.errors import SacdoctorError
 from sacdoctor.settings.document import Edit, Entry, Notes, Place, Scalar, Section, Value
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from sacdoctor.checkpoint import SacdoctorError
+from sacdoctor.errors import SacdoctorError
 from sacdoctor.settings.document import Edit, Entry, Notes, Plain, Scalar, Section, Value, splice
 from sacdoctor.settings.numbers import read_number
 

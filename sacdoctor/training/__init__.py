@@ -9,17 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sacdoctor.training.executed_actions import (
+    from sacdoctor.training.gradients.guard import GradientGuard
+    from sacdoctor.training.health.callback import TrainingHealthCallback
+    from sacdoctor.training.live.missing_parameters import MissingParameters, add_missing_parameters
+    from sacdoctor.training.warmup.executed_actions import (
         ExecutedActionDictReplayBuffer,
         ExecutedActionMixin,
         ExecutedActionReplayBuffer,
     )
-    from sacdoctor.training.forced_warmup import ForcedActionWarmup
-    from sacdoctor.training.gradient_guard import GradientGuard
-    from sacdoctor.training.health import TrainingHealthCallback
-    from sacdoctor.training.missing_parameters import MissingParameters, add_missing_parameters
-    from sacdoctor.training.warmup_guard import WarmupGuard
-    from sacdoctor.training.zero_prevention import (
+    from sacdoctor.training.warmup.forced_actions import ForcedActionWarmup
+    from sacdoctor.training.warmup.guard import WarmupGuard
+    from sacdoctor.training.zeros.prevention import (
         ZeroWeightsPreventionCallback,
         create_zero_prevention_system,
     )
@@ -39,17 +39,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ExecutedActionDictReplayBuffer": "executed_actions",
-    "ExecutedActionMixin": "executed_actions",
-    "ExecutedActionReplayBuffer": "executed_actions",
-    "ForcedActionWarmup": "forced_warmup",
-    "GradientGuard": "gradient_guard",
-    "MissingParameters": "missing_parameters",
-    "TrainingHealthCallback": "health",
-    "WarmupGuard": "warmup_guard",
-    "ZeroWeightsPreventionCallback": "zero_prevention",
-    "add_missing_parameters": "missing_parameters",
-    "create_zero_prevention_system": "zero_prevention",
+    "ExecutedActionDictReplayBuffer": "warmup.executed_actions",
+    "ExecutedActionMixin": "warmup.executed_actions",
+    "ExecutedActionReplayBuffer": "warmup.executed_actions",
+    "ForcedActionWarmup": "warmup.forced_actions",
+    "GradientGuard": "gradients.guard",
+    "MissingParameters": "live.missing_parameters",
+    "TrainingHealthCallback": "health.callback",
+    "WarmupGuard": "warmup.guard",
+    "ZeroWeightsPreventionCallback": "zeros.prevention",
+    "add_missing_parameters": "live.missing_parameters",
+    "create_zero_prevention_system": "zeros.prevention",
 }
 _EXTRA = ("stable_baselines3", "sb3_contrib", "gymnasium")
 

@@ -11,7 +11,7 @@ import pytest
 import torch as th
 
 from sacdoctor import Report, SacdoctorError, scan
-from sacdoctor.checkpoint import CorruptCheckpoint
+from sacdoctor.errors import CorruptCheckpoint
 from tests.archives import DEFLATED, Entry, raw_zip, saved, sb3_members, write_sb3, zip_of
 
 POLICY = {

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch as th
 
-from sacdoctor.checkpoint import Checkpoint, UnsupportedCheckpoint
+from sacdoctor.checkpoint import Checkpoint
 from sacdoctor.checkpoint.edit import Edits, edited
+from sacdoctor.errors import UnsupportedCheckpoint
 from tests.archives import members_of, saved, sb3_members, zip_of
 from tests.repair import truth
 

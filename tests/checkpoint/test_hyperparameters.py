@@ -18,8 +18,8 @@ from stable_baselines3.common.save_util import data_to_json, json_to_data
 from stable_baselines3.sac.policies import SACPolicy
 
 from sacdoctor import Checkpoint, SacdoctorError, scan
-from sacdoctor.checkpoint import CorruptCheckpoint
 from sacdoctor.checkpoint.hyperparameters import Pickled, read_hyperparameters
+from sacdoctor.errors import CorruptCheckpoint
 from tests.archives import write_sb3
 from tests.conftest import child_environment
 

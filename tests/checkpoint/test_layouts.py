@@ -11,7 +11,7 @@ import torch as th
 from torch import nn
 
 from sacdoctor import Checkpoint, Report, SacdoctorError, scan
-from sacdoctor.checkpoint import UnlistedName
+from sacdoctor.errors import UnlistedName
 from tests import torch_truth
 from tests.archives import (
     DEFLATED,

@@ -9,7 +9,7 @@ import pytest
 import torch as th
 
 from sacdoctor import Checkpoint, SacdoctorError, scan
-from sacdoctor.checkpoint import CorruptCheckpoint
+from sacdoctor.errors import CorruptCheckpoint
 from tests.archives import members_of, saved, sb3_members, write_sb3, zip_of
 
 POLICY = {"actor.mu.weight": th.ones(2, 3), "actor.mu.bias": th.zeros(2)}

@@ -20,7 +20,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["sacdoctor"]):
-    from sacdoctor.checkpoint import SacdoctorError
+    from sacdoctor.errors import SacdoctorError
     from tests.fuzz.targets import TARGETS, set_sound
 
 from tests.fuzz.mutation import mutated

@@ -9,18 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sacdoctor.checkpoint import SacdoctorError
-from sacdoctor.checkpoint.archive import Archive, Budget
+from sacdoctor.archive.reading import Archive, Budget
 from sacdoctor.checkpoint.dtypes import DTYPES
 from sacdoctor.checkpoint.hyperparameters import Pickled, read_hyperparameters
 from sacdoctor.checkpoint.optimizer_state import optimizer_state
-from sacdoctor.checkpoint.pickles import ListedNames, Symbols, read_pickle
 from sacdoctor.checkpoint.tensors import Storage
 from sacdoctor.checkpoint.torch_file import _NAMES, read_legacy, read_torch_archive
 from sacdoctor.cli.terminal import console
 from sacdoctor.diagnosis.scan import report_of_error
 from sacdoctor.diagnosis.scan import scan as scan_file
+from sacdoctor.errors import SacdoctorError
 from sacdoctor.history.difference import diff as diff_files
+from sacdoctor.pickles.machine import ListedNames, Symbols, read_pickle
 from sacdoctor.repair import RepairOptions
 from sacdoctor.repair import fix as fix_file
 from sacdoctor.report import diff_json, diff_table, fix_json, fix_table, table
@@ -143,7 +143,7 @@ def config(data: bytes) -> None:
 
 def replay_buffer(data: bytes) -> None:
     """A replay buffer with all of its rows."""
-    from sacdoctor.checkpoint.replay_buffer import read_replay_buffer
+    from sacdoctor.replay.buffer import read_replay_buffer
 
     with written(data) as path:
         buffer = read_replay_buffer(path)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from sacdoctor.checkpoint import SacdoctorError
+from sacdoctor.errors import SacdoctorError
 from tests.fuzz.mutation import mutated
 from tests.fuzz.seeds import seeds
 from tests.fuzz.targets import TARGETS, set_sound
@@ -28,7 +28,7 @@ def inputs() -> dict[str, tuple[bytes, ...]]:
 @pytest.fixture(params=TARGETS)
 def target(request: pytest.FixtureRequest, inputs: dict[str, tuple[bytes, ...]]) -> str:
     if request.param == "replay_buffer":
-        pytest.importorskip("sacdoctor.checkpoint.replay_buffer")
+        pytest.importorskip("sacdoctor.replay.buffer")
     set_sound(inputs["diff"][0])
     return str(request.param)
 

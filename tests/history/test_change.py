@@ -10,7 +10,7 @@ import pytest
 import torch as th
 
 from sacdoctor import Checkpoint
-from sacdoctor.checkpoint import UnsupportedCheckpoint
+from sacdoctor.errors import UnsupportedCheckpoint
 from sacdoctor.history.change import UNCHANGED, Change, change
 from tests.archives import write_sb3
 

@@ -364,7 +364,7 @@ def as_nobody(*arguments: str) -> Outcome:
         "with suppress(SystemExit):\n"
         "    main()\n"
         "sys.stdout = out\n"
-        "import sacdoctor.checkpoint.atomic, shutil, tempfile, secrets\n"
+        "import sacdoctor.files.atomic, shutil, tempfile, secrets\n"
         f"os.setgid({NOBODY}); os.setuid({NOBODY})\n"
         "sys.argv = ['sacdoctor', *arguments[1:]]\n"
         "main()\n"

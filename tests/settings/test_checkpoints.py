@@ -10,7 +10,7 @@ import sb3_contrib
 import stable_baselines3
 import torch as th
 
-from sacdoctor.checkpoint import SacdoctorError
+from sacdoctor.errors import SacdoctorError
 from sacdoctor.settings.fix_config import FixedConfig, fix_config
 from tests.archives import saved
 

@@ -13,7 +13,7 @@ import sb3_contrib
 import stable_baselines3
 from ruamel.yaml import YAML
 
-from sacdoctor.checkpoint import SacdoctorError
+from sacdoctor.errors import SacdoctorError
 from sacdoctor.settings import ALGORITHMS
 from sacdoctor.settings.document import Language
 from sacdoctor.settings.fix_config import fix_config, fix_text

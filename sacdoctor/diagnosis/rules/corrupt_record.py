@@ -24,9 +24,9 @@ No fix.
 
 from __future__ import annotations
 
-from sacdoctor.checkpoint import SacdoctorError
-from sacdoctor.diagnosis.model import Finding
-from sacdoctor.diagnosis.severity import Severity
+from sacdoctor.errors import SacdoctorError
+from sacdoctor.model import Finding
+from sacdoctor.severity import Severity
 
 CODE = "SD701"
 NAME = "corrupt-record"

@@ -30,9 +30,9 @@ from collections.abc import Iterator
 
 from sacdoctor.diagnosis.causes import OUTLAST_REPAIR
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.model import Finding
-from sacdoctor.diagnosis.severity import Severity
 from sacdoctor.diagnosis.wording import biases, counted_causes, share_of_zeros
+from sacdoctor.model import Finding
+from sacdoctor.severity import Severity
 
 CODE = "SD101"
 NAME = "dead-bias"

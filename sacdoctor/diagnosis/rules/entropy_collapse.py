@@ -30,8 +30,8 @@ from collections.abc import Iterator
 from math import exp
 
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.model import Finding
-from sacdoctor.diagnosis.severity import Severity
+from sacdoctor.model import Finding
+from sacdoctor.severity import Severity
 
 CODE = "SD504"
 NAME = "entropy-collapse"

@@ -35,9 +35,9 @@ import numpy as np
 from sacdoctor.checkpoint import OptimizerState, ParameterGroup, Tensor
 from sacdoctor.diagnosis.coverage import second_moment
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.model import Finding
-from sacdoctor.diagnosis.severity import Severity
 from sacdoctor.diagnosis.statistics import as_numbers
+from sacdoctor.model import Finding
+from sacdoctor.severity import Severity
 
 CODE = "SD303"
 NAME = "exploding-gradients"

@@ -31,8 +31,8 @@ from math import exp
 import numpy as np
 
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.model import Finding
-from sacdoctor.diagnosis.severity import Severity
+from sacdoctor.model import Finding
+from sacdoctor.severity import Severity
 
 CODE = "SD505"
 NAME = "exploration-collapse"

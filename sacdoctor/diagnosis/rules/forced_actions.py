@@ -26,18 +26,18 @@ Safe: `sacdoctor warmup --clean OUT.pkl` writes a buffer without these transitio
 
 ## References
 - stable_baselines3/common/off_policy_algorithm.py: `_sample_action`, `_store_transition`
-- How the boundary is found: `sacdoctor/diagnosis/ignored_actions.py`
+- How the boundary is found: `sacdoctor/replay/ignored_actions.py`
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sacdoctor.diagnosis.model import Finding
-from sacdoctor.diagnosis.severity import Severity
+from sacdoctor.model import Finding
+from sacdoctor.severity import Severity
 
 if TYPE_CHECKING:
-    from sacdoctor.diagnosis.forced_head import ForcedHead
+    from sacdoctor.replay.forced_head import ForcedHead
 
 CODE = "SD503"
 NAME = "forced-actions"

@@ -26,9 +26,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.model import Finding
-from sacdoctor.diagnosis.severity import Severity
+from sacdoctor.model import Finding
 from sacdoctor.settings.verdicts import judge_max_grad_norm
+from sacdoctor.severity import Severity
 
 CODE = "SD402"
 NAME = "gradient-clipping"

@@ -28,10 +28,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.model import Finding
-from sacdoctor.diagnosis.severity import Severity
+from sacdoctor.model import Finding
 from sacdoctor.settings.ranges import LEARNING_RATES
 from sacdoctor.settings.verdicts import judge_learning_rate
+from sacdoctor.severity import Severity
 
 CODE = "SD401"
 NAME = "learning-rate"

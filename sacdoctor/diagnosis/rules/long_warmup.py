@@ -24,9 +24,9 @@ Settings can be corrected by `sacdoctor fix-config`; the transitions by `sacdoct
 
 from __future__ import annotations
 
-from sacdoctor.diagnosis.model import Finding
-from sacdoctor.diagnosis.severity import Severity
+from sacdoctor.model import Finding
 from sacdoctor.settings.verdicts import Verdict
+from sacdoctor.severity import Severity
 
 CODE = "SD502"
 NAME = "long-warmup"

@@ -29,8 +29,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sacdoctor.diagnosis.model import Finding
-from sacdoctor.diagnosis.severity import Severity
+from sacdoctor.model import Finding
+from sacdoctor.severity import Severity
 
 CODE = "SD207"
 NAME = "never-updated"

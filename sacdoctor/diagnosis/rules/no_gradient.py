@@ -34,9 +34,9 @@ from collections.abc import Iterator
 
 from sacdoctor.diagnosis.causes import Cause
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.model import Finding
-from sacdoctor.diagnosis.severity import Severity, worst
 from sacdoctor.layers import online_name
+from sacdoctor.model import Finding
+from sacdoctor.severity import Severity, worst
 
 CODE = "SD203"
 NAME = "no-gradient"

@@ -32,9 +32,9 @@ import numpy as np
 from sacdoctor.checkpoint import Tensor
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
-from sacdoctor.diagnosis.model import Finding
-from sacdoctor.diagnosis.severity import Severity
 from sacdoctor.diagnosis.statistics import as_numbers, count_non_finite, non_finite_positions
+from sacdoctor.model import Finding
+from sacdoctor.severity import Severity
 
 CODE = "SD301"
 NAME = "non-finite"

@@ -43,8 +43,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.model import Finding
-from sacdoctor.diagnosis.severity import Severity
+from sacdoctor.model import Finding
+from sacdoctor.severity import Severity
 
 CODE = "SD202"
 NAME = "not-in-optimizer"

@@ -29,9 +29,9 @@ from collections.abc import Iterator
 
 from sacdoctor.diagnosis.causes import Cause
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.model import Finding
-from sacdoctor.diagnosis.severity import Severity
 from sacdoctor.diagnosis.wording import biases, counted_causes, share_of_zeros
+from sacdoctor.model import Finding
+from sacdoctor.severity import Severity
 
 CODE = "SD102"
 NAME = "partly-dead-bias"

@@ -6,10 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
-from sacdoctor.checkpoint import CorruptCheckpoint, SacdoctorError
-from sacdoctor.checkpoint.pickled_parts import PickledPart
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.model import Finding
 from sacdoctor.diagnosis.rules import (
     corrupt_record,
     dead_bias,
@@ -39,7 +36,10 @@ from sacdoctor.diagnosis.rules import (
     value_clipping,
     zero_gradient,
 )
-from sacdoctor.diagnosis.trust import Suspicion, suspicions
+from sacdoctor.errors import CorruptCheckpoint, SacdoctorError
+from sacdoctor.model import Finding
+from sacdoctor.trust.parts import PickledPart
+from sacdoctor.trust.suspicions import Suspicion, suspicions
 
 
 @dataclass(frozen=True, slots=True)

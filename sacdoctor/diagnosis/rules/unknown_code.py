@@ -39,10 +39,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sacdoctor.checkpoint.references import Kind
-from sacdoctor.diagnosis.model import Finding
-from sacdoctor.diagnosis.severity import Severity, worst
-from sacdoctor.diagnosis.trust import Suspicion, evidence
+from sacdoctor.model import Finding
+from sacdoctor.severity import Severity, worst
+from sacdoctor.trust.references import Kind
+from sacdoctor.trust.suspicions import Suspicion, evidence
 
 CODE = "SD602"
 NAME = "unknown-code"

@@ -27,8 +27,8 @@ from collections.abc import Iterator
 
 from sacdoctor.diagnosis.causes import Cause
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.model import Finding
 from sacdoctor.diagnosis.wording import cause_finding
+from sacdoctor.model import Finding
 
 CODE = "SD201"
 NAME = "untrained"

@@ -29,9 +29,9 @@ Settings can be corrected by `sacdoctor fix-config`; what was learned stays in t
 
 from __future__ import annotations
 
-from sacdoctor.diagnosis.model import Finding
-from sacdoctor.diagnosis.severity import Severity
+from sacdoctor.model import Finding
 from sacdoctor.settings.verdicts import Verdict
+from sacdoctor.severity import Severity
 
 CODE = "SD501"
 NAME = "updates-during-warmup"

@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from fixtures.make import CHECKPOINTS
 from sacdoctor import Finding, Report, ScanOptions, scan
-from sacdoctor.checkpoint.errors import CorruptCheckpoint, UnsupportedCheckpoint
+from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
 from sacdoctor.fleet import scan_all
 from sacdoctor.report.table import finding_text
 from tests import agents

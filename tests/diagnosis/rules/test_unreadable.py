@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from sacdoctor import SacdoctorError, scan
-from sacdoctor.checkpoint import (
+from sacdoctor.diagnosis.rules.registry import from_error
+from sacdoctor.diagnosis.scan import report_of_error
+from sacdoctor.errors import (
     CheckpointError,
     CorruptCheckpoint,
     NotACheckpoint,
     UnlistedName,
     UnsupportedCheckpoint,
 )
-from sacdoctor.diagnosis.rules.registry import from_error
-from sacdoctor.diagnosis.scan import report_of_error
 
 
 @pytest.mark.parametrize(

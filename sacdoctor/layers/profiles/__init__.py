@@ -1,0 +1,1 @@
+"""Policies that are known by the names of their layers."""

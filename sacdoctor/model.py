@@ -1,0 +1,92 @@
+"""What a diagnosis says: plain values that know nothing of files, terminals or formats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sacdoctor.severity import Severity, Thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class LayerReport:
+    """One tensor. Percentages run from 0 to 100.
+
+    `severity` is None for buffers, aliases, empty tensors and everything that is no bias.
+    `alias_of` names the tensor whose storage this one shares.
+    """
+
+    name: str
+    component: str
+    kind: str
+    role: str
+    shape: tuple[int, ...]
+    parameters: int
+    zeros: int
+    zero_percent: float
+    gates: Mapping[str, float] | None = None
+    severity: Severity | None = None
+    cause: str | None = None
+    evidence: str | None = None
+    alias_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An instance of a rule: what is wrong, the numbers that show it, and what to do."""
+
+    rule: str
+    name: str
+    severity: Severity
+    tensors: tuple[str, ...]
+    message: str
+    evidence: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Counts over a checkpoint. Every tensor of the policy once: buffers too, aliases not.
+
+    `critical`, `warning` and `notice` count bias tensors of that severity.
+    """
+
+    tensors: int
+    parameters: int
+    zero_parameters: int
+    zero_percent: float
+    bias_tensors: int
+    all_zero_bias_tensors: int
+    critical: int
+    warning: int
+    notice: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The diagnosis of one checkpoint.
+
+    `layers` holds every tensor that was looked at, in the file's order. `learning_rate` is None
+    where the file holds a schedule. A checkpoint that cannot be read has `error` set, status
+    `error`, and nothing else.
+    """
+
+    path: str
+    status: str
+    error: str | None = None
+    algorithm: str | None = None
+    policy_class: str | None = None
+    sb3_version: str | None = None
+    num_timesteps: int | None = None
+    n_updates: int | None = None
+    learning_rate: float | None = None
+    optimizer_learning_rates: Mapping[str, float | None] = field(default_factory=dict)
+    summary: Summary | None = None
+    layers: tuple[LayerReport, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+    @property
+    def biases(self) -> tuple[LayerReport, ...]:
+        """The bias tensors, aliases included."""
+        return tuple(layer for layer in self.layers if layer.role == "bias")

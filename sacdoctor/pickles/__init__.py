@@ -1,0 +1,1 @@
+"""Pickles read as data: the machine that walks them, and what their names become."""

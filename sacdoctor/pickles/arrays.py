@@ -1,0 +1,153 @@
+"""What numpy's names in a pickle become: arrays as views of the pickle's own bytes.
+
+Sources: numpy's `ndarray.__reduce_ex__` (protocols below 5 pickle the array by `_reconstruct` and a
+state, protocol 5 by `_frombuffer`) and `dtype.__reduce__`; numpy 2 moved the functions from
+`numpy.core` to `numpy._core`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
+
+MAX_DIMENSIONS = 32
+"""numpy 1's own limit."""
+MAX_ENCODED = 64 * 1024**2
+"""Characters of text that are turned into bytes; only protocols before 3 keep arrays as text."""
+
+_PLAIN = re.compile(r"[biufc]\d{1,2}")
+_BYTES = (bytes, memoryview)
+
+
+@dataclass(eq=False, slots=True)
+class PickledDType:
+    """An element type as the pickle spells it; its state, which follows, adds the byte order."""
+
+    code: str
+    byteorder: str = "="
+    is_plain: bool = True
+
+    def set_state(self, state: Any) -> None:
+        if not isinstance(state, tuple) or len(state) < 5 or state[1] not in ("<", ">", "=", "|"):
+            raise CorruptCheckpoint("its pickle describes an element type in an unknown way")
+        self.byteorder = state[1]
+        self.is_plain = state[2] is None and state[3] is None
+
+    def numpy(self) -> np.dtype[Any]:
+        """Return the type of the elements.
+
+        Raises `UnsupportedCheckpoint` for anything but booleans and numbers.
+        """
+        # `=` is the writer's own order: machines that SB3 trains on are little-endian.
+        order = ">" if self.byteorder == ">" else "<"
+        if self.is_plain and _PLAIN.fullmatch(self.code):
+            with suppress(TypeError):
+                return np.dtype(order + self.code)
+        raise UnsupportedCheckpoint(f"elements of type {self.code!r} are not read here")
+
+
+@dataclass(eq=False, slots=True)
+class PickledArray:
+    """An array as the pickle describes it; `data` are bytes, or a list for Python objects."""
+
+    dtype: Any = None
+    shape: Any = (0,)
+    fortran: bool = False
+    data: Any = b""
+
+    def set_state(self, state: Any) -> None:
+        if not isinstance(state, tuple) or len(state) != 5:
+            raise CorruptCheckpoint("its pickle describes an array in an unknown way")
+        _, self.shape, self.dtype, fortran, self.data = state
+        self.fortran = bool(fortran)
+
+    @property
+    def objects(self) -> list[Any] | None:
+        """The elements of an array of Python objects, None for any other array."""
+        return self.data if isinstance(self.data, list) else None
+
+    def view(self) -> NDArray[Any]:
+        """Return the array, read-only, without copying its bytes.
+
+        Raises `CorruptCheckpoint` where the shape and the bytes disagree, `UnsupportedCheckpoint`
+        for elements that are no numbers.
+        """
+        shape = self.shape
+        if not isinstance(self.dtype, PickledDType) or not isinstance(shape, tuple):
+            raise CorruptCheckpoint("its pickle describes an array in an unknown way")
+        dtype = self.dtype.numpy()
+        if len(shape) > MAX_DIMENSIONS or not all(type(n) is int and n >= 0 for n in shape):
+            raise CorruptCheckpoint("its pickle gives an array an impossible shape")
+        if not isinstance(self.data, _BYTES) or prod(shape) * dtype.itemsize != len(self.data):
+            held = len(self.data) if isinstance(self.data, _BYTES) else 0
+            raise CorruptCheckpoint(
+                f"an array of shape {_short(shape)} and type {dtype} needs "
+                f"{prod(shape) * dtype.itemsize:,} bytes, and {held:,} are there"
+            )
+        flat = np.frombuffer(self.data, dtype) if len(self.data) else np.empty(0, dtype)
+        flat.flags.writeable = False
+        return flat.reshape(shape, order="F" if self.fortran else "C")
+
+
+def _short(shape: tuple[int, ...]) -> str:
+    return "(" + ", ".join(str(n) if n < 10**15 else "…" for n in shape) + ")"
+
+
+def _dtype(code: Any, _align: Any = False, _copy: Any = False) -> PickledDType:
+    if not isinstance(code, str):
+        raise CorruptCheckpoint("its pickle names an element type by something that is no text")
+    return PickledDType(code)
+
+
+def _reconstruct(_type: Any, _shape: Any, _code: Any) -> PickledArray:
+    return PickledArray()
+
+
+def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any) -> PickledArray:
+    if order not in ("C", "F"):
+        raise CorruptCheckpoint("its pickle describes an array in an unknown way")
+    return PickledArray(dtype, shape, order == "F", data)
+
+
+def _scalar(dtype: Any, data: Any = b"") -> Any:
+    return PickledArray(dtype, (), False, data).view().item()
+
+
+def _encode(text: Any, encoding: Any = "") -> bytes:
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise CorruptCheckpoint("its pickle encodes something in an unknown way")
+    if len(text) > MAX_ENCODED:
+        raise UnsupportedCheckpoint(
+            "its arrays are kept as text (a pickle protocol below 3); save it again with SB3"
+        )
+    return text.encode("latin-1")
+
+
+def _bytes(data: Any = b"", encoding: Any = None) -> Any:
+    if isinstance(data, str) and encoding is not None:
+        return _encode(data, encoding)
+    if not isinstance(data, _BYTES):
+        raise CorruptCheckpoint("its pickle makes bytes of something that is none")
+    return data
+
+
+_CORES = ("numpy.core", "numpy._core")
+NUMPY_CALLS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("numpy", "dtype"): _dtype,
+    **{(f"{core}.multiarray", "_reconstruct"): _reconstruct for core in _CORES},
+    **{(f"{core}.multiarray", "scalar"): _scalar for core in _CORES},
+    **{(f"{core}.numeric", "_frombuffer"): _frombuffer for core in _CORES},
+    ("_codecs", "encode"): _encode,
+    **{(module, "bytes"): _bytes for module in ("builtins", "__builtin__")},
+    **{(module, "bytearray"): _bytes for module in ("builtins", "__builtin__")},
+}
+"""What calling numpy's names makes, and the names that keep bytes where a pickle has none."""

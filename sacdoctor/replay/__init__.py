@@ -1,0 +1,1 @@
+"""Replay buffers: reading, forced actions at their head, rewriting."""

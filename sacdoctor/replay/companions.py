@@ -1,0 +1,67 @@
+"""Which replay buffer belongs to which checkpoint, by the names that SB3 and rl-zoo give them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sacdoctor.errors import NotACheckpoint
+
+_STEPS = re.compile(r"(.*)_replay_buffer_(\d+)_steps\.pkl")
+"""`CheckpointCallback(name_prefix="rl_model")`: rl_model_replay_buffer_10000_steps.pkl beside
+rl_model_10000_steps.zip."""
+_CHECKPOINT_STEPS = re.compile(r"(.*)_(\d+)_steps\.zip")
+_LAST = "replay_buffer.pkl"
+"""rl-zoo's, at the end of training, beside a checkpoint named after the environment."""
+_BEST = "best_model.zip"
+"""`EvalCallback`'s, of another step than the buffer."""
+
+
+def checkpoint_of(buffer: Path) -> Path | None:
+    """Return the checkpoint saved together with a replay buffer, None where there is none."""
+    steps = _STEPS.fullmatch(buffer.name)
+    if steps:
+        candidates = [f"{steps[1]}_{steps[2]}_steps.zip"]
+    elif buffer.name == _LAST:
+        others = [path.name for path in buffer.parent.glob("*.zip") if path.name != _BEST]
+        last = [name for name in others if not _CHECKPOINT_STEPS.fullmatch(name)]
+        candidates = last if len(last) == 1 else []
+    else:
+        stem = buffer.stem
+        candidates = [f"{stem}.zip", f"{stem.removesuffix('_replay_buffer')}.zip"]
+    paths = (buffer.with_name(name) for name in candidates)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def buffer_of(checkpoint: Path) -> Path | None:
+    """Return the replay buffer saved together with a checkpoint, None where there is none."""
+    steps = _CHECKPOINT_STEPS.fullmatch(checkpoint.name)
+    if steps:
+        candidates = [f"{steps[1]}_replay_buffer_{steps[2]}_steps.pkl"]
+    else:
+        candidates = [f"{checkpoint.stem}_replay_buffer.pkl", f"{checkpoint.stem}.pkl", _LAST]
+    paths = (checkpoint.with_name(name) for name in candidates)
+    return next((p for p in paths if p.is_file() and checkpoint_of(p) == checkpoint), None)
+
+
+def newest_in(run: Path) -> Path:
+    """Return a run folder's newest replay buffer, or without one its newest checkpoint.
+
+    rl-zoo's `replay_buffer.pkl` comes last in a run; else the steps in the names count, then the
+    files' dates. Raises `NotACheckpoint` where the folder holds neither.
+    """
+    try:
+        files = sorted(path for path in run.iterdir() if path.is_file())
+    except OSError as error:
+        raise NotACheckpoint(error.strerror or str(error), run) from None
+    buffers = [path for path in files if path.suffix == ".pkl" and "replay_buffer" in path.name]
+    checkpoints = [path for path in files if path.suffix == ".zip" and path.name != _BEST]
+    for found in (buffers, checkpoints):
+        if found:
+            return max(found, key=_age)
+    raise NotACheckpoint("the folder holds neither a replay buffer nor a checkpoint", run)
+
+
+def _age(path: Path) -> tuple[bool, int, float]:
+    steps = _STEPS.fullmatch(path.name) or _CHECKPOINT_STEPS.fullmatch(path.name)
+    return path.name == _LAST, int(steps[2]) if steps else -1, path.stat().st_mtime

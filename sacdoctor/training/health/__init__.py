@@ -1,0 +1,1 @@
+"""Signs that a training goes bad: collapse, divergence, schedules that jump."""

@@ -1,0 +1,299 @@
+"""Watches a training for signs that it goes bad: rewards, exploration, values and losses."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+from sacdoctor.diagnosis.rules.entropy_collapse import WARNING as LEAST_ENTROPY_COEFFICIENT
+from sacdoctor.settings.ranges import RATE_STEP
+from sacdoctor.training.health.signs import (
+    ACTION_WINDOW,
+    CRASH_SPREADS,
+    CRASH_WINDOW,
+    GROWTH_FACTOR,
+    GROWTH_LEAST,
+    GROWTH_RECENT,
+    GROWTH_WINDOW,
+    LEAST_ACTION_STD,
+    SHARPE_WINDOW,
+    Array,
+    CrashDetector,
+    Episode,
+    HealthWarning,
+    RewardCrash,
+    TrainingEvent,
+    action_std,
+    growth,
+    sharpe_ratio,
+)
+from sacdoctor.training.warmup.forced_actions import FORCED
+
+LOG = logging.getLogger(__name__)
+
+
+class TrainingHealthCallback(BaseCallback):
+    """Warns when a training goes bad, and can stop it and save the model when rewards crash.
+
+    It watches: the return of episodes (`RewardCrash`; needs SB3's Monitor, which SB3 puts around
+    environments by itself); the standard deviation of continuous actions (`LEAST_ACTION_STD`); a
+    learned entropy coefficient (that of rule SD504); Q-values (through `train/actor_loss`, which
+    is the negative Q-value, in SAC less the entropy's part) and losses that grow beyond
+    `GROWTH_FACTOR` times their running median; and losses that are not finite. Episodes with a
+    forced action in them (info `forced`) are not judged: their returns are not the agent's own.
+
+    Each trouble is warned about once, and again only after it has been over. `warnings` and
+    `crashes` keep what was found; SB3's logger has it as `sacdoctor/…`, Python's `logging` too.
+    Nothing of the training is changed.
+
+    :param crash_window: episodes in a mean of returns
+    :param crash_spreads: size of a fall that is a crash, in standard deviations
+    :param least_action_std: warn below this, in half ranges of the action space
+    :param growth_factor: warn above this many times the running median
+    :param sharpe: log the Sharpe ratio of the last `SHARPE_WINDOW` episodes' returns
+    :param stop_on_crash: end the training when a crash is found
+    :param save_path: where the model is saved when a crash is found: a name that ends in .zip, or
+        a folder, in which it is crash_<timesteps>_steps.zip
+    :param verbose: 1 prints the warnings too
+
+    Raises `ValueError` for a `crash_window` below 2.
+    """
+
+    def __init__(
+        self,
+        crash_window: int = CRASH_WINDOW,
+        crash_spreads: float = CRASH_SPREADS,
+        least_action_std: float = LEAST_ACTION_STD,
+        growth_factor: float = GROWTH_FACTOR,
+        sharpe: bool = False,
+        stop_on_crash: bool = False,
+        save_path: str | Path | None = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(verbose)
+        self.crash_spreads = crash_spreads
+        self.least_action_std = least_action_std
+        self.growth_factor = growth_factor
+        self.sharpe = sharpe
+        self.stop_on_crash = stop_on_crash
+        self.save_path = None if save_path is None else Path(save_path)
+        self.warnings: list[HealthWarning] = []
+        self.crashes: list[RewardCrash] = []
+        self.events: list[TrainingEvent] = []
+        self._detector = CrashDetector(crash_window, crash_spreads)
+        self._returns: deque[float] = deque(maxlen=SHARPE_WINDOW)
+        self._episodes = 0
+        self._forced_in_episode: list[bool] = []
+        self._forcing = False
+        self._actions: list[Array] = []
+        self._series: dict[str, deque[float]] = {}
+        self._looks = 0
+        self._updates_seen: int | None = None
+        self._learning_rate: float | None = None
+        self._largest_reward = 0.0
+        self._in_trouble: set[str] = set()
+
+    def _on_training_start(self) -> None:
+        self._forced_in_episode = [False] * self.training_env.num_envs
+        self._actions = []
+        self._updates_seen = getattr(self.model, "_n_updates", 0)
+
+    def _on_step(self) -> bool:
+        if "rewards" not in self.locals:  # ARS steps its environments elsewhere
+            return True
+        infos = self.locals["infos"]
+        self._largest_reward = max(self._largest_reward, *map(abs, self.locals["rewards"].tolist()))
+        self._watch_updates()
+        self._watch_forcing(infos)
+        self._watch_actions()
+        crashed = self._watch_episodes(infos)
+        return not (crashed and self.stop_on_crash)
+
+    def _watch_updates(self) -> None:
+        """Look at what the last update left in SB3's logger, once per update."""
+        updates: int = getattr(self.model, "_n_updates", 0)
+        if updates == self._updates_seen:
+            return
+        if not self._updates_seen:
+            self._event("start of updates")
+        self._updates_seen = updates
+        logged = self.logger.name_to_value
+        self._watch_learning_rate(logged.get("train/learning_rate"))
+        self._watch_entropy(logged.get("train/ent_coef"))
+        self._looks += 1
+        for name, power in self._watched():
+            value = logged.get(name)
+            if value is not None:
+                self._watch_growth(name, float(value), self._largest_reward**power)
+
+    def _watched(self) -> tuple[tuple[str, int], ...]:
+        """The logged values to watch, each with the power of a reward that it has as its unit."""
+        if isinstance(self.model, OffPolicyAlgorithm):
+            # DQN's Huber loss is linear in large errors, the critics' is their mean square.
+            return ("train/actor_loss", 1), ("train/critic_loss", 2), ("train/loss", 1)
+        return (("train/value_loss", 2),)
+
+    def _watch_learning_rate(self, rate: float | None) -> None:
+        if rate is None or rate <= 0.0:
+            return
+        before, self._learning_rate = self._learning_rate, rate
+        if before is not None and not 1.0 / RATE_STEP < rate / before < RATE_STEP:
+            self._event(f"learning-rate step from {before:.3g} to {rate:.3g}")
+
+    def _watch_entropy(self, coefficient: float | None) -> None:
+        if coefficient is None or getattr(self.model, "ent_coef_optimizer", None) is None:
+            return
+        self._judge(
+            coefficient < LEAST_ENTROPY_COEFFICIENT,
+            "entropy",
+            "train/ent_coef",
+            float(coefficient),
+            LEAST_ENTROPY_COEFFICIENT,
+            f"the entropy coefficient has sunk to {coefficient:.1e}: the agent no longer explores",
+        )
+
+    def _watch_growth(self, name: str, value: float, floor: float) -> None:
+        finite = math.isfinite(value)
+        message = f"{name} is {value}"
+        self._judge(not finite, "non-finite", name, value, math.inf, message)
+        if not finite:
+            return
+        series = self._series.setdefault(name, deque(maxlen=GROWTH_WINDOW))
+        series.append(value)
+        if len(series) < GROWTH_LEAST + GROWTH_RECENT or self._looks % GROWTH_RECENT:
+            return
+        factor = growth(series, floor)
+        what = "Q-values" if name == "train/actor_loss" else name
+        self._judge(
+            factor > self.growth_factor,
+            "growth",
+            name,
+            factor,
+            self.growth_factor,
+            f"{what} grew to {factor:.3g} times their running median (now {value:.3g})",
+        )
+
+    def _watch_forcing(self, infos: Sequence[dict[str, Any]]) -> None:
+        forcing = False
+        for env, info in enumerate(infos):
+            if info.get(FORCED, False):
+                forcing = self._forced_in_episode[env] = True
+        if self._forcing and not forcing:
+            self._event("end of warm-up")
+        self._forcing = forcing
+
+    def _watch_actions(self) -> None:
+        """Judge the agent's own actions, whatever was carried out, since updates have begun."""
+        space = self.model.action_space
+        if not isinstance(space, spaces.Box) or not self._updates_seen or self._forcing:
+            return
+        actions = self.locals.get("clipped_actions", self.locals.get("actions"))
+        if actions is None:
+            return
+        self._actions.append(np.array(actions).reshape(-1, *space.shape))
+        if len(self._actions) * len(self._actions[0]) < ACTION_WINDOW:
+            return
+        spread = action_std(np.concatenate(self._actions), space)
+        self._actions = []
+        if math.isnan(spread):
+            return
+        self.logger.record("sacdoctor/action_std", spread)
+        self._judge(
+            spread < self.least_action_std,
+            "action-std",
+            "sacdoctor/action_std",
+            spread,
+            self.least_action_std,
+            f"the actions' standard deviation is {spread:.3g} of half their range "
+            f"(below {self.least_action_std:g}): the agent does nearly the same everywhere",
+        )
+
+    def _watch_episodes(self, infos: Sequence[dict[str, Any]]) -> bool:
+        """Judge the episodes that ended with this step; return whether rewards have crashed."""
+        crashed = False
+        for env, info in enumerate(infos):
+            if not self.locals["dones"][env]:
+                continue
+            number, self._episodes = self._episodes, self._episodes + 1
+            was_forced, self._forced_in_episode[env] = self._forced_in_episode[env], False
+            if was_forced or "episode" not in info:
+                continue
+            value = float(info["episode"]["r"])
+            self._returns.append(value)
+            if self.sharpe:
+                self._record_sharpe()
+            crash = self._detector.add(Episode(number, self.num_timesteps, value))
+            if crash is not None:
+                self._report(crash)
+                crashed = True
+        return crashed
+
+    def _record_sharpe(self) -> None:
+        ratio = sharpe_ratio(self._returns)
+        if not math.isnan(ratio):
+            self.logger.record("sacdoctor/sharpe", ratio)
+
+    def _report(self, crash: RewardCrash) -> None:
+        before = [event for event in self.events if event.timesteps <= crash.timesteps]
+        if before:
+            crash = replace(crash, preceded_by=before[-1])
+        self.crashes.append(crash)
+        self.logger.record("sacdoctor/crashes", len(self.crashes))
+        self.logger.record("sacdoctor/crash_at", crash.timesteps)
+        message = (
+            f"rewards crashed in episode {crash.episode:,} (step {crash.timesteps:,}): the mean "
+            f"return fell from {crash.before:.4g} to {crash.after:.4g}"
+        )
+        if crash.preceded_by is not None:
+            ago = crash.timesteps - crash.preceded_by.timesteps
+            message += f", {ago:,} steps after the {crash.preceded_by.name}"
+        self._warn(
+            HealthWarning(
+                "reward-crash",
+                "rollout/ep_rew",
+                self.num_timesteps,
+                crash.spreads,
+                self.crash_spreads,
+                message,
+            )
+        )
+        if self.save_path is not None:
+            self._save(self.save_path)
+
+    def _save(self, path: Path) -> None:
+        if path.suffix != ".zip":
+            path = path / f"crash_{self.num_timesteps}_steps.zip"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.model.save(path)
+        LOG.warning("the model was saved as %s", path)
+
+    def _event(self, name: str) -> None:
+        self.events.append(TrainingEvent(name, self.num_timesteps))
+
+    def _judge(
+        self, bad: bool, kind: str, quantity: str, value: float, limit: float, message: str
+    ) -> None:
+        """Warn where it is bad now and was not at the last look."""
+        trouble = f"{kind} {quantity}"
+        if not bad:
+            self._in_trouble.discard(trouble)
+        elif trouble not in self._in_trouble:
+            self._in_trouble.add(trouble)
+            self._warn(HealthWarning(kind, quantity, self.num_timesteps, value, limit, message))
+
+    def _warn(self, warning: HealthWarning) -> None:
+        self.warnings.append(warning)
+        self.logger.record("sacdoctor/health_warnings", len(self.warnings))
+        LOG.warning("step %s: %s", f"{warning.timesteps:,}", warning.message)
+        if self.verbose >= 1:
+            print(f"TrainingHealthCallback: step {warning.timesteps:,}: {warning.message}")

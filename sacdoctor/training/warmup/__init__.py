@@ -1,0 +1,1 @@
+"""Warm-ups with forced actions: the wrapper, the buffer, and the guard that holds updates back."""

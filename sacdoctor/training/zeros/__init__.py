@@ -1,0 +1,1 @@
+"""Biases that go dead while training runs, and their repair."""

@@ -1,0 +1,1 @@
+"""What loading a file would run: references, the allow list, dangerous names."""

@@ -1,0 +1,131 @@
+"""What loading a file would run beyond SB3 and its libraries, and how bad that is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sacdoctor.pickles.machine import Name
+from sacdoctor.printable import printable
+from sacdoctor.severity import Severity
+from sacdoctor.trust.allowed_names import ARITHMETIC, DANGEROUS_IN_CODE
+from sacdoctor.trust.parts import PickledPart
+from sacdoctor.trust.references import Kind, Reference
+
+_CLASSES = frozenset(
+    (
+        *("policy_class", "replay_buffer_class", "rollout_buffer_class"),
+        *("policy_kwargs", "replay_buffer_kwargs", "rollout_buffer_kwargs"),
+    )
+)
+"""Keys of `data` where SB3 expects a class, or keywords among which there may be one. All others
+become attributes of the model, its schedules and its methods among them, and SB3 calls those."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """One reference outside the allow list, where it stands, and how bad it is."""
+
+    place: str
+    reference: Reference
+    severity: Severity
+
+    @property
+    def is_mere_reference(self) -> bool:
+        """Whether it is a class or function of the user's that the pickle does not call."""
+        return self.severity is Severity.NOTICE and self.reference.kind is Kind.NAME
+
+
+def suspicions(parts: Iterable[PickledPart]) -> tuple[Suspicion, ...]:
+    """Return a suspicion for each reference, the worst first.
+
+    Critical: a name that is known to be dangerous, an attribute path into what a module keeps, a
+    change to something imported, and whatever cannot be followed. Warning: what is not known to be
+    harmless and is called, makes an object, is given to a call, stands where SB3 calls what it
+    finds, or is used by code. Notice: a class or function of the user's that is only referred to,
+    and code that only computes.
+    """
+    found = [(part, reference) for part in parts for reference in told(part.references)]
+    if not found:
+        return ()
+    names = {_asked(reference) for _, reference in found if reference.kind in _NAMED}
+    bad: frozenset[Name] = frozenset()
+    if names:  # rare enough to leave out of the start of every scan
+        from sacdoctor.trust.dangerous_names import dangerous
+
+        bad = dangerous(names)
+    judged = [
+        Suspicion(part.place, ref, _severity(part, ref, _asked(ref) in bad)) for part, ref in found
+    ]
+    return tuple(sorted(judged, key=lambda suspicion: -suspicion.severity.rank))
+
+
+_OF_NAMES = (Kind.NAME, Kind.GIVE, Kind.MAKE, Kind.CALL)
+"""What can be done with a name, the least first."""
+_NAMED = (*_OF_NAMES, Kind.IMPORT)
+
+
+def told(references: Sequence[Reference]) -> list[Reference]:
+    """Return the references, each name once: what is called is referred to as well."""
+    strongest = {r.name: r for kind in _OF_NAMES for r in references if r.kind is kind}
+    return [r for r in references if r.kind not in _OF_NAMES or strongest[r.name] is r]
+
+
+def _asked(reference: Reference) -> Name:
+    """Return the name to judge; an imported module is judged as if all of it were asked for."""
+    name = reference.name
+    return Name(name.module, "module") if reference.kind is Kind.IMPORT else name
+
+
+def _severity(part: PickledPart, reference: Reference, is_dangerous: bool) -> Severity:
+    kind = reference.kind
+    if kind is Kind.CODE:
+        if not DANGEROUS_IN_CODE.isdisjoint(reference.uses):
+            return Severity.CRITICAL
+        return Severity.NOTICE if ARITHMETIC.issuperset(reference.uses) else Severity.WARNING
+    if kind not in _NAMED or is_dangerous:
+        return Severity.CRITICAL
+    key = re.split(r"[.\[]", part.key, maxsplit=1)[0]
+    is_called = part.member == "data" and key not in _CLASSES
+    return Severity.NOTICE if kind is Kind.NAME and not is_called else Severity.WARNING
+
+
+def evidence(found: Sequence[Suspicion]) -> str:
+    """Return a line for each thing that pickles do: the members and keys, and what it is."""
+    by_place: dict[str, list[str]] = {}
+    for suspicion in found:
+        place = printable(suspicion.place)
+        by_place.setdefault(place, []).append(words(suspicion.reference))
+    places: dict[str, list[str]] = {}
+    for place, items in by_place.items():
+        places.setdefault("; ".join(items), []).append(place)
+    return "\n".join(
+        f"{', '.join(where)}: {what}" if any(where) else what for what, where in places.items()
+    )
+
+
+def words(reference: Reference) -> str:
+    """Return in words, and in one line, what a pickle does with what it refers to."""
+    return printable(_words(reference))
+
+
+def _words(reference: Reference) -> str:
+    name = reference.name
+    if reference.kind is Kind.CODE:
+        names = ", ".join(reference.uses) or "no names"
+        file = "/".join(name.module.replace("\\", "/").split("/")[-3:])
+        return f"code of {name.qualname} from {file or 'no file'}, which uses {names}"
+    if reference.kind is Kind.UNREAD:
+        return f"cannot be read to its end ({name.qualname}); what would follow is not known"
+    if reference.kind is Kind.COMPUTED:
+        return f"uses {name.qualname}, which cannot be known without running it"
+    if reference.kind is Kind.STATE:
+        return f"changes {_dotted(name)} itself"
+    if reference.kind is Kind.GIVE:
+        return f"gives {_dotted(name)} to a call, which may call it"
+    return f"{reference.kind.value} {_dotted(name)}"
+
+
+def _dotted(name: Name) -> str:
+    return ".".join(part for part in (name.module, name.qualname) if part)
