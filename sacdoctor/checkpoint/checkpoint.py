@@ -29,6 +29,7 @@ from sacdoctor.errors import (
     UnsupportedCheckpoint,
 )
 from sacdoctor.files.paging import map_file
+from sacdoctor.pickles import WalkBudget
 
 POLICY = "policy.pth"
 VARIABLES = ("pytorch_variables.pth", "tensors.pth")
@@ -51,6 +52,8 @@ class Checkpoint:
         """Members (`""`: the bare file) whose pickles were read: all their names are listed."""
         with self._named():
             self._buffer = map_file(self.path)
+            self.pickle_budget = WalkBudget.of(len(self._buffer))
+            """What all its pickles, and those inside them, may take together."""
             self._archive = self._outer_archive()
 
     def __enter__(self) -> Checkpoint:
@@ -96,7 +99,7 @@ class Checkpoint:
         if self.is_bare or "data" not in self.archive:
             return Hyperparameters({})
         with self._named("data"):
-            return read_hyperparameters(self.archive.read("data"))
+            return read_hyperparameters(self.archive.read("data"), self.pickle_budget)
 
     @cached_property
     def tensors(self) -> Mapping[str, Tensor]:
@@ -184,13 +187,13 @@ class Checkpoint:
 
     def _read_archive(self) -> Any:
         assert self._archive is not None
-        return read_torch_archive(self._archive)
+        return read_torch_archive(self._archive, self.pickle_budget)
 
     def _read_member(self, name: str) -> Any:
         if self.archive.start_of(name, len(LEGACY_MAGIC)) == LEGACY_MAGIC:
             saved = read_legacy(self.archive.read(name))
         else:
-            saved = read_torch_archive(self.archive.nested(name))
+            saved = read_torch_archive(self.archive.nested(name), self.pickle_budget)
         self.understood.add(name)
         return saved
 

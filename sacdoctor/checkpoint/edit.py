@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,9 +14,10 @@ from sacdoctor.archive.reading import Archive
 from sacdoctor.archive.rewriting import Pieces, rewrite
 from sacdoctor.checkpoint.checkpoint import Checkpoint
 from sacdoctor.checkpoint.element_edit import BARE, ElementEdit
+from sacdoctor.checkpoint.rate_edit import with_rate
 from sacdoctor.checkpoint.tensors import Tensor
 from sacdoctor.checkpoint.torch_file import is_legacy, pickle_member
-from sacdoctor.errors import CorruptCheckpoint, SacdoctorError, UnsupportedCheckpoint
+from sacdoctor.errors import CorruptCheckpoint, SacdoctorError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +54,7 @@ def edited(checkpoint: Checkpoint, edits: Edits) -> Pieces:
     for member in dict.fromkeys([*by_member, *rates]):
         try:
             replaced[member] = _torch_member(
-                archive, member, by_member.get(member, []), rates.get(member)
+                checkpoint, member, by_member.get(member, []), rates.get(member)
             )
         except SacdoctorError as error:
             raise error.within(member).at(checkpoint.path) from None
@@ -81,19 +81,20 @@ def _bare(checkpoint: Checkpoint, edits: Sequence[ElementEdit]) -> Pieces:
 
 
 def _torch_member(
-    archive: Archive, member: str, edits: Sequence[ElementEdit], rate: float | None
+    checkpoint: Checkpoint, member: str, edits: Sequence[ElementEdit], rate: float | None
 ) -> Pieces:
-    data = archive.read(member)
+    data = checkpoint.archive.read(member)
     if is_legacy(data):
         from sacdoctor.checkpoint.legacy import resave
 
         return [resave(data, edits, rate)]
-    inner = Archive(data, position=None, budget=archive.budget)
+    inner = Archive(data, position=None, budget=checkpoint.archive.budget)
     replaced = _records(inner, edits)
     if rate is not None:
         name = pickle_member(inner)
         assert name is not None
-        replaced[name] = [_with_rate(bytes(inner.read(name)), rate)]
+        pickle = bytes(inner.read(name))
+        replaced[name] = [with_rate(pickle, rate, checkpoint.pickle_budget)]
     return rewrite(inner, replaced)
 
 
@@ -116,108 +117,6 @@ def _storage_positions(tensor: Tensor, positions: NDArray[np.int64]) -> NDArray[
     steps = zip(indices, tensor.stride, strict=True)
     total = tensor.offset + sum(index * step for index, step in steps)
     return np.asarray(total, dtype=np.int64)
-
-
-# -- the learning rate in an optimizer's pickle ------------------------------------------------
-
-_KEY = "lr"
-_PUTS = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
-_GETS = {"GET", "BINGET", "LONG_BINGET"}
-_TEXTS = {"BINUNICODE", "SHORT_BINUNICODE", "UNICODE", "BINUNICODE8"}
-
-
-@dataclass(slots=True)
-class _Item:
-    """A value on the pickle machine's stack: its text, and the bytes that put it there.
-
-    `kept` are the memo slots that these bytes fill; a later opcode may ask for them.
-    """
-
-    start: int
-    end: int
-    text: str | None = None
-    kept: list[int] = field(default_factory=list)
-
-
-def _with_rate(pickle: bytes, rate: float) -> bytes:
-    """Return an optimizer state's pickle with `rate` under every key `lr`."""
-    number = b"G" + struct.pack(">d", rate)
-    key = _KEY.encode()
-    again = b"X" + struct.pack("<I", len(key)) + key + number
-    try:
-        values, recalled, frames = _values_under(pickle, _KEY)
-    except (ValueError, IndexError, KeyError):
-        # pickletools is stricter than unpickling, and no pickler takes back what it has written.
-        raise UnsupportedCheckpoint("its pickle is not one that Python's pickler writes") from None
-    if not values:
-        raise UnsupportedCheckpoint("no learning rate was found in its parameter groups")
-    # A frame announces its length, which may change; a pickle is as good without frames.
-    changes = [(frame.start, frame.end, b"") for frame in frames]
-    for value in values:
-        outside = (at for slot in value.kept for at in recalled.get(slot, ()))
-        if all(any(other.start <= at < other.end for other in values) for at in outside):
-            changes.append((value.start, value.end, number))
-        else:
-            # Something else recalls a part of the old value. It stays, and the key comes again:
-            # of two entries under one key a dict keeps the second.
-            changes.append((value.end, value.end, again))
-    for start, end, new in sorted(changes, reverse=True):
-        pickle = pickle[:start] + new + pickle[end:]
-    return pickle
-
-
-def _values_under(pickle: bytes, key: str) -> tuple[list[_Item], dict[int, list[int]], list[_Item]]:
-    """Return the values that dicts get under `key`, where each memo slot is recalled, the frames.
-
-    Values may be numbers, numpy scalars or tensors. `pickletools.genops` only splits the bytes
-    into opcodes, and this follows what they do to the stack; nothing is executed.
-    """
-    import pickletools
-
-    found: list[_Item] = []
-    frames: list[_Item] = []
-    recalled: dict[int, list[int]] = {}
-    memo: dict[int, str | None] = {}
-    stack: list[_Item] = []
-    marks: list[int] = []
-    operations = [*pickletools.genops(pickle)]
-    ends = [position or 0 for _, _, position in operations[1:]] + [len(pickle)]
-    for (operation, argument, position), end in zip(operations, ends, strict=True):
-        name, start = operation.name, position or 0
-        if name == "MARK":
-            marks.append(len(stack))
-        elif name == "FRAME":
-            frames.append(_Item(start, end))
-        elif name in _PUTS:
-            slot = len(memo) if name == "MEMOIZE" else int(str(argument))
-            if name == "MEMOIZE":
-                # It counts the slots itself: cut out, it would shift all later ones.
-                recalled[slot] = [-1]
-            memo[slot] = stack[-1].text
-            stack[-1].kept.append(slot)
-            stack[-1].end = end
-        elif name in _GETS:
-            slot = int(str(argument))
-            recalled.setdefault(slot, []).append(start)
-            stack.append(_Item(start, end, memo[slot]))
-        else:
-            taken = len(operation.stack_before)
-            items: list[_Item] = []
-            if pickletools.markobject in operation.stack_before:
-                taken = operation.stack_before.index(pickletools.markobject)
-                at = marks.pop()
-                items, stack = stack[at:], stack[:at]
-            below = stack[len(stack) - taken :]
-            del stack[len(stack) - taken :]
-            if name in ("SETITEM", "SETITEMS"):
-                pairs = below[1:] or items
-                found += [v for k, v in zip(pairs[::2], pairs[1::2], strict=True) if k.text == key]
-            parts = below + items
-            first = min((part.start for part in parts), default=start)
-            text = argument if name in _TEXTS and isinstance(argument, str) else None
-            kept = [slot for part in parts for slot in part.kept]
-            stack += [_Item(first, end, text, kept) for _ in operation.stack_after]
-    return found, recalled, frames
 
 
 # -- numbers in `data` -------------------------------------------------------------------------

@@ -70,7 +70,9 @@ def _what(part: PickledPart) -> str:
 def _constant(checkpoint: Checkpoint, key: str) -> float | None:
     value = checkpoint.hyperparameters[key]
     try:
-        number = constant_of(value.pickle()) if isinstance(value, Pickled) else None
+        if not isinstance(value, Pickled):
+            return None
+        number = constant_of(value.pickle(), value.budget)
     except CheckpointError:
         return None  # no base64; what cannot be read is no constant
     return number if number is not None and _is_usable(number) else None

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sacdoctor.archive.reading import Budget
 from sacdoctor.archive.zip_end import ends_as_zip
 from sacdoctor.checkpoint.checkpoint import Checkpoint
 from sacdoctor.checkpoint.hyperparameters import Pickled, decoded
 from sacdoctor.checkpoint.torch_file import is_legacy
 from sacdoctor.errors import CheckpointError, CorruptCheckpoint
 from sacdoctor.files.paging import map_file
-from sacdoctor.pickles.machine import Name
+from sacdoctor.pickles import Name
 from sacdoctor.trust.references import (
     Kind,
+    Limits,
     Reference,
     is_pickle,
     references,
@@ -109,15 +111,21 @@ def parts_of(checkpoint: Checkpoint) -> Iterator[PickledPart]:
 
 def _bare(checkpoint: Checkpoint) -> Iterator[PickledPart]:
     if "" not in checkpoint.understood:
-        yield PickledPart("", "", torch_references(checkpoint.buffer))
+        yield PickledPart("", "", torch_references(checkpoint.buffer, _limits(checkpoint)))
+
+
+def _limits(checkpoint: Checkpoint) -> Limits:
+    archive = checkpoint.torch_archive if checkpoint.is_bare else checkpoint.archive
+    expansion = Budget.of(len(checkpoint.buffer)) if archive is None else archive.budget
+    return Limits(checkpoint.pickle_budget, expansion)
 
 
 def _members(checkpoint: Checkpoint) -> Iterator[PickledPart]:
-    archive = checkpoint.archive
+    archive, limits = checkpoint.archive, _limits(checkpoint)
     damage: CheckpointError | None = None
     try:
         for key, encoded in encoded_pickles(checkpoint):
-            yield PickledPart("data", key, references_in_text(encoded))
+            yield PickledPart("data", key, references_in_text(encoded, limits))
     except CheckpointError as error:
         damage = error
     for name in archive:
@@ -125,9 +133,9 @@ def _members(checkpoint: Checkpoint) -> Iterator[PickledPart]:
             continue
         try:
             if name.lower().endswith(_TORCH_ENDINGS):
-                yield PickledPart(name, "", torch_references(archive.read(name)))
+                yield PickledPart(name, "", torch_references(archive.read(name), limits))
             elif name.lower().endswith(_PICKLE_ENDINGS) or is_pickle(archive.start_of(name, 2)):
-                yield PickledPart(name, "", references(archive.read(name)))
+                yield PickledPart(name, "", references(archive.read(name), limits))
         except CorruptCheckpoint as error:
             damage = damage or error
         except CheckpointError as error:
@@ -156,10 +164,10 @@ def _is_open(value: Any) -> bool:
     return isinstance(value, (dict, list))
 
 
-def references_in_text(encoded: str) -> tuple[Reference, ...]:
+def references_in_text(encoded: str, limits: Limits) -> tuple[Reference, ...]:
     """Return what a base64 pickle refers to, decoded as SB3 does."""
     try:
-        return references(memoryview(decoded(encoded)))
+        return references(memoryview(decoded(encoded)), limits)
     except CorruptCheckpoint:
         return (_unread("it is not base64"),)
 

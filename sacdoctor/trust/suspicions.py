@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sacdoctor.pickles.machine import Name
+from sacdoctor.pickles import Name
 from sacdoctor.printable import printable
 from sacdoctor.severity import Severity
 from sacdoctor.trust.allowed_names import ARITHMETIC, DANGEROUS_IN_CODE
