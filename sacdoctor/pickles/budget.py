@@ -6,21 +6,22 @@ from dataclasses import dataclass
 
 from sacdoctor.errors import CorruptCheckpoint
 
-OPERATIONS = 2_000_000
+OPERATIONS = 1_000_000
 """Opcodes that the pickles of one file may always take, all together.
 
 The most in 292 files that SB3 and its users wrote are 19,280: a state dict takes about 50 for each
-tensor, an optimizer about 90 for each entry with Adam's two moments and its step. A policy of
-10,000 tensors, all of them in the optimizer, takes 1.4 million."""
-MEMORY = 128 * 1024**2
+tensor, an optimizer about 90 for each entry with Adam's two moments and its step."""
+BYTES_PER_OPERATION = 16
+"""Beyond the floor: one opcode for so many bytes of the file. A tensor has a record in the zip, of
+about 300 bytes without its elements: a policy of 10,000 tensors of 1 KiB, all in the optimizer,
+takes 1.4 million of the 3 million that its 49 MB allow. The most per byte takes a
+`HerReplayBuffer` with `copy_info_dict`, which keeps a dict for each transition: one opcode for 19
+bytes with the observations of PandaReach, for 38 with those of FetchReach."""
+MEMORY = 64 * 1024**2
 """Bytes that the machine may always make the process hold for the pickles of one file, by its
-price list. A tensor is priced at about 3 KB, memo and names included: 40,000 of them."""
-
-BYTES_PER_OPERATION = 12
-"""Beyond the floor: one opcode for so many bytes of the file. The most per byte takes a
-`HerReplayBuffer` with `copy_info_dict`: it keeps a dict for every transition beside its arrays."""
+price list. A tensor is priced at about 3.5 KB, names and memo included: 19,000 of them."""
 MEMORY_RATIO = 5
-"""Beyond the floor: so many bytes for each of the file's own."""
+"""Beyond the floor: so many bytes for each of the file's own. That buffer takes 4 at PandaReach."""
 
 MAX_DEPTH = 8
 """Pickles inside pickles that are followed; SB3 writes at most two."""

@@ -22,6 +22,7 @@ MAX_SLOT = 2**32 - 1
 """The last place in the memo that `LONG_BINPUT` can name."""
 
 _STOP = b"."[0]
+_HEX = ("0x", "0X")
 _UINT2, _UINT4, _UINT8 = (struct.Struct(f"<{code}").unpack_from for code in "HIQ")
 _INT4, _FLOAT8 = (struct.Struct(code).unpack_from for code in ("<i", ">d"))
 
@@ -29,8 +30,8 @@ _INT4, _FLOAT8 = (struct.Struct(code).unpack_from for code in ("<i", ">d"))
 # header and a slot on the stack added, and rounded up.
 
 _SLOT, _NUMBER, _CONTAINER, _MADE = 16, 48, 96, 400
-_TEXT, _CHARACTER = 80, 4
-_KEPT, _ITEM = 96, 48
+_TEXT, _CHARACTER, _OF_LINE = 80, 4, 6
+_KEPT, _ITEM = 112, 24
 _SLICE = 256
 _COPIED = 64
 """For each item of a list, tuple or dict that a call is given: the call may make a dict of it."""
@@ -156,23 +157,22 @@ class Machine:
 
     def _raw_line(self) -> bytes:
         # A line ends within a few hundred bytes; looking piece by piece copies no large tail.
-        end, step = self.at, 256
+        start, step = self.at, 256
+        end = start
         while end < self.size:
-            piece = bytes(self.data[end : end + step])
-            found = piece.find(b"\n")
+            found = bytes(self.data[end : end + step]).find(b"\n")
             if found >= 0:
                 end += found
-                self.budget.hold(_CHARACTER * (end - self.at))
-                line = bytes(self.data[self.at : end])
                 self.at = end + 1
-                return line
+                self.budget.hold(_OF_LINE * (end - start))
+                return bytes(self.data[start:end])
             end, step = end + step, step * 2
         raise CorruptCheckpoint("its pickle ends inside a line")
 
     def _number(self, line: str) -> int:
         if len(line) > MAX_TEXT_NUMBER:
             raise CorruptCheckpoint("its pickle holds a number of unlikely length")
-        return int(line, 0) if line.lower().startswith(("0x", "-0x")) else int(line)
+        return int(line, 0) if line[1:3] in _HEX or line[:2] in _HEX else int(line)
 
     # -- the stack -----------------------------------------------------------------------------
 
@@ -250,8 +250,26 @@ class Machine:
         except KeyError:
             raise CorruptCheckpoint("its pickle recalls a value that it never kept") from None
 
+    def binget(self) -> None:
+        at = self.at
+        self.at = at + 1
+        self.recall(self.data[at])
+
     def keep(self, slot: int) -> None:
-        self.memo[slot] = self._top()
+        stack, marks = self.stack, self.marks
+        if marks and marks[-1] >= len(stack):
+            raise CorruptCheckpoint("its pickle takes a value that is not there")
+        self.memo[slot] = stack[-1]
+
+    def binput(self) -> None:
+        at = self.at
+        self.at = at + 1
+        self.keep(self.data[at])
+
+    def long_binput(self) -> None:
+        at = self.at
+        self.at = at + 4
+        self.keep(_UINT4(self.data, at)[0])
 
     def put_line(self) -> None:
         slot = self._number(self._line())
@@ -419,11 +437,11 @@ _BY_OPCODE: dict[bytes, Opcode] = {
     b"\x95": (Machine.frame, 0),
     b"\x80": (Machine.proto, 0),
     b"g": (lambda m: m.recall(m._number(m._line())), _SLOT),
-    b"h": (lambda m: m.recall(m._byte()), _SLOT),
+    b"h": (Machine.binget, _SLOT),
     b"j": (lambda m: m.recall(m._uint4()), _SLOT),
     b"p": (Machine.put_line, _KEPT),
-    b"q": (lambda m: m.keep(m._byte()), _KEPT),
-    b"r": (lambda m: m.keep(m._uint4()), _KEPT),
+    b"q": (Machine.binput, _KEPT),
+    b"r": (Machine.long_binput, _KEPT),
     b"\x94": (lambda m: m.keep(len(m.memo)), _KEPT),
     b"N": (_constant(None), _SLOT),
     b"\x88": (_constant(True), _SLOT),
@@ -458,7 +476,7 @@ _BY_OPCODE: dict[bytes, Opcode] = {
     b"\x86": (lambda m: m.tuple_of(2), _CONTAINER),
     b"\x87": (lambda m: m.tuple_of(3), _CONTAINER),
     b"}": (_push(dict), _CONTAINER),
-    b"d": (Machine.dict_of_group, 3 * _CONTAINER),
+    b"d": (Machine.dict_of_group, 2 * _CONTAINER),
     b"\x8f": (_push(list), _CONTAINER),
     b"\x91": (Machine.list_of_group, _CONTAINER),
     b"\x90": (Machine.add_items, _SLOT),

@@ -119,40 +119,73 @@ class _PlacedMachine(Machine):
 _Does = Callable[[_PlacedMachine], None]
 
 
-def _noting(does: _Does) -> _Does:
-    """Return what an opcode does, with the bytes noted that made what is now on the stack's top."""
+def _pushing(does: _Does) -> _Does:
+    """An opcode that puts one value on the stack, and takes none."""
 
-    def noting(machine: _PlacedMachine) -> None:
+    def pushing(machine: _PlacedMachine) -> None:
         start = machine.start = machine.at - 1
         does(machine)
-        starts, ends = machine.starts, machine.ends
-        size, known = len(machine.stack), len(starts)
+        machine.starts.append(start)
+        machine.ends.append(machine.at)
+
+    return pushing
+
+
+def _keeping(does: _Does) -> _Does:
+    """An opcode that keeps the top of the stack in the memo: part of how that value is made."""
+
+    def keeping(machine: _PlacedMachine) -> None:
+        machine.start = machine.at - 1
+        does(machine)
+        machine.ends[-1] = machine.at
+
+    return keeping
+
+
+def _counting(does: _Does) -> _Does:
+    """The one that finds its slot by counting."""
+    keeping = _keeping(does)
+
+    def counting(machine: _PlacedMachine) -> None:
+        machine.places.counts_slots = True
+        keeping(machine)
+
+    return counting
+
+
+def _taking(does: _Does) -> _Does:
+    """An opcode that makes one value of what it takes from the stack, or fills the top with it."""
+
+    def taking(machine: _PlacedMachine) -> None:
+        start = machine.at - 1
+        does(machine)
+        starts, ends, size = machine.starts, machine.ends, len(machine.stack)
         if len(machine.marks) < len(machine.opened):
             start = machine.opened.pop()  # a group starts with its mark
-        if size > known:
+        if size > len(starts):
             starts.append(start)
             ends.append(machine.at)
-        elif size:
+        else:
             del starts[size:], ends[size:]
             starts[-1] = min(starts[-1], start)
             ends[-1] = machine.at
 
-    return noting
+    return taking
 
 
 def _setting(does: _Does, first: Callable[[_PlacedMachine], int]) -> _Does:
-    """Return what SETITEM and SETITEMS do, with the places of the values noted."""
-    noting = _noting(does)
+    """One that sets items: the values from `first` on, each behind its key, are noted."""
+    taking = _taking(does)
 
     def setting(machine: _PlacedMachine) -> None:
         machine.note_values(first(machine))
-        noting(machine)
+        taking(machine)
 
     return setting
 
 
 def _dropping(does: _Does) -> _Does:
-    """Return what POP and POP_MARK do; what they leave on the top is not of their making."""
+    """One that only takes: what it leaves on the top is not of its making."""
 
     def dropping(machine: _PlacedMachine) -> None:
         does(machine)
@@ -179,33 +212,25 @@ def _framing(does: _Does) -> _Does:
     return framing
 
 
-def _counting(does: _Does) -> _Does:
-    noting = _noting(does)
-
-    def counting(machine: _PlacedMachine) -> None:
-        machine.places.counts_slots = True
-        noting(machine)
-
-    return counting
-
-
-_OTHERS: dict[bytes, Callable[[_Does], _Does]] = {
-    b"(": _marking,
-    b"0": _dropping,
-    b"1": _dropping,
-    b"\x80": lambda does: does,
-    b"\x95": _framing,
-    b"\x94": _counting,
-    b"s": lambda does: _setting(does, lambda machine: len(machine.stack) - 2),
-    b"u": lambda does: _setting(does, lambda machine: machine.marks[-1]),
+_PUSHING = b"N\x88\x89IJKLMFG\x8a\x8bSTUVX\x8c\x8d\x8eBC\x96])}\x8f2ghjc\x82\x83\x84P"
+_OTHERS: dict[int, Callable[[_Does], _Does]] = {
+    **dict.fromkeys(_PUSHING, _pushing),
+    **dict.fromkeys(b"pqr", _keeping),
+    **dict.fromkeys(b"01", _dropping),
+    b"\x94"[0]: _counting,
+    b"("[0]: _marking,
+    b"\x95"[0]: _framing,
+    b"\x80"[0]: lambda does: does,
+    b"s"[0]: lambda does: _setting(does, lambda machine: len(machine.stack) - 2),
+    b"u"[0]: lambda does: _setting(does, lambda machine: machine.marks[-1]),
 }
-_PLACE = 32
-"""Bytes that the places of a value, or of a use of the memo, take."""
+_PLACE = 16
+"""Bytes that the place of a value, or of a use of the memo, takes."""
 
 
 def _with_places(code: int, opcode: Opcode) -> Opcode:
     does, holds = opcode
-    return _OTHERS.get(bytes([code]), _noting)(does), holds + _PLACE
+    return _OTHERS.get(code, _taking)(does), holds + _PLACE
 
 
 _PlacedMachine.opcodes = tuple(

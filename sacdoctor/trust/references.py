@@ -152,12 +152,13 @@ class _Recorder:
         return Made(None, ())
 
     def unread(self, reason: str) -> None:
-        self._keep(Kind.UNREAD, Name("", reason))
+        self.found.setdefault(Reference(Kind.UNREAD, Name("", reason)))
 
     def _made(self, function: Any, args: tuple[Any, ...], kwargs: Any = None) -> Made:
         """Return what a call makes, and remember what it is given, now and later."""
         made = Made(function, args)
-        self._given += (args, kwargs, made.items, made.pairs)
+        self._given += filter(None, (args, kwargs))
+        self._given += (made.items, made.pairs)  # still empty
         return made
 
     def look_into_what_was_given(self) -> None:
@@ -166,6 +167,12 @@ class _Recorder:
         To be called when all is walked: a list may be filled after it was given. Names that are
         followed where they are called, such as `getattr`, cannot be followed from here.
         """
+        try:
+            self._look()
+        except CheckpointError as error:  # there are more than the budget allows
+            self.unread(error.reason)
+
+    def _look(self) -> None:
         seen: set[int] = set()
         for thing in self._given:
             if isinstance(thing, Name):
@@ -173,7 +180,7 @@ class _Recorder:
                     self._keep(Kind.GIVE, thing)
                 elif (thing.module, thing.qualname) in _SPECIAL:
                     self.computed(f"{thing}, which it gives to another call")
-            elif isinstance(thing, (tuple, list, dict)) and id(thing) not in seen:
+            elif thing and isinstance(thing, (tuple, list, dict)) and id(thing) not in seen:
                 seen.add(id(thing))
                 self._given += thing.values() if isinstance(thing, dict) else thing
 
