@@ -15,20 +15,14 @@ from sacdoctor.diagnosis.wording import biases as biases_are
 from sacdoctor.layers import Kind, online_name
 from sacdoctor.repair.initialisers import describe
 from sacdoctor.severity import Severity, Thresholds, worst
-from sacdoctor.training.gradients.guard import (
-    GRADIENT_WARNING,
-    LOGGER,
-    SAMPLED,
-    GradientHooks,
-    GradientRecord,
-)
-from sacdoctor.training.live.causes import cause_of
-from sacdoctor.training.live.missing_parameters import (
+from sacdoctor.training.gradients import GRADIENT_WARNING, SAMPLED, GradientHooks, GradientRecord
+from sacdoctor.training.live import (
+    LiveModel,
     MissingParameters,
     add_missing_parameters,
+    cause_of,
     listed,
 )
-from sacdoctor.training.live.model import LiveModel
 from sacdoctor.training.zeros.bias_tensors import (
     Counts,
     can_be_drawn,
@@ -38,6 +32,7 @@ from sacdoctor.training.zeros.bias_tensors import (
     revive,
 )
 
+LOGGER = logging.getLogger("sacdoctor")
 OnMissing = Literal["warn", "error", "add"]
 _DEFAULTS = Thresholds()
 MOST_REPAIRS = 3
