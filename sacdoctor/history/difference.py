@@ -14,7 +14,7 @@ from sacdoctor.checkpoint.hyperparameters import Pickled
 from sacdoctor.diagnosis.anatomy import Anatomy
 from sacdoctor.diagnosis.coverage import ENT_COEF_OPTIMIZER, cover
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.history.change import UNCHANGED, Change, change
+from sacdoctor.history.distance import UNCHANGED, Distance, distance
 
 IDENTICAL, CHANGED, RESHAPED = "identical", "changed", "reshaped"
 ADDED, REMOVED = "added", "removed"
@@ -27,8 +27,8 @@ class TensorDifference:
     """One tensor, or one moment of one, in both checkpoints.
 
     `status` is `identical` (bit for bit), `changed`, `added`, `removed` or `reshaped`. `changed`,
-    `max_abs` and `relative_l2` are as in `Change`; they are None where there is nothing to compare.
-    A shape is None where the tensor is not there, and () for a plain number.
+    `max_abs` and `relative_l2` are those of a `Distance`, None where there is nothing to compare. A
+    shape is None where the tensor is not there, and () for a plain number.
 
     Of a moment, `file` is the member of the checkpoint, `name` the parameter that it belongs to
     (or `entry 12`, where the file does not tell) and `moment` what the optimizer calls it.
@@ -159,14 +159,14 @@ def _compared(
     moment: str | None = None,
 ) -> TensorDifference:
     old, new = _shape(before), _shape(after)
-    found: Change | None = None
+    found: Distance | None = None
     if before is None or after is None:
         status = ADDED if before is None else REMOVED
     elif old != new:
         status = RESHAPED
     else:
         both_tensors = isinstance(before, Tensor) and isinstance(after, Tensor)
-        found = change(before, after) if both_tensors else _number_change(before, after)
+        found = distance(before, after) if both_tensors else _number_distance(before, after)
         same_type = not both_tensors or before.dtype == after.dtype
         status = IDENTICAL if found == UNCHANGED and same_type else CHANGED
     return TensorDifference(
@@ -189,17 +189,17 @@ def _shape(value: Any) -> tuple[int, ...] | None:
     return value.shape if isinstance(value, Tensor) else ()
 
 
-def _number_change(before: Any, after: Any) -> Change:
+def _number_distance(before: Any, after: Any) -> Distance:
     """Compare plain values, such as the `step` that older optimizers keep as an integer."""
     before, after = _plain(before), _plain(after)
     if before == after:
         return UNCHANGED
     if not all(isinstance(value, (int, float)) for value in (before, after)):
-        return Change(1, None, None, None)
+        return Distance(1, None, None, None)
     gap = abs(float(after) - float(before))
     if not isfinite(gap):  # both at the ends of the range
-        return Change(1, None, None, None)
-    return Change(1, gap, gap, _finite(gap / abs(before)) if before else None)
+        return Distance(1, None, None, None)
+    return Distance(1, gap, gap, _finite(gap / abs(before)) if before else None)
 
 
 def _finite(number: float) -> float | None:

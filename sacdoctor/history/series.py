@@ -33,7 +33,11 @@ def read_run(
     errors: list[Report] = []
     untrained: set[int] = set()
     evidence: Evidence | None = None
-    for header, examination, previous in _examined(headers, options, errors):
+    for found in _examined(headers, options):
+        if isinstance(found, Report):
+            errors.append(found)
+            continue
+        header, examination, previous = found
         facts, moved = examination.facts, None
         if not header.is_repaired:
             if previous is None or evidence is None:
@@ -82,9 +86,12 @@ def read_run(
 
 
 def _examined(
-    headers: Sequence[Header], options: ScanOptions, errors: list[Report]
-) -> Iterator[tuple[Header, Examination, Facts | None]]:
-    """Yield each checkpoint examined, with the facts of the one before it that is compared."""
+    headers: Sequence[Header], options: ScanOptions
+) -> Iterator[tuple[Header, Examination, Facts | None] | Report]:
+    """Yield each checkpoint examined, with the facts of the one before it that is compared.
+
+    Of one that cannot be read it yields a report of status `error`.
+    """
     previous: Checkpoint | None = None
     facts: Facts | None = None
     for header in headers:
@@ -93,7 +100,7 @@ def _examined(
             examination = examined(checkpoint, options)
             _ = checkpoint.variables  # what is damaged shows here, where it is told
         except SacdoctorError as error:
-            errors.append(report_of_error(error, options))
+            yield report_of_error(error, options)
             continue
         yield header, examination, facts
         if header.is_repaired:

@@ -89,7 +89,9 @@ def fix(
         unsafe = _unsafe(checkpoint)
         idle = plan.is_empty and not copy_if_healthy
         if idle or dry_run:
-            stays = _unsafe(checkpoint, {change.key for change in plan.settings})
+            stays = _unsafe(
+                checkpoint, {change.name for change in plan.settings if change.optimizer is None}
+            )
             return FixResult(str(path), None, plan, before, None, _findings(stays))
         if _is_same(source, target):
             raise RepairError(
@@ -186,10 +188,9 @@ def _edits(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> Edits:
             zeros = positions.astype(moment.dtype.code) * 0
             path = ("state", reset.slot.number, key)
             elements.append(ElementEdit(reset.file, path, moment, positions, zeros))
+    changes = {change.name: change.after for change in plan.settings if change.optimizer is None}
     # A rate that is to be corrected stands in every optimizer too; a schedule's own does not.
-    rates = {f"{name}.lr" for name in checkpoint.optimizers}
-    changes = {change.key: change.after for change in plan.settings if change.key not in rates}
-    corrects_rates = not rates.isdisjoint(change.key for change in plan.settings)
+    corrects_rates = any(change.optimizer is not None for change in plan.settings)
     return Edits(
         elements=elements,
         learning_rate=changes.pop("learning_rate") if corrects_rates else None,
@@ -241,13 +242,13 @@ def _verify(plan: RepairPlan, original: Checkpoint, copy: Checkpoint) -> None:
         if expected.tobytes() != copy.tensors[name].values.tobytes():
             wrong.append(name)
     for change in plan.settings:
-        optimizer = copy.optimizers.get(change.key.removesuffix(".lr"))
-        rates: set[float | None] = set()
-        if optimizer is not None:
-            rates = {group.learning_rate for group in optimizer.groups}
-        elif change.after is not None or change.key not in copy.hyperparameters:
-            rates = {copy.hyperparameters.number(change.key)}
-        if rates != {change.after}:
+        found: set[float | None] = set()
+        if change.optimizer is not None:
+            state = copy.optimizers.get(change.optimizer)
+            found = {group.learning_rate for group in state.groups} if state else set()
+        elif change.after is not None or change.name not in copy.hyperparameters:
+            found = {copy.hyperparameters.number(change.name)}
+        if found != {change.after}:
             wrong.append(change.key)
     for reset in plan.optimizer:
         for moment in copy.optimizers[reset.slot.optimizer].moments[reset.slot.number].values():

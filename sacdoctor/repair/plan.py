@@ -198,8 +198,8 @@ class _Planner:
             changes = [
                 SettingChange("learning_rate", "a schedule" if known is None else known, rate),
                 *(
-                    SettingChange(f"{name}.lr", _rate_of(optimizer, rate), rate)
-                    for name, optimizer in self.checkpoint.optimizers.items()
+                    SettingChange("lr", _rate_of(state, rate), rate, optimizer)
+                    for optimizer, state in self.checkpoint.optimizers.items()
                 ),
             ]
             if any(change.before != rate for change in changes):
@@ -223,9 +223,9 @@ def _is_alive(values: NDArray[Any], tensor: Tensor) -> NDArray[np.bool_]:
     return np.asarray((values != 0) & np.isfinite(values))
 
 
-def _rate_of(optimizer: OptimizerState, wanted: float) -> float | str | None:
+def _rate_of(state: OptimizerState, wanted: float) -> float | str | None:
     """Return the first group's rate that is not the wanted one, a NaN or infinity in words."""
-    rates = [group.learning_rate for group in optimizer.groups]
+    rates = [group.learning_rate for group in state.groups]
     rate = next((rate for rate in rates if rate != wanted), wanted)
     return rate if rate is None or isfinite(rate) else str(rate)
 

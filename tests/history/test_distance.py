@@ -11,18 +11,18 @@ import torch as th
 
 from sacdoctor import Checkpoint
 from sacdoctor.errors import UnsupportedCheckpoint
-from sacdoctor.history.change import UNCHANGED, Change, change
+from sacdoctor.history.distance import UNCHANGED, Distance, distance
 from tests.archives import write_sb3
 
-Compare = Callable[[th.Tensor, th.Tensor], Change]
+Compare = Callable[[th.Tensor, th.Tensor], Distance]
 
 
 @pytest.fixture
 def changed(tmp_path: Path) -> Compare:
-    def call(before: th.Tensor, after: th.Tensor) -> Change:
+    def call(before: th.Tensor, after: th.Tensor) -> Distance:
         paths = [write_sb3(tmp_path / f"{n}.zip", {"x": x}) for n, x in ((1, before), (2, after))]
         with Checkpoint(paths[0]) as a, Checkpoint(paths[1]) as b:
-            return change(a.tensors["x"], b.tensors["x"])
+            return distance(a.tensors["x"], b.tensors["x"])
 
     return call
 
@@ -58,44 +58,44 @@ def test_the_same_bits_are_unchanged_nan_too(changed: Compare) -> None:
 
 
 def test_another_sign_of_zero_is_a_change_of_size_zero(changed: Compare) -> None:
-    assert changed(th.tensor([0.0, 2.0]), th.tensor([-0.0, 2.0])) == Change(1, 0.0, 0.0, 0.0)
+    assert changed(th.tensor([0.0, 2.0]), th.tensor([-0.0, 2.0])) == Distance(1, 0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("value", [nan, inf])
 def test_what_is_not_finite_has_no_distance(changed: Compare, value: float) -> None:
     before = th.tensor([1.0, 2.0, 3.0])
-    assert changed(before, th.tensor([1.0, value, 4.0])) == Change(2, None, None, None)
+    assert changed(before, th.tensor([1.0, value, 4.0])) == Distance(2, None, None, None)
 
 
 def test_a_change_from_zeros_has_no_relative_size(changed: Compare) -> None:
-    assert changed(th.zeros(2), th.tensor([3.0, 4.0])) == Change(2, 4.0, 5.0, None)
+    assert changed(th.zeros(2), th.tensor([3.0, 4.0])) == Distance(2, 4.0, 5.0, None)
 
 
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
-        (th.tensor([1, 5]), th.tensor([1, 2]), Change(1, 3.0, 3.0, 3 / 26**0.5)),
-        (th.tensor([True, False]), th.tensor([True, True]), Change(1, 1.0, 1.0, 1.0)),
-        (th.tensor([3 + 4j]), th.tensor([0j]), Change(1, 5.0, 5.0, 1.0)),
-        (th.tensor(2.0), th.tensor(3.0), Change(1, 1.0, 1.0, 0.5)),
+        (th.tensor([1, 5]), th.tensor([1, 2]), Distance(1, 3.0, 3.0, 3 / 26**0.5)),
+        (th.tensor([True, False]), th.tensor([True, True]), Distance(1, 1.0, 1.0, 1.0)),
+        (th.tensor([3 + 4j]), th.tensor([0j]), Distance(1, 5.0, 5.0, 1.0)),
+        (th.tensor(2.0), th.tensor(3.0), Distance(1, 1.0, 1.0, 0.5)),
         (th.zeros(0, 3), th.zeros(0, 3), UNCHANGED),
         # float8 is compared by its bits and has no arithmetic
         (
             th.tensor([1.0, 2.0]).to(th.float8_e4m3fn),
             th.tensor([1.0, 4.0]).to(th.float8_e4m3fn),
-            Change(1, None, None, None),
+            Distance(1, None, None, None),
         ),
         # another type: by value
         (
             th.tensor([0.5, 0.1]).double(),
             th.tensor([0.5, 0.25]),
-            Change(1, 0.15, 0.15, 0.15 / 0.26**0.5),
+            Distance(1, 0.15, 0.15, 0.15 / 0.26**0.5),
         ),
         (th.tensor([nan, 1.0]).double(), th.tensor([nan, 1.0]), UNCHANGED),
     ],
 )
 def test_other_types(
-    changed: Compare, before: th.Tensor, after: th.Tensor, expected: Change
+    changed: Compare, before: th.Tensor, after: th.Tensor, expected: Distance
 ) -> None:
     found = changed(before, after)
     assert found.changed == expected.changed

@@ -1,4 +1,4 @@
-"""What happened to the elements of a tensor between two checkpoints."""
+"""How far apart a tensor is in two checkpoints, element by element."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Distance:
     """How far two tensors of one shape are apart.
 
     `changed`: elements whose bits differ (their values, where the types differ). `max_abs`: the
@@ -33,11 +33,11 @@ class Change:
     relative_l2: float | None
 
 
-UNCHANGED = Change(0, 0.0, 0.0, 0.0)
+UNCHANGED = Distance(0, 0.0, 0.0, 0.0)
 
 
-def change(before: Tensor, after: Tensor) -> Change:
-    """Return what happened between two tensors of the same shape.
+def distance(before: Tensor, after: Tensor) -> Distance:
+    """Return how far two tensors of the same shape are apart.
 
     Raises `UnsupportedCheckpoint` where both repeat elements, each in its own way: to compare
     them could take for ever.
@@ -65,9 +65,9 @@ def change(before: Tensor, after: Tensor) -> Change:
         return UNCHANGED
     repeats = before.numel // max(1, _distinct(before, after)[0].size)
     if not (_has_numbers(before) and _has_numbers(after) and isfinite(squares)):
-        return Change(repeats * changed, None, None, None)
+        return Distance(repeats * changed, None, None, None)
     relative = sqrt(squares / norm) if norm and isfinite(norm) else None
-    return Change(repeats * changed, largest, sqrt(repeats * squares), relative)
+    return Distance(repeats * changed, largest, sqrt(repeats * squares), relative)
 
 
 def _pairs(before: Tensor, after: Tensor) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
