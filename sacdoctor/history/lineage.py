@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sacdoctor.checkpoint import Checkpoint
-from sacdoctor.repair.fix import RECORD
 
 _DIGITS = re.compile(r"\d+")
 
@@ -63,7 +62,7 @@ def read_header(path: Path) -> Header:
             settings.integer("num_timesteps"),
             settings.integer("_n_updates"),
             settings.number("start_time"),
-            not checkpoint.is_bare and RECORD in checkpoint.archive,
+            checkpoint.is_repaired,
         )
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sacdoctor import __version__
-from sacdoctor.checkpoint import POLICY, Checkpoint, Tensor
-from sacdoctor.checkpoint.edit import Edits, edited
-from sacdoctor.checkpoint.element_edit import BARE, ElementEdit
+from sacdoctor.checkpoint import Checkpoint, Tensor
+from sacdoctor.checkpoint.edits import Edits, ElementEdit
+from sacdoctor.checkpoint.formats import RECORD
 from sacdoctor.diagnosis import ScanOptions
 from sacdoctor.diagnosis.causes import OUTLAST_REPAIR
 from sacdoctor.diagnosis.rules import unsafe_pickle
@@ -26,9 +26,6 @@ from sacdoctor.repair.plan import make_plan
 from sacdoctor.severity import Severity
 from sacdoctor.trust.parts import parts_of
 from sacdoctor.trust.suspicions import Suspicion, evidence, suspicions
-
-RECORD = "sacdoctor.json"
-"""The member that says what was done; SB3's loader takes only `*.pth` and its own names."""
 
 _WRITTEN_AT_ONCE = 1024**2
 """Bytes. The system copies mapped pages in half the time if it is given them in small parts."""
@@ -99,7 +96,7 @@ def fix(
             )
         pieces: Iterable[bytes | memoryview] = [checkpoint.buffer]
         if not plan.is_empty:
-            pieces = edited(checkpoint, _edits(checkpoint, plan, (options or RepairOptions()).seed))
+            pieces = checkpoint.edited(_edits(checkpoint, plan, (options or RepairOptions()).seed))
         after: list[Report] = []
         stay: list[Suspicion] = []
 
@@ -161,17 +158,9 @@ def _is_same(source: Path, target: Path) -> bool:
 
 
 def _edits(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> Edits:
-    bare = checkpoint.is_bare
     tensors = checkpoint.tensors
     elements = [
-        ElementEdit(
-            BARE if bare else POLICY,
-            (*checkpoint.nesting, repair.name),
-            tensors[repair.name],
-            repair.positions,
-            repair.values,
-        )
-        for repair in plan.repaired
+        ElementEdit(None, (r.name,), tensors[r.name], r.positions, r.values) for r in plan.repaired
     ]
     for reset in plan.optimizer:
         kept = checkpoint.optimizers[reset.slot.optimizer].moments[reset.slot.number]
@@ -187,7 +176,8 @@ def _edits(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> Edits:
                 continue
             zeros = positions.astype(moment.dtype.code) * 0
             path = ("state", reset.slot.number, key)
-            elements.append(ElementEdit(reset.file, path, moment, positions, zeros))
+            optimizer = reset.slot.optimizer
+            elements.append(ElementEdit(optimizer, path, moment, positions, zeros))
     changes = {change.name: change.after for change in plan.settings if change.optimizer is None}
     # A rate that is to be corrected stands in every optimizer too; a schedule's own does not.
     corrects_rates = any(change.optimizer is not None for change in plan.settings)
@@ -196,16 +186,16 @@ def _edits(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> Edits:
         learning_rate=changes.pop("learning_rate") if corrects_rates else None,
         settings={key: after for key, after in changes.items() if after is not None},
         removed=[key for key, after in changes.items() if after is None],
-        added={} if bare else {RECORD: _record(checkpoint, plan, seed)},
+        record=_record(checkpoint, plan, seed) if checkpoint.container.has_record else None,
     )
 
 
 def _record(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> bytes:
     """Return the note about this repair, after those about earlier ones."""
     earlier: Any = []
-    if RECORD in checkpoint.archive:
+    if checkpoint.record is not None:
         try:
-            earlier = json.loads(bytes(checkpoint.archive.read(RECORD)))["repairs"]
+            earlier = json.loads(bytes(checkpoint.record))["repairs"]
         except (ValueError, KeyError, TypeError, RecursionError):
             earlier = None
     if not isinstance(earlier, list):

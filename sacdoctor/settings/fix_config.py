@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from sacdoctor.checkpoint import Checkpoint
+from sacdoctor.checkpoint.formats import ENDINGS as CHECKPOINT_ENDINGS
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.settings import json_document, toml_document, yaml_document
@@ -45,7 +46,6 @@ _ENDINGS = {
     ".json": Language.JSON,
     ".toml": Language.TOML,
 }
-_CHECKPOINTS = (".zip", ".pth", ".pt")
 _MODULES: dict[Language, ModuleType] = {
     Language.YAML: yaml_document,
     Language.JSON: json_document,
@@ -123,7 +123,7 @@ def fix_config(
         return FixedConfig((), settings=recommended(name or "SAC"))
     path = Path(source)
     try:
-        if path.suffix.lower() in _CHECKPOINTS:
+        if path.suffix.lower() in CHECKPOINT_ENDINGS:
             return _fix_checkpoint(path, name, warmup_steps)
         data = _read(path)
         if data.startswith(b"PK\x03\x04"):
@@ -244,8 +244,8 @@ def _parsed(text: str, language: Language | None) -> tuple[Language, Section]:
 
 def _fix_checkpoint(path: Path, algorithm: str | None, warmup: int | None) -> FixedConfig:
     with Checkpoint(path) as checkpoint:
-        if checkpoint.is_bare:
-            raise SacdoctorError("it is a bare state dict, which holds no settings")
+        if not checkpoint.container.has_settings:
+            raise SacdoctorError(f"it is {checkpoint.container.name}, which holds no settings")
         name = algorithm or checkpoint.algorithm
         if name is None:
             raise SacdoctorError(

@@ -71,11 +71,6 @@ def torch_references(data: memoryview) -> tuple[Reference, ...]:
     return tuple(recorder.found)
 
 
-def is_pickle(start: bytes) -> bool:
-    """Return whether bytes begin as a pickle of protocol 2 to 5 does."""
-    return start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
-
-
 class _Walker(Machine):
     """The pickle machine; it goes on where a name is computed, and tells `new` from a call."""
 

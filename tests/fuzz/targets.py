@@ -75,7 +75,7 @@ def data(data: bytes) -> None:
 
 def optimizer(data: bytes) -> None:
     """A file that `torch.save` wrote of an optimizer's state."""
-    state = optimizer_state(read_torch_archive(opened(data)))
+    state = optimizer_state(read_torch_archive(opened(data)).content)
     assert len(state.entries) >= 0
     for group in state.groups:
         assert group.learning_rate is None or isinstance(group.learning_rate, float)

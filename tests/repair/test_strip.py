@@ -15,7 +15,7 @@ import pytest
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import LinearSchedule
 
-from sacdoctor import ScanOptions, scan
+from sacdoctor import Checkpoint, ScanOptions, scan
 from sacdoctor.repair import RepairError, RepairOptions, fix
 from tests import torch_truth
 from tests.archives import members_of, saved, zip_of
@@ -310,7 +310,7 @@ def test_dangerous_code_that_the_input_does_not_run_is_refused(
     )
     other = rewritten(patients.healthy("PPO"), tmp_path / "other.zip", foo=hostile)
     module = sys.modules[fix.__module__]
-    monkeypatch.setattr(module, "edited", lambda *_: [other.read_bytes()])
+    monkeypatch.setattr(Checkpoint, "edited", lambda *_: [other.read_bytes()])
     monkeypatch.setattr(module, "_verify", lambda *_: None)
     with pytest.raises(RepairError, match=f"data foo: calls {os.name}.system.* was thrown away"):
         fix(source, options=STRIP)
