@@ -14,7 +14,7 @@ from sacdoctor.diagnosis.options import ScanOptions
 from sacdoctor.diagnosis.rules.registry import findings, from_error, selected
 from sacdoctor.errors import CorruptCheckpoint, SacdoctorError, UnsupportedCheckpoint
 from sacdoctor.model import Finding, LayerReport, Report, Summary
-from sacdoctor.severity import Severity, worst
+from sacdoctor.severity import Severity, Status
 from sacdoctor.trust.parts import (
     PickledPart,
     begins_as_pickle,
@@ -85,14 +85,15 @@ def report_of(examination: Examination, options: ScanOptions) -> Report:
     )
 
 
-def status_of(layers: Iterable[LayerReport], found: Iterable[Finding], options: ScanOptions) -> str:
+def status_of(
+    layers: Iterable[LayerReport], found: Iterable[Finding], options: ScanOptions
+) -> Status:
     """Return a checkpoint's status: its worst severity, over findings and layers."""
     severities = [finding.severity for finding in found]
     if {"SD101", "SD102"} <= {rule.code for rule in selected(options.select, options.ignore)}:
         # Layers count by themselves too: a notice is no finding.
         severities += [layer.severity for layer in layers if layer.severity]
-    status = worst(severities)
-    return "healthy" if status is Severity.OK else status.value
+    return Status.of(severities)
 
 
 def report_of_error(error: SacdoctorError, options: ScanOptions | None = None) -> Report:
@@ -105,7 +106,7 @@ def report_of_error(error: SacdoctorError, options: ScanOptions | None = None) -
     path = str(error.path) if error.path is not None else ""
     code = _code_despite(path, options) if path and options is not None else ()
     reason = error.reason + "".join(f" ({f.rule}: {_first_line(f)})" for f in code[:1])
-    return Report(path, status="error", error=reason, findings=(*code, from_error(error)))
+    return Report(path, status=Status.ERROR, error=reason, findings=(*code, from_error(error)))
 
 
 def _first_line(finding: Finding) -> str:

@@ -18,7 +18,7 @@ from sacdoctor.replay.companions import buffer_of, checkpoint_of, newest_in
 from sacdoctor.replay.forced_head import Doubt, ForcedHead, constant_head
 from sacdoctor.replay.ignored_actions import ignored_head
 from sacdoctor.settings.verdicts import judge_warmup_steps
-from sacdoctor.severity import Severity, worst
+from sacdoctor.severity import Severity, Status
 
 SETTINGS = (".yaml", ".yml", ".json", ".toml")
 NO_BUFFER = "no replay buffer is beside it, so forced actions cannot be told"
@@ -64,12 +64,11 @@ class WarmupReport:
         return self.forced_head.transitions / self.transitions
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         """The worst severity of the findings; `notice` where forced actions are suspected;
         `healthy` without either."""
         suspected = [Severity.NOTICE for doubt in self.doubts if doubt.boundary is not None]
-        level = worst([finding.severity for finding in self.findings] + suspected)
-        return "healthy" if level is Severity.OK else level.value
+        return Status.of([*(finding.severity for finding in self.findings), *suspected])
 
 
 def audit_warmup(

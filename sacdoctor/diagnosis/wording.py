@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from sacdoctor.diagnosis.causes import Cause
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.model import Finding, LayerReport
+from sacdoctor.model import Cause, Finding, LayerReport
 from sacdoctor.severity import worst
 
 
@@ -24,7 +23,7 @@ def share_of_zeros(layers: Sequence[LayerReport]) -> str:
 
 def counted_causes(layers: Sequence[LayerReport]) -> str:
     """Return the causes of the layers, the most frequent first."""
-    counts = Counter(layer.cause or Cause.UNKNOWN.value for layer in layers)
+    counts = Counter(layer.cause or Cause.UNKNOWN for layer in layers)
     return "causes: " + ", ".join(f"{cause} ({n})" for cause, n in counts.most_common())
 
 

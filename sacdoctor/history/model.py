@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sacdoctor.model import Finding, Report
-from sacdoctor.severity import Severity
+from sacdoctor.severity import Severity, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +159,9 @@ class History:
     notes: tuple[LogNote, ...]
 
     @property
-    def statuses(self) -> set[str]:
-        """The statuses of all checkpoints, the run's own findings and crashes (warning)."""
+    def statuses(self) -> set[Status]:
+        """The statuses of all checkpoints, of the run's own findings, and of crashes (warning)."""
         found = {snapshot.report.status for run in self.runs for snapshot in run.snapshots}
-        found |= {finding.severity.value for run in self.runs for finding in run.findings}
+        found |= {Status.of([finding.severity]) for run in self.runs for finding in run.findings}
         found |= {report.status for report in self.unreadable}
-        return found | ({Severity.WARNING.value} if self.crashes else set())
+        return found | ({Status.WARNING} if self.crashes else set())

@@ -61,14 +61,14 @@ def read_run(
         )
     if evidence is None:
         return Run(name, headers[0].algorithm, tuple(snapshots), (), ()), tuple(errors)
-    verdicts = evidence.never_updated()
+    attributions = evidence.never_updated()
     moved_later = frozenset(evidence.movers)
     snapshots = [
         replace(
             snapshot,
             report=settled(
                 snapshot.report,
-                verdicts,
+                attributions,
                 moved_later if number in untrained else frozenset(),
                 options,
             ),
@@ -76,7 +76,7 @@ def read_run(
         for number, snapshot in enumerate(snapshots)
     ]
     compared = [snapshot for snapshot in snapshots if not snapshot.is_repaired]
-    findings = finding_of(verdicts, evidence, [s.report for s in compared], options)
+    findings = finding_of(attributions, evidence, [s.report for s in compared], options)
     run = Run(name, headers[0].algorithm, tuple(snapshots), onsets(compared), findings)
     return run, tuple(errors)
 

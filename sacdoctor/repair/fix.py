@@ -20,7 +20,7 @@ from sacdoctor.diagnosis.rules import unsafe_pickle
 from sacdoctor.diagnosis.scan import diagnose
 from sacdoctor.errors import CheckpointError
 from sacdoctor.files.atomic import replace_file
-from sacdoctor.model import Finding, Report
+from sacdoctor.model import Cause, Finding, Report
 from sacdoctor.repair.model import RepairError, RepairOptions, RepairPlan
 from sacdoctor.repair.plan import make_plan
 from sacdoctor.severity import Severity
@@ -49,10 +49,10 @@ class FixResult:
     unsafe: tuple[Finding, ...]
 
     @property
-    def not_lasting(self) -> dict[str, tuple[str, ...]]:
+    def not_lasting(self) -> dict[Cause, tuple[str, ...]]:
         """The repaired tensors whose cause is still there, by cause: they will die again."""
         repaired = {repair.name for repair in self.plan.repaired}
-        found: dict[str, tuple[str, ...]] = {}
+        found: dict[Cause, tuple[str, ...]] = {}
         for layer in self.before.layers:
             if layer.name in repaired and layer.cause in OUTLAST_REPAIR:
                 found[layer.cause] = (*found.get(layer.cause, ()), layer.name)

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sacdoctor.model import Report, Summary
+from sacdoctor.model import Cause, Report, Summary
 from sacdoctor.printable import printable
 from sacdoctor.repair import FixResult, MomentReset, RepairPlan
 from sacdoctor.report.table import dotted, finding_text, status_style
@@ -19,10 +19,10 @@ _WORDS = {
     "online": "from the online network",
 }
 _ADVICE = {
-    "not-in-optimizer": "Nothing trains them before the policy's code is changed; see "
+    Cause.NOT_IN_OPTIMIZER: "Nothing trains them before the policy's code is changed; see "
     "`sacdoctor rules SD202`.",
-    "no-gradient": "No gradient reaches them; see `sacdoctor rules SD203`.",
-    "zero-gradient": "Their gradients were all 0 and may stay so; see `sacdoctor rules SD204`.",
+    Cause.NO_GRADIENT: "No gradient reaches them; see `sacdoctor rules SD203`.",
+    Cause.ZERO_GRADIENT: "Their gradients were all 0 and may stay so; see `sacdoctor rules SD204`.",
 }
 _MAX_LEFT = 12
 """Tensors left alone that are listed one by one; beyond that they are counted."""

@@ -28,7 +28,6 @@ from collections.abc import Iterator
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.model import Finding
 from sacdoctor.settings.verdicts import judge_max_grad_norm
-from sacdoctor.severity import Severity
 
 CODE = "SD402"
 NAME = "gradient-clipping"
@@ -44,7 +43,7 @@ def check(examination: Examination) -> Iterator[Finding]:
     yield Finding(
         CODE,
         NAME,
-        Severity(verdict.severity),
+        verdict.severity,
         (),
         f"max_grad_norm is {norm:g}",
         verdict.message,

@@ -51,13 +51,15 @@ def check(examination: Examination) -> Iterator[Finding]:
     if rate <= 0 and (configured is None or any(state.moments for state in optimizers.values())):
         return
     verdict = judge_learning_rate(algorithm, rate)
-    if verdict is None or (configured is None and (verdict.severity != "critical" or rate <= 0)):
+    if verdict is None or (
+        configured is None and (verdict.severity is not Severity.CRITICAL or rate <= 0)
+    ):
         return
     where = "learning_rate" if configured is not None else "the optimizers' last rate"
     yield Finding(
         CODE,
         NAME,
-        Severity(verdict.severity),
+        verdict.severity,
         (),
         f"the learning rate {rate:g} is outside {algorithm}'s safe range",
         f"{where} {rate:g}: {verdict.message}",

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 from sacdoctor.model import Finding
 from sacdoctor.settings.verdicts import Verdict
-from sacdoctor.severity import Severity
 
 CODE = "SD502"
 NAME = "long-warmup"
@@ -37,7 +36,7 @@ def finding(verdict: Verdict, steps: float, remedy: str) -> Finding:
     return Finding(
         CODE,
         NAME,
-        Severity(verdict.severity),
+        verdict.severity,
         (),
         f"the warm-up lasts {steps:,.0f} steps",
         verdict.message,

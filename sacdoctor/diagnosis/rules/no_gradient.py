@@ -32,10 +32,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sacdoctor.diagnosis.causes import Cause
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.layers import online_name
-from sacdoctor.model import Finding
+from sacdoctor.model import Cause, Finding
 from sacdoctor.severity import Severity, worst
 
 CODE = "SD203"

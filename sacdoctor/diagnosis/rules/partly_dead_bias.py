@@ -27,10 +27,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sacdoctor.diagnosis.causes import Cause
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.wording import biases, counted_causes, share_of_zeros
-from sacdoctor.model import Finding
+from sacdoctor.model import Cause, Finding
 from sacdoctor.severity import Severity
 
 CODE = "SD102"
@@ -42,7 +41,7 @@ def check(examination: Examination) -> Iterator[Finding]:
     partly = [
         layer
         for layer in examination.layers
-        if layer.severity is Severity.WARNING and layer.cause != Cause.UNTRAINED.value
+        if layer.severity is Severity.WARNING and layer.cause is not Cause.UNTRAINED
     ]
     if not partly:
         return

@@ -25,10 +25,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sacdoctor.diagnosis.causes import Cause
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.wording import cause_finding
-from sacdoctor.model import Finding
+from sacdoctor.model import Cause, Finding
 
 CODE = "SD201"
 NAME = "untrained"

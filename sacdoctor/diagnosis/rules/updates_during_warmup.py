@@ -60,7 +60,7 @@ def finding_in_settings(verdict: Verdict, key: str) -> Finding:
     return Finding(
         CODE,
         NAME,
-        Severity(verdict.severity),
+        verdict.severity,
         (),
         f"{key} lets updates begin during the warm-up",
         verdict.message,

@@ -45,7 +45,7 @@ def check(examination: Examination) -> Iterator[Finding]:
         yield Finding(
             CODE,
             NAME,
-            Severity(verdict.severity),
+            verdict.severity,
             (),
             f"clip_grad_value is {value:g}",
             verdict.message,

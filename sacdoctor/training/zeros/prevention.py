@@ -10,9 +10,10 @@ from typing import Literal, get_args
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from sacdoctor.diagnosis.causes import OUTLAST_REPAIR, Cause, Verdict
+from sacdoctor.diagnosis.causes import OUTLAST_REPAIR, Attribution
 from sacdoctor.diagnosis.wording import biases as biases_are
 from sacdoctor.layers import Kind, online_name
+from sacdoctor.model import Cause
 from sacdoctor.repair.initialisers import describe
 from sacdoctor.severity import Severity, Thresholds, worst
 from sacdoctor.training.gradients.guard import (
@@ -57,7 +58,7 @@ class DeadBias:
     elements: int
     zero_percent: float
     severity: Severity
-    cause: str
+    cause: Cause
     evidence: str
 
 
@@ -256,8 +257,8 @@ class ZeroWeightsPreventionCallback(BaseCallback):
             severity = self.thresholds.severity(percent)
             if severity.rank < Severity.WARNING.rank or name in counts.fresh_norms:
                 continue
-            verdict: Verdict = cause_of(live, name)
-            if verdict.cause is not Cause.UNTRAINED:
+            attribution: Attribution = cause_of(live, name)
+            if attribution.cause is not Cause.UNTRAINED:
                 yield (
                     name,
                     DeadBias(
@@ -268,8 +269,8 @@ class ZeroWeightsPreventionCallback(BaseCallback):
                         parameter.numel(),
                         percent,
                         severity,
-                        verdict.cause.value,
-                        verdict.evidence,
+                        attribution.cause,
+                        attribution.evidence,
                     ),
                 )
 
@@ -407,7 +408,7 @@ class ZeroWeightsPreventionCallback(BaseCallback):
     def _warn_of_dead(self, check: Check, at: str) -> None:
         """Warn per cause and outcome of what is new since the last check."""
         outcomes = {bias.name: self._outcome(bias, check) for bias in check.dead}
-        news: dict[tuple[str, str], list[DeadBias]] = {}
+        news: dict[tuple[Cause, str], list[DeadBias]] = {}
         for bias in check.dead:
             if self._said.get(bias.name) != bias.cause + outcomes[bias.name]:
                 news.setdefault((bias.cause, outcomes[bias.name]), []).append(bias)
@@ -513,4 +514,4 @@ def create_zero_prevention_system(
 
 
 def _lasts(bias: DeadBias) -> bool:
-    return Cause(bias.cause) not in OUTLAST_REPAIR
+    return bias.cause not in OUTLAST_REPAIR

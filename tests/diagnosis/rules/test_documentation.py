@@ -9,8 +9,8 @@ from pkgutil import iter_modules
 import pytest
 
 from sacdoctor.diagnosis import rules
-from sacdoctor.diagnosis.causes import Cause
 from sacdoctor.diagnosis.rules.registry import RULES, Rule
+from sacdoctor.model import Cause
 
 HEADINGS = [
     "What it does",
