@@ -9,7 +9,7 @@ import typer
 from sacdoctor.cli.terminal import console, open_output
 
 if TYPE_CHECKING:
-    from sacdoctor.diagnosis.rules.registry import Rule
+    from sacdoctor.diagnosis.rules.interface import Rule
 
 
 def rules(
@@ -20,10 +20,10 @@ def rules(
 ) -> None:
     """List the rules, or explain some of them."""
     from sacdoctor.cli.outcome import TROUBLE, complain
-    from sacdoctor.diagnosis.rules.registry import RULES, selected
+    from sacdoctor.diagnosis.rules.registry import RULES, as_spelled, selected
 
     try:
-        wanted = selected([code.upper() for code in codes or ()], ())
+        wanted = selected(map(as_spelled, codes or ()), ())
     except ValueError as error:
         complain(error)
         raise typer.Exit(TROUBLE) from None

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sacdoctor.diagnosis.rules.registry import rule_of
 from sacdoctor.model import Finding, Report
 from sacdoctor.severity import Severity, Status
+from sacdoctor.trust.suspicions import LoadedCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Onset:
 class Run:
     """The checkpoints of one training, in the order of their timesteps.
 
-    `findings` are what only the checkpoints together show (rule SD207).
+    `findings` are what only the checkpoints together show.
     """
 
     name: str
@@ -86,7 +88,7 @@ class Run:
 
     @property
     def code(self) -> tuple[tuple[str, Finding], ...]:
-        """The path of each checkpoint with code that is not harmless (SD6), and its finding.
+        """The path of each checkpoint with code that is not harmless, and its finding.
 
         It has no onset: it is in a file or not, whatever training did.
         """
@@ -94,7 +96,7 @@ class Run:
             (snapshot.report.path, finding)
             for snapshot in self.snapshots
             for finding in snapshot.report.findings
-            if finding.rule.startswith("SD6") and finding.severity is not Severity.NOTICE
+            if rule_of(finding).looks_at(LoadedCode) and finding.severity is not Severity.NOTICE
         )
 
 

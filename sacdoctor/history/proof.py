@@ -8,14 +8,13 @@ from dataclasses import dataclass, field, replace
 from sacdoctor.diagnosis import ScanOptions
 from sacdoctor.diagnosis.causes import OUTLAST_REPAIR, Attribution
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.rules import never_updated
-from sacdoctor.diagnosis.rules.registry import selected
+from sacdoctor.diagnosis.rules.registry import rule_of
 from sacdoctor.diagnosis.scan import status_of
 from sacdoctor.history.lineage import Header
 from sacdoctor.history.movement import part
 from sacdoctor.layers import online_name
 from sacdoctor.model import Cause, Finding, LayerReport, Report
-from sacdoctor.severity import Severity, worst
+from sacdoctor.severity import Severity
 
 LEAST_UPDATES = 10
 """So many updates are needed before a tensor that did not move is spoken of. A judgement: one batch
@@ -24,10 +23,8 @@ may leave a ReLU layer without any gradient, and policies are updated every seco
 _EXACT = ("float32", "float64")
 """Types in which every step of a usual learning rate shows. In half precision a weight of 1 stays
 1 when 1e-4 is added."""
-_INITIAL_ZEROS = ("SD101", "SD102", "SD201")
-"""Rules about zeros that a model has before its first update, and for good reason."""
 _INITIAL_CAUSES = (Cause.UNTRAINED, Cause.UNKNOWN)
-"""What a file says of such zeros: with its optimizers' state, and without."""
+"""What a file says of zeros before the first update: with its optimizers' state, and without."""
 
 
 @dataclass(slots=True)
@@ -127,29 +124,6 @@ class Evidence:
         )
 
 
-def finding_of(
-    attributions: Mapping[str, Attribution],
-    evidence: Evidence,
-    reports: list[Report],
-    options: ScanOptions,
-) -> tuple[Finding, ...]:
-    """Return rule SD207's finding about tensors of which no optimizer state speaks, if any."""
-    if never_updated.CODE not in {r.code for r in selected(options.select, options.ignore)}:
-        return ()
-    silent = [n for n in attributions if n not in evidence.told and options.selects(n)]
-    if not silent:
-        return ()
-    dead = {
-        layer.name: layer.severity
-        for layer in (reports[-1].layers if reports else ())
-        if layer.severity and layer.cause is not Cause.NORMALISATION_INIT
-    }
-    severity = worst([Severity.NOTICE, *(dead[name] for name in silent if name in dead)])
-    named = next((name for name in silent if name in dead), silent[0])
-    text = f"{named}: {attributions[named].evidence}"
-    return (never_updated.finding(silent, text, severity),)
-
-
 def settled(
     report: Report,
     attributions: Mapping[str, Attribution],
@@ -192,7 +166,7 @@ def explained(layer: LayerReport, attributions: Mapping[str, Attribution]) -> La
 
 
 def _without(finding: Finding, innocent: frozenset[str]) -> Finding | None:
-    if finding.rule not in _INITIAL_ZEROS:
+    if not rule_of(finding).takes_initial_zeros:
         return finding
     left = tuple(name for name in finding.tensors if name not in innocent)
     return replace(finding, tensors=left) if left else None

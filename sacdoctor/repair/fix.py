@@ -25,7 +25,7 @@ from sacdoctor.repair.model import RepairError, RepairOptions, RepairPlan
 from sacdoctor.repair.plan import make_plan
 from sacdoctor.severity import Severity
 from sacdoctor.trust.parts import parts_of
-from sacdoctor.trust.suspicions import Suspicion, evidence, suspicions
+from sacdoctor.trust.suspicions import LoadedCode, Suspicion, evidence, suspicions
 
 RECORD = "sacdoctor.json"
 """The member that says what was done; SB3's loader takes only `*.pth` and its own names."""
@@ -131,7 +131,7 @@ def _unsafe(checkpoint: Checkpoint, gone: Collection[str] = ()) -> list[Suspicio
 
 
 def _findings(found: list[Suspicion]) -> tuple[Finding, ...]:
-    return tuple(unsafe_pickle.check_code(found))
+    return tuple(unsafe_pickle.RULE.findings_in(LoadedCode(found)))
 
 
 def _refuse(new: list[Suspicion], path: str | Path) -> None:

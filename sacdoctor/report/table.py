@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sacdoctor.diagnosis.rules.registry import rule_of
 from sacdoctor.model import Finding, LayerReport, Report, Summary
 from sacdoctor.printable import printable
 from sacdoctor.report.text import counted, flow, printable_lines
@@ -155,7 +156,7 @@ def headline(report: Report) -> Text:
     if report.summary is None:
         return status.append(_code_verdict(report), style="bold")
     status.append(_verdict(report, report.summary), style="bold")
-    others = [f for f in report.findings if not f.rule.startswith(("SD1", "SD2"))]
+    others = [f for f in report.findings if not rule_of(f).about_zeros]
     if others:
         codes = ", ".join(dict.fromkeys(f.rule for f in others))
         status.append(f" Also: {codes}.", style="bold")

@@ -28,12 +28,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.diagnosis.wording import biases, counted_causes, share_of_zeros
 from sacdoctor.model import Cause, Finding
 from sacdoctor.severity import Severity
-
-CODE = "SD102"
-NAME = "partly-dead-bias"
 
 
 def check(examination: Examination) -> Iterator[Finding]:
@@ -45,12 +43,23 @@ def check(examination: Examination) -> Iterator[Finding]:
     ]
     if not partly:
         return
-    yield Finding(
-        CODE,
-        NAME,
+    yield RULE.finding(
         Severity.WARNING,
-        tuple(layer.name for layer in partly),
         f"{biases(len(partly))} more than {examination.thresholds.warning:g} % zero",
-        f"{share_of_zeros(partly)}; {counted_causes(partly)}",
-        "Watch whether the share grows; `sacdoctor fix` re-draws the zero elements.",
+        evidence=f"{share_of_zeros(partly)}; {counted_causes(partly)}",
+        remedy="Watch whether the share grows; `sacdoctor fix` re-draws the zero elements.",
+        tensors=tuple(layer.name for layer in partly),
     )
+
+
+RULE = Rule(
+    code="SD102",
+    name="partly-dead-bias",
+    doc=__doc__,
+    severities=(Severity.WARNING,),
+    checks=(Check(Examination, check),),
+    cured_by=("fix",),
+    about_zeros=True,
+    grades_biases=True,
+    takes_initial_zeros=True,
+)
