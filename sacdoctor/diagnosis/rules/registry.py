@@ -36,12 +36,17 @@ RULES = ordered(_discovered())
 """All rules in the order of their codes."""
 
 _BY_CODE = {rule.code: rule for rule in RULES}
-_NAMES = frozenset(rule.name for rule in RULES)
+_BY_NAME = {rule.name: rule for rule in RULES}
 
 
 def rule_of(finding: Finding) -> Rule:
     """Return the rule that a finding is an instance of."""
     return _BY_CODE[finding.rule]
+
+
+def rule_named(name: str) -> Rule:
+    """Return the rule of this name; rules about a cause are named after it."""
+    return _BY_NAME[name]
 
 
 def findings(subjects: Iterable[Subject], rules: Iterable[Rule]) -> tuple[Finding, ...]:
@@ -78,4 +83,4 @@ def _is_named(rule: Rule, texts: tuple[str, ...]) -> bool:
 
 def as_spelled(text: str) -> str:
     """Return a code or name that a person typed in the letters in which it is spelled."""
-    return text.lower() if text.lower() in _NAMES else text.upper()
+    return text.lower() if text.lower() in _BY_NAME else text.upper()
