@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 MAX_REASON = 400
 """Characters. A reason may quote names from the file, which a hostile one makes a megabyte long."""
@@ -14,6 +15,9 @@ class SacdoctorError(Exception):
     The code that finds a fault often does not know the file it came from; whoever opened the
     file adds it with `at`.
     """
+
+    in_words: ClassVar[str] = "a file that cannot be read"
+    """What a rule looks at that is handed this error."""
 
     def __init__(self, reason: str, path: str | Path | None = None) -> None:
         super().__init__(reason)

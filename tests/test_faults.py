@@ -14,6 +14,7 @@ import torch as th
 
 from fixtures.fault_labels import CODES
 from sacdoctor import Report, scan
+from sacdoctor.diagnosis.rules.registry import rule_of
 from sacdoctor.diagnosis.scan import report_of_error
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.repair import fix
@@ -102,6 +103,14 @@ def test_damaged_file_is_an_error_with_its_reason(labelled: Labelled, name: str)
     (finding,) = report.findings
     assert report.status == "error"
     assert finding.evidence == report.error
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_findings_have_the_severities_that_their_rules_announce(
+    labelled: Labelled, name: str
+) -> None:
+    for finding in report_of(labelled.path(name)).findings:
+        assert finding.severity in rule_of(finding).severities
 
 
 # -- without the witness -----------------------------------------------------------------------

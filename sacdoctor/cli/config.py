@@ -63,10 +63,10 @@ def scan_options(
 ) -> ScanOptions:
     """Return what to look for: the options given, the settings file for the others.
 
-    `select` and `ignore` may hold several codes in one text, separated by commas. Raises
+    `select` and `ignore` may hold several codes or names in one text, separated by commas. Raises
     `SacdoctorError` for thresholds that make no sense and for rules that do not exist.
     """
-    from sacdoctor.diagnosis.rules.registry import selected
+    from sacdoctor.diagnosis.rules.registry import as_spelled, selected
 
     limits = {
         "warning": warning if warning is not None else config.warning,
@@ -75,7 +75,7 @@ def scan_options(
     asked = ((select, config.select), (ignore, config.ignore))
     try:
         thresholds = Thresholds(**{name: x for name, x in limits.items() if x is not None})
-        rules = [_codes(given or kept) for given, kept in asked]
+        rules = [tuple(map(as_spelled, _split(given or kept))) for given, kept in asked]
         selected(*rules)
     except ValueError as error:
         raise SacdoctorError(str(error)) from None
@@ -89,8 +89,8 @@ def scan_options(
     )
 
 
-def _codes(texts: Sequence[str]) -> tuple[str, ...]:
-    return tuple(code.strip().upper() for text in texts for code in text.split(",") if code.strip())
+def _split(texts: Sequence[str]) -> list[str]:
+    return [part.strip() for text in texts for part in text.split(",") if part.strip()]
 
 
 def _config(table: Mapping[str, Any], path: Path) -> Config:

@@ -35,7 +35,9 @@ FailOnOption = Annotated[
 ]
 SelectOption = Annotated[
     list[str] | None,
-    typer.Option(metavar="CODES", help="Check only these rules: codes or prefixes, SD1,SD202."),
+    typer.Option(
+        metavar="CODES", help="Check only these rules: codes, prefixes or names, SD1,SD202."
+    ),
 ]
 IgnoreOption = Annotated[
     list[str] | None, typer.Option(metavar="CODES", help="Do not check these rules.")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sacdoctor.diagnosis import ScanOptions
     from sacdoctor.fleet import Target
     from sacdoctor.model import Report
+    from sacdoctor.severity import Status
 
 
 def scan(
@@ -91,9 +92,9 @@ def _reports(targets: list[Target], options: ScanOptions) -> Iterator[Report]:
 
 def _write(
     reports: Iterator[Report], format: Format, output: Path | None, all_tensors: bool
-) -> set[str]:
+) -> set[Status]:
     """Write the reports as they come, and return the statuses met."""
-    statuses: set[str] = set()
+    statuses: set[Status] = set()
 
     def seen() -> Iterator[Report]:
         for report in reports:

@@ -11,13 +11,15 @@ from sacdoctor.diagnosis import ScanOptions
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.rules.exploding_gradients import estimated_gradient_norm
+from sacdoctor.diagnosis.rules.registry import findings, selected
+from sacdoctor.diagnosis.run_facts import RunFacts
 from sacdoctor.diagnosis.scan import examined, report_of, report_of_error
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.history.lineage import Header
 from sacdoctor.history.model import Run, Snapshot
 from sacdoctor.history.movement import distances, norms
 from sacdoctor.history.onsets import onsets
-from sacdoctor.history.proof import Evidence, explained, finding_of, settled
+from sacdoctor.history.proof import Evidence, explained, settled
 from sacdoctor.model import LayerReport, Report
 from sacdoctor.severity import Severity
 
@@ -65,14 +67,14 @@ def read_run(
         )
     if evidence is None:
         return Run(name, headers[0].algorithm, tuple(snapshots), (), ()), tuple(errors)
-    verdicts = evidence.never_updated()
+    attributions = evidence.never_updated()
     moved_later = frozenset(evidence.movers)
     snapshots = [
         replace(
             snapshot,
             report=settled(
                 snapshot.report,
-                verdicts,
+                attributions,
                 moved_later if number in untrained else frozenset(),
                 options,
             ),
@@ -80,8 +82,13 @@ def read_run(
         for number, snapshot in enumerate(snapshots)
     ]
     compared = [snapshot for snapshot in snapshots if not snapshot.is_repaired]
-    findings = finding_of(verdicts, evidence, [s.report for s in compared], options)
-    run = Run(name, headers[0].algorithm, tuple(snapshots), onsets(compared), findings)
+    run_facts = RunFacts(
+        unmoved={n: why for n, why in attributions.items() if options.selects(n)},
+        told=evidence.told,
+        layers=compared[-1].report.layers,
+    )
+    found = findings([run_facts], selected(options.select, options.ignore))
+    run = Run(name, headers[0].algorithm, tuple(snapshots), onsets(compared), found)
     return run, tuple(errors)
 
 

@@ -20,12 +20,12 @@ from sacdoctor.diagnosis.rules import unsafe_pickle
 from sacdoctor.diagnosis.scan import diagnose
 from sacdoctor.errors import CheckpointError
 from sacdoctor.files.atomic import replace_file
-from sacdoctor.model import Finding, Report
+from sacdoctor.model import Cause, Finding, Report
 from sacdoctor.repair.model import RepairError, RepairOptions, RepairPlan
 from sacdoctor.repair.plan import make_plan
 from sacdoctor.severity import Severity
 from sacdoctor.trust.parts import parts_of
-from sacdoctor.trust.suspicions import Suspicion, evidence, suspicions
+from sacdoctor.trust.suspicions import LoadedCode, Suspicion, evidence, suspicions
 
 _WRITTEN_AT_ONCE = 1024**2
 """Bytes. The system copies mapped pages in half the time if it is given them in small parts."""
@@ -46,10 +46,10 @@ class FixResult:
     unsafe: tuple[Finding, ...]
 
     @property
-    def not_lasting(self) -> dict[str, tuple[str, ...]]:
+    def not_lasting(self) -> dict[Cause, tuple[str, ...]]:
         """The repaired tensors whose cause is still there, by cause: they will die again."""
         repaired = {repair.name for repair in self.plan.repaired}
-        found: dict[str, tuple[str, ...]] = {}
+        found: dict[Cause, tuple[str, ...]] = {}
         for layer in self.before.layers:
             if layer.name in repaired and layer.cause in OUTLAST_REPAIR:
                 found[layer.cause] = (*found.get(layer.cause, ()), layer.name)
@@ -130,7 +130,7 @@ def _unsafe(checkpoint: Checkpoint, gone: Collection[str] = ()) -> list[Suspicio
 
 
 def _findings(found: list[Suspicion]) -> tuple[Finding, ...]:
-    return tuple(unsafe_pickle.check_code(found))
+    return tuple(unsafe_pickle.RULE.findings_in(LoadedCode(found)))
 
 
 def _refuse(new: list[Suspicion], path: str | Path) -> None:

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sacdoctor.model import Report, Summary
+from sacdoctor.diagnosis.rules.registry import rule_named
+from sacdoctor.model import Cause, Report, Summary
 from sacdoctor.printable import printable
 from sacdoctor.repair import FixResult, MomentReset, RepairPlan
 from sacdoctor.report.table import dotted, finding_text, status_style
@@ -19,10 +20,9 @@ _WORDS = {
     "online": "from the online network",
 }
 _ADVICE = {
-    "not-in-optimizer": "Nothing trains them before the policy's code is changed; see "
-    "`sacdoctor rules SD202`.",
-    "no-gradient": "No gradient reaches them; see `sacdoctor rules SD203`.",
-    "zero-gradient": "Their gradients were all 0 and may stay so; see `sacdoctor rules SD204`.",
+    Cause.NOT_IN_OPTIMIZER: "Nothing trains them before the policy's code is changed",
+    Cause.NO_GRADIENT: "No gradient reaches them",
+    Cause.ZERO_GRADIENT: "Their gradients were all 0 and may stay so",
 }
 _MAX_LEFT = 12
 """Tensors left alone that are listed one by one; beyond that they are counted."""
@@ -48,9 +48,8 @@ def print_result(console: Console, result: FixResult, *, dry_run: bool) -> None:
         console.print()
     for cause, names in result.not_lasting.items():
         tensors = counted(len(names), "of the repaired tensors is", "of the repaired tensors are")
-        console.print(
-            Text(f"This will not last: {tensors} {cause}. {_ADVICE[cause]}", style="yellow")
-        )
+        more = f"{_ADVICE[cause]}; see `sacdoctor rules {rule_named(cause).code}`."
+        console.print(Text(f"This will not last: {tensors} {cause}. {more}", style="yellow"))
         console.print()
     if plan.unstripped:
         console.print(Text("Not stripped; loading the file still uses it:", style="yellow"))

@@ -23,7 +23,7 @@ from sacdoctor.report.table import (
     status_style,
 )
 from sacdoctor.report.text import counted
-from sacdoctor.severity import Severity
+from sacdoctor.severity import Severity, Status
 
 _MOST_ROWS = 30
 """Checkpoints listed one by one; of more, those that differ from the one before."""
@@ -62,11 +62,9 @@ def print_history(console: Console, history: History) -> None:
 
 
 def _headline(history: History) -> Text:
-    severities = [Severity(s) for s in history.statuses if s in Severity._value2member_map_]
-    level = max(severities, key=lambda severity: severity.rank, default=Severity.OK)
-    status = "healthy" if level is Severity.OK else level.value
-    if not history.runs:
-        status = "error" if history.unreadable else status
+    status = Status.worst(history.statuses - {Status.ERROR})
+    if history.unreadable and not history.runs:
+        status = Status.ERROR
     text = Text(f"{status.upper()}  ", style=status_style(status))
     checkpoints = sum(len(run.snapshots) for run in history.runs)
     parts = [counted(checkpoints, "checkpoint")]

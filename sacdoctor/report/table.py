@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sacdoctor.diagnosis.rules.registry import rule_of
 from sacdoctor.model import Finding, LayerReport, Report, Summary
 from sacdoctor.printable import printable
 from sacdoctor.report.text import counted, flow, printable_lines
-from sacdoctor.severity import Severity, worst
+from sacdoctor.severity import Severity, Status, worst
 
 STYLES = {
     Severity.CRITICAL: "bold red",
@@ -22,6 +23,14 @@ STYLES = {
     Severity.NOTICE: "cyan",
     Severity.OK: "green",
 }
+_STATUS_STYLES = {
+    Status.CRITICAL: STYLES[Severity.CRITICAL],
+    Status.WARNING: STYLES[Severity.WARNING],
+    Status.NOTICE: STYLES[Severity.NOTICE],
+    Status.HEALTHY: STYLES[Severity.OK],
+    Status.ERROR: STYLES[Severity.CRITICAL],
+}
+"""In the order in which checkpoints are counted."""
 NARROW = 100
 """Columns below which the bar is shorter and the number of elements is left out."""
 PROSE = 96
@@ -60,7 +69,7 @@ def print_reports(
 
     Checkpoints that cannot be read are only counted: the command line names them on stderr.
     """
-    counts: dict[str, int] = {}
+    counts: dict[Status, int] = {}
     for report in reports:
         counts[report.status] = counts.get(report.status, 0) + 1
         if report.error is None:
@@ -126,22 +135,19 @@ def _shortened(evidence: str, width: int) -> list[str]:
     return [*lines[: _MAX_EVIDENCE - 1], "and more; --format json lists all"]
 
 
-def _totals(counts: Mapping[str, int]) -> Text:
-    order = ("critical", "warning", "notice", "healthy", "error")
+def _totals(counts: Mapping[Status, int]) -> Text:
     parts = [
-        Text(f"{counts[status]:,} {status}", style=status_style(status))
-        for status in order
+        Text(f"{counts[status]:,} {status}", style=style)
+        for status, style in _STATUS_STYLES.items()
         if status in counts
     ]
     total = counted(sum(counts.values()), "checkpoint")
     return Text(f"{total}: ").append_text(Text(", ").join(parts))
 
 
-def status_style(status: str) -> str:
+def status_style(status: Status) -> str:
     """Return the style of a checkpoint's status."""
-    if status == "healthy":
-        return STYLES[Severity.OK]
-    return STYLES[Severity.CRITICAL if status == "error" else Severity(status)]
+    return _STATUS_STYLES[status]
 
 
 def headline(report: Report) -> Text:
@@ -150,7 +156,7 @@ def headline(report: Report) -> Text:
     if report.summary is None:
         return status.append(_code_verdict(report), style="bold")
     status.append(_verdict(report, report.summary), style="bold")
-    others = [f for f in report.findings if not f.rule.startswith(("SD1", "SD2"))]
+    others = [f for f in report.findings if not rule_of(f).about_zeros]
     if others:
         codes = ", ".join(dict.fromkeys(f.rule for f in others))
         status.append(f" Also: {codes}.", style="bold")

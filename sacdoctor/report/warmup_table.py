@@ -13,6 +13,7 @@ from sacdoctor.diagnosis.warmup import NO_BUFFER, WarmupReport
 from sacdoctor.printable import printable
 from sacdoctor.report.table import PROSE, finding_text, status_style
 from sacdoctor.report.text import counted
+from sacdoctor.severity import Status
 
 _BAR = 40
 
@@ -47,7 +48,7 @@ def print_warmup(console: Console, report: WarmupReport, cleaned: str | None = N
 def _headline(report: WarmupReport) -> Text:
     is_unknown = bool(report.doubts) or NO_BUFFER in report.notes
     status = "UNKNOWN" if is_unknown else report.status.upper()
-    style = status_style("notice" if is_unknown else report.status)
+    style = status_style(Status.NOTICE if is_unknown else report.status)
     return Text(f"{status}  ", style=style).append(_verdict(report), style="bold")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 from sacdoctor.settings.algorithms import HAS_LEARNING_STARTS
 from sacdoctor.settings.numbers import spelled
@@ -18,6 +17,7 @@ from sacdoctor.settings.ranges import (
     MAX_GRAD_NORM_RANGE,
     WARMUP_STEPS,
 )
+from sacdoctor.severity import Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Verdict:
     recommended: float | None
     low: float | None
     high: float | None
-    severity: Literal["warning", "critical"]
+    severity: Severity
     message: str
 
 
@@ -50,9 +50,10 @@ def judge_learning_rate(algorithm: str, rate: float) -> Verdict | None:
     safe = LEARNING_RATES[algorithm]
     if safe.low <= rate <= safe.high:
         return None
-    severity: Literal["warning", "critical"] = "warning"
+    severity = Severity.WARNING
     if not rate > 0:  # and not a number
-        severity, message = "critical", "nothing learns unless the learning rate is above 0"
+        severity = Severity.CRITICAL
+        message = "nothing learns unless the learning rate is above 0"
     elif rate < safe.low:
         message = (
             f"{_times(safe.recommended / rate)} below the recommended {spelled(safe.recommended)} "
@@ -65,7 +66,7 @@ def judge_learning_rate(algorithm: str, rate: float) -> Verdict | None:
             f"and {_times(rate / safe.high)} the upper end of the safe range {spelled(safe.high)}"
         )
         if rate > safe.critical_above:
-            severity = "critical"
+            severity = Severity.CRITICAL
         elif rate <= safe.tuned:
             message += f", though rl-zoo's tuned settings go up to {spelled(safe.tuned)}"
     return Verdict("learning_rate", rate, safe.recommended, safe.low, safe.high, severity, message)
@@ -85,11 +86,12 @@ def judge_max_grad_norm(algorithm: str | None, norm: float | None) -> Verdict | 
         high = DQN_MAX_GRAD_NORM
     if norm is not None and low <= norm <= high:
         return None
-    severity: Literal["warning", "critical"] = "warning"
+    severity = Severity.WARNING
     if norm is None:
         message = "gradients are not clipped: one bad batch can throw the weights anywhere"
     elif not norm > 0:
-        severity, message = "critical", "every gradient is scaled to nothing, so nothing learns"
+        severity = Severity.CRITICAL
+        message = "every gradient is scaled to nothing, so nothing learns"
     elif norm < low:
         message = f"below {spelled(low)} is too tight: most gradients are cut short"
     else:
@@ -102,7 +104,7 @@ def judge_clip_grad_value(value: float | None) -> Verdict | None:
     if value is None:
         return None
     message = "clipping each element turns the gradient's direction; max_grad_norm keeps it"
-    return Verdict("clip_grad_value", value, CLIP_GRAD_VALUE, None, None, "warning", message)
+    return Verdict("clip_grad_value", value, CLIP_GRAD_VALUE, None, None, Severity.WARNING, message)
 
 
 def judge_warmup_steps(steps: float) -> Verdict | None:
@@ -117,7 +119,7 @@ def judge_warmup_steps(steps: float) -> Verdict | None:
     else:
         message = "a warm-up cannot last less than 0 steps"
     return Verdict(
-        "no_trading_warmup_steps", steps, WARMUP_STEPS, 0, LONGEST_WARMUP, "warning", message
+        "no_trading_warmup_steps", steps, WARMUP_STEPS, 0, LONGEST_WARMUP, Severity.WARNING, message
     )
 
 
@@ -140,7 +142,13 @@ def judge_learning_starts(
         f"until step {spelled(warmup_steps)}"
     )
     return Verdict(
-        "learning_starts", learning_starts, warmup_steps, warmup_steps, None, "warning", message
+        "learning_starts",
+        learning_starts,
+        warmup_steps,
+        warmup_steps,
+        None,
+        Severity.WARNING,
+        message,
     )
 
 

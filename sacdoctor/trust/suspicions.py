@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sacdoctor.pickles.machine import Name
 from sacdoctor.printable import printable
@@ -35,6 +36,12 @@ class Suspicion:
     def is_mere_reference(self) -> bool:
         """Whether it is a class or function of the user's that the pickle does not call."""
         return self.severity is Severity.NOTICE and self.reference.kind is Kind.NAME
+
+
+class LoadedCode(tuple[Suspicion, ...]):
+    """What loading a file would run, as rules look at it: the suspicions, the worst first."""
+
+    in_words: ClassVar[str] = "the code that loading a file runs"
 
 
 def suspicions(parts: Iterable[PickledPart]) -> tuple[Suspicion, ...]:

@@ -9,8 +9,8 @@ import torch as th
 
 from fixtures.make import make, train
 from sacdoctor import Checkpoint, Finding, Report, ScanOptions, Severity, Thresholds, scan
-from sacdoctor.diagnosis.causes import Cause
 from sacdoctor.diagnosis.examination import Examination, examine
+from sacdoctor.model import Cause
 from sacdoctor.repair import fix
 from tests.diagnosis.handmade import PPO, adam, report
 from tests.torch_truth import state_dict

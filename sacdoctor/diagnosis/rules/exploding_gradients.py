@@ -35,12 +35,11 @@ import numpy as np
 from sacdoctor.checkpoint import OptimizerState, ParameterGroup, Tensor
 from sacdoctor.diagnosis.coverage import second_moment
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.diagnosis.statistics import as_numbers
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
 
-CODE = "SD303"
-NAME = "exploding-gradients"
 WARNING = 10_000.0
 CRITICAL = 1_000_000.0
 """Estimated norms. Healthy unclipped networks reach 1,160 on Pendulum, with its returns of −1,000
@@ -56,14 +55,16 @@ def check(examination: Examination) -> Iterator[Finding]:
     if not large:
         return
     severity = Severity.CRITICAL if max(large.values()) > CRITICAL else Severity.WARNING
-    yield Finding(
-        CODE,
-        NAME,
+    yield RULE.finding(
         severity,
-        (),
         f"gradients explode in {' and '.join(large)}",
-        ", ".join(f"{name}: estimated gradient norm {norm:,.0f}" for name, norm in large.items()),
-        "Scale the rewards to about 1 (VecNormalize), clip the gradients, lower the learning rate.",
+        evidence=", ".join(
+            f"{name}: estimated gradient norm {norm:,.0f}" for name, norm in large.items()
+        ),
+        remedy=(
+            "Scale the rewards to about 1 (VecNormalize), clip the gradients, lower the learning "
+            "rate."
+        ),
     )
 
 
@@ -142,3 +143,13 @@ def _step(value: object) -> float | None:
     if isinstance(value, Tensor):
         value = value.item() if value.numel == 1 and not value.dtype.zero_mask else None
     return float(value) if isinstance(value, (int, float)) else None
+
+
+RULE = Rule(
+    code="SD303",
+    name="exploding-gradients",
+    doc=__doc__,
+    severities=(Severity.CRITICAL, Severity.WARNING),
+    checks=(Check(Examination, check),),
+    needs_optimizers=True,
+)

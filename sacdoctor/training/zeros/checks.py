@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sacdoctor.diagnosis.causes import Cause
+from sacdoctor.model import Cause
 from sacdoctor.severity import Severity, Thresholds, worst
 from sacdoctor.training.live import LiveModel, cause_of
 from sacdoctor.training.zeros.bias_tensors import Counts
@@ -22,7 +22,7 @@ class DeadBias:
     elements: int
     zero_percent: float
     severity: Severity
-    cause: str
+    cause: Cause
     evidence: str
 
 
@@ -89,6 +89,6 @@ def dead_biases(live: LiveModel, counts: Counts, thresholds: Thresholds) -> Iter
                 elements,
                 percent,
                 severity,
-                found.cause.value,
+                found.cause,
                 found.evidence,
             )

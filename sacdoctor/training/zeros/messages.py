@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from sacdoctor.diagnosis.wording import biases as biases_are
+from sacdoctor.model import Cause
 from sacdoctor.severity import worst
 from sacdoctor.training.live import LiveModel, listed
 from sacdoctor.training.zeros.checks import Check, DeadBias
@@ -19,7 +20,7 @@ _SINGLY = 5
 class Outcome(NamedTuple):
     """The cause of a dead bias, and what became of it in a check."""
 
-    cause: str
+    cause: Cause
     became: str
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sacdoctor.diagnosis.causes import OUTLAST_REPAIR, Cause
+from sacdoctor.diagnosis.causes import OUTLAST_REPAIR
 from sacdoctor.layers import Kind, online_name
 from sacdoctor.repair.initialisers import describe
 from sacdoctor.training.live import LiveModel
@@ -73,4 +73,4 @@ def _revived(live: LiveModel, bias: DeadBias, seed: int) -> Repair:
 
 def _lasts(bias: DeadBias) -> bool:
     """Return whether new values are trained on: the cause does not outlast the repair."""
-    return Cause(bias.cause) not in OUTLAST_REPAIR
+    return bias.cause not in OUTLAST_REPAIR
