@@ -33,8 +33,8 @@ def scan(
         list[str],
         typer.Argument(
             metavar="PATH...",
-            help="Checkpoints (.zip, or a bare .pth/.pt), folders (every .zip below, and every "
-            "pickle where SD6 alone is selected) or patterns.",
+            help="Checkpoints (.zip, or a bare .pth/.pt/.safetensors), folders (every .zip "
+            "below, and every pickle where SD6 alone is selected) or patterns.",
         ),
     ],
     format: FormatOption = Format.TABLE,

@@ -11,6 +11,7 @@ from typing import Any
 
 from sacdoctor.archive.reading import Archive, Budget
 from sacdoctor.checkpoint.dtypes import DTYPES
+from sacdoctor.checkpoint.formats.safetensors import Safetensors
 from sacdoctor.checkpoint.hyperparameters import Pickled, read_hyperparameters
 from sacdoctor.checkpoint.optimizer_state import optimizer_state
 from sacdoctor.checkpoint.tensors import Storage
@@ -86,6 +87,12 @@ def legacy(data: bytes) -> None:
     read_legacy(memoryview(data))
 
 
+def safetensors(data: bytes) -> None:
+    """A safetensors file with all of its tensors."""
+    for tensor in Safetensors(memoryview(data)).tensors().values():
+        tensor.values.tobytes()
+
+
 def scan(data: bytes) -> None:
     """A whole scan with both of its outputs."""
     refused: SacdoctorError | None = None
@@ -155,7 +162,7 @@ def replay_buffer(data: bytes) -> None:
 TARGETS: dict[str, Target] = {
     target.__name__: target
     for target in (
-        *(archive, listed, symbols, data, optimizer, legacy),
+        *(archive, listed, symbols, data, optimizer, legacy, safetensors),
         *(scan, fix, diff, config, replay_buffer),
     )
 }

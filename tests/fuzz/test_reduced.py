@@ -16,6 +16,7 @@ from tests.fuzz.targets import TARGETS, set_sound
 RUNS = {
     **{"archive": 1500, "listed": 3000, "symbols": 3000, "data": 1500, "optimizer": 1000},
     **{"scan": 150, "fix": 80, "diff": 80, "config": 150, "legacy": 400, "replay_buffer": 500},
+    "safetensors": 3000,
 }
 MAX_SECONDS = 2.0
 
