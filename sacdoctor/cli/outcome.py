@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from enum import Enum
+from enum import StrEnum
 
 from sacdoctor.printable import printable
 
 CLEAN, FINDINGS, TROUBLE = 0, 1, 2
 
 
-class FailOn(str, Enum):
+class FailOn(StrEnum):
     """From which status on a scan exits with 1."""
 
     CRITICAL = "critical"

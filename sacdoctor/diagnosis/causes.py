@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Cause(str, Enum):
+class Cause(StrEnum):
     """The closed list. Without evidence it is `unknown`; a guess is a defect."""
 
     NORMALISATION_INIT = "normalisation-init"
