@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,10 +157,8 @@ def _bytes(path: Path) -> bytes:
 
 
 def _toml(path: Path) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
+    import tomllib  # most folders have no such file: start-up does without it
+
     try:
         return tomllib.loads(_bytes(path).decode())
     except ValueError as error:  # UnicodeDecodeError and TOMLDecodeError are both one

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
@@ -18,7 +18,7 @@ _NO_WARMUP = (
 )
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """What corrected settings are written as."""
 
     YAML = "yaml"

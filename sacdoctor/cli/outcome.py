@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from enum import Enum
+from enum import StrEnum
 
 from sacdoctor.printable import printable
 from sacdoctor.severity import Status
@@ -11,7 +11,7 @@ from sacdoctor.severity import Status
 CLEAN, FINDINGS, TROUBLE = 0, 1, 2
 
 
-class FailOn(str, Enum):
+class FailOn(StrEnum):
     """From which status on a scan exits with 1."""
 
     CRITICAL = "critical"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +18,7 @@ from sacdoctor.cli.outcome import FailOn
 from sacdoctor.cli.terminal import open_output
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """How each checkpoint is told."""
 
     TEXT = "text"

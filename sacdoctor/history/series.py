@@ -87,8 +87,8 @@ def read_run(
         told=evidence.told,
         layers=compared[-1].report.layers,
     )
-    found = findings([run_facts], selected(options.select, options.ignore))
-    run = Run(name, headers[0].algorithm, tuple(snapshots), onsets(compared), found)
+    of_run = findings([run_facts], selected(options.select, options.ignore))
+    run = Run(name, headers[0].algorithm, tuple(snapshots), onsets(compared), of_run)
     return run, tuple(errors)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from sacdoctor.archive.reading import Archive, Budget
@@ -28,7 +28,7 @@ LEGACY_PICKLES = 5
 keys of its storages. Source: torch/serialization.py, `_legacy_save`."""
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """What a pickle does with what it refers to."""
 
     NAME = "refers to"

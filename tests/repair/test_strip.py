@@ -21,9 +21,9 @@ from tests import torch_truth
 from tests.archives import members_of, saved, zip_of
 from tests.checkpoint.test_schedules import constant_fn, get_schedule_fn
 from tests.conftest import Run
+from tests.corpus import each_file
 from tests.payloads import Calls, serialized, with_settings
 from tests.repair.conftest import Patients
-from tests.test_corpus import FILES
 
 STRIP = RepairOptions(strip_code=True)
 GATE = ScanOptions(select=("SD6",))
@@ -204,7 +204,7 @@ def test_nothing_to_strip_writes_nothing(patients: Patients) -> None:
     assert (result.output, result.plan.unstripped) == (None, ())
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@each_file
 def test_files_from_the_wild_keep_only_what_is_said(path: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.zip"
     left = stripped(path, output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,6 @@ from sacdoctor.settings.document import Language
 from sacdoctor.settings.fix_config import fix_config, fix_text
 from sacdoctor.settings.snippet import SB3
 from tests.conftest import child_environment
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 RUN_ALL = """
 import json, sys, torch
