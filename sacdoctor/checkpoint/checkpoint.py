@@ -46,6 +46,12 @@ class Checkpoint:
     ) -> None:
         self.close()
 
+    def rest(self) -> None:
+        """Let go of what was read; the file stays open, and what was checked need not be again."""
+        kept = {name: self.__dict__[name] for name in ("path", "container", "_opened")}
+        self.__dict__.clear()
+        self.__dict__.update(kept)
+
     def close(self) -> None:
         """Let the file go. Views that are still held keep the memory map alive, not the file."""
         kept = {"path": self.path, "container": self.container}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sacdoctor.checkpoint import Checkpoint
 from sacdoctor.diagnosis.causes import Attribution, cause_of, fresh_norm
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.statistics import gate_zero_percent
@@ -35,14 +34,8 @@ class Examination:
         ]
 
 
-def examine(
-    checkpoint: Checkpoint,
-    thresholds: Thresholds,
-    components: Mapping[str, str],
-    selects: Callable[[str], bool],
-) -> Examination:
-    """Return the examination of an open checkpoint, of the tensors that `selects` lets through."""
-    facts = Facts.of(checkpoint, components)
+def examine(facts: Facts, thresholds: Thresholds, selects: Callable[[str], bool]) -> Examination:
+    """Return the examination of a checkpoint, of the tensors that `selects` lets through."""
     layers = tuple(_layer(facts, name, thresholds) for name in facts.tensors if selects(name))
     return Examination(facts, layers, thresholds)
 

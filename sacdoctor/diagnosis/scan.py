@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,9 @@ import numpy as np
 from sacdoctor.checkpoint import Checkpoint
 from sacdoctor.checkpoint.algorithm import algorithm_of
 from sacdoctor.diagnosis.examination import Examination, examine
+from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.options import ScanOptions
-from sacdoctor.diagnosis.rules.interface import Rule
+from sacdoctor.diagnosis.rules.interface import Rule, Subject
 from sacdoctor.diagnosis.rules.registry import RULES, findings, selected
 from sacdoctor.errors import CorruptCheckpoint, SacdoctorError, UnsupportedCheckpoint
 from sacdoctor.model import Finding, LayerReport, Report, Summary
@@ -51,15 +51,20 @@ def diagnose(checkpoint: Checkpoint, options: ScanOptions) -> Report:
 
     Where all selected rules look at code alone, no tensor is read, and there are no layers.
     """
+    return report_on(Facts(checkpoint, options.components), options)
+
+
+def report_on(facts: Facts, options: ScanOptions) -> Report:
+    """Return the report of a checkpoint from its facts, which stay with the caller."""
     if looks_at_code_alone(options):
-        return _diagnose_code(checkpoint, options)
-    return report_of(examined(checkpoint, options), options)
+        return _report_on_code(facts, options)
+    return report_of(examined(facts, options), options)
 
 
 @np.errstate(all="ignore")  # numbers from a damaged run overflow; rules judge what comes of it
-def examined(checkpoint: Checkpoint, options: ScanOptions) -> Examination:
+def examined(facts: Facts, options: ScanOptions) -> Examination:
     """Return the examination of an open checkpoint as the options ask for it."""
-    return examine(checkpoint, options.thresholds, options.components, options.selects)
+    return examine(facts, options.thresholds, options.selects)
 
 
 @np.errstate(all="ignore")
@@ -67,8 +72,10 @@ def report_of(examination: Examination, options: ScanOptions) -> Report:
     """Return what the rules make of an examination."""
     checkpoint = examination.facts.checkpoint
     settings = checkpoint.hyperparameters
-    code = _code(parts_of(checkpoint), options, with_references=False)
-    found = findings(chain([examination], code), _rules(options))
+    subjects: list[Subject] = [examination]
+    if _look_at_code(options):
+        subjects.append(examination.facts.code.without_mere_references())
+    found = findings(subjects, _rules(options))
     return Report(
         path=str(checkpoint.path),
         status=status_of(examination.layers, found, options),
@@ -92,17 +99,8 @@ def _rules(options: ScanOptions) -> tuple[Rule, ...]:
     return selected(options.select, options.ignore)
 
 
-def _code(
-    parts: Iterable[PickledPart], options: ScanOptions, *, with_references: bool
-) -> Iterator[LoadedCode]:
-    """Yield the code that the parts would run, if a selected rule looks at it.
-
-    `with_references` names classes of the user's that are only referred to as well: no finding
-    about a model's health, but one about its code.
-    """
-    if any(rule.looks_at(LoadedCode) for rule in _rules(options)):
-        met = suspicions(parts)
-        yield LoadedCode(s for s in met if with_references or not s.is_mere_reference)
+def _look_at_code(options: ScanOptions) -> bool:
+    return any(rule.looks_at(LoadedCode) for rule in _rules(options))
 
 
 def status_of(
@@ -145,23 +143,22 @@ def _code_despite(path: str, options: ScanOptions) -> tuple[Finding, ...]:
         # torch reads whatever is no zip as a pickle.
         parts += parts_of_pickle(path) if begins_as_pickle(path) else ()
     # That they cannot be read is what the error says.
-    known = [part.readable() for part in parts]
-    code = _code(known, options, with_references=looks_at_code_alone(options))
-    return findings(code, _rules(options))
+    code = LoadedCode(suspicions([part.readable() for part in parts]))
+    if not looks_at_code_alone(options):
+        code = code.without_mere_references()
+    return findings([code], _rules(options))
 
 
 def looks_at_code_alone(options: ScanOptions) -> bool:
     """Return whether rules about code are selected, and none that examines tensors."""
-    rules = _rules(options)
-    return any(rule.looks_at(LoadedCode) for rule in rules) and not any(
-        rule.looks_at(Examination) for rule in rules
+    return _look_at_code(options) and not any(
+        rule.looks_at(Examination) for rule in _rules(options)
     )
 
 
-def _diagnose_code(checkpoint: Checkpoint, options: ScanOptions) -> Report:
-    settings = checkpoint.hyperparameters
-    code = _code(parts_of(checkpoint), options, with_references=True)
-    found = findings(code, _rules(options))
+def _report_on_code(facts: Facts, options: ScanOptions) -> Report:
+    checkpoint, settings = facts.checkpoint, facts.checkpoint.hyperparameters
+    found = findings([facts.code], _rules(options))
     return Report(
         path=str(checkpoint.path),
         status=status_of((), found, options),
@@ -186,7 +183,7 @@ def _diagnose_pickle(path: str | Path, options: ScanOptions) -> Report:
     if all(reference.kind is Kind.UNREAD for part in parts for reference in part.references):
         for reference in parts[0].references:
             raise CorruptCheckpoint(reference.name.qualname, path)
-    found = findings(_code(parts, options, with_references=True), _rules(options))
+    found = findings([LoadedCode(suspicions(parts))], _rules(options))
     return Report(str(path), status_of((), found, options), findings=found)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from sacdoctor.checkpoint import Checkpoint, Tensor
 from sacdoctor.checkpoint.hyperparameters import Pickled
-from sacdoctor.diagnosis.anatomy import Anatomy
-from sacdoctor.diagnosis.coverage import ENT_COEF_OPTIMIZER, cover
+from sacdoctor.diagnosis.coverage import ENT_COEF_OPTIMIZER
+from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.history.distance import UNCHANGED, Distance, distance
 
@@ -91,11 +91,12 @@ def diff(a: str | Path, b: str | Path) -> Difference:
             old, new = _settings(before), _settings(after)
             keys = dict.fromkeys([*old, *new])
             differing = [key for key in keys if old.get(key) != new.get(key)]
+            facts = Facts(before), Facts(after)
             return Difference(
                 str(a),
                 str(b),
-                tuple(_tensors(before, after)),
-                tuple(_optimizers(before, after)),
+                tuple(_tensors(*facts)),
+                tuple(_optimizers(*facts)),
                 tuple(SettingDifference(key, old.get(key), new.get(key)) for key in differing),
                 len(keys) - len(differing),
             )
@@ -103,18 +104,19 @@ def diff(a: str | Path, b: str | Path) -> Difference:
             raise error.at(b) from None
 
 
-def _tensors(before: Checkpoint, after: Checkpoint) -> Iterator[TensorDifference]:
-    anatomies = [Anatomy.of(before.tensors), Anatomy.of(after.tensors)]
+def _tensors(before: Facts, after: Facts) -> Iterator[TensorDifference]:
+    anatomies = [before.anatomy, after.anatomy]
     for name in dict.fromkeys([*before.tensors, *after.tensors]):
         roles = [anatomy.roles[name] for anatomy in anatomies if name in anatomy.roles]
         if all(name in anatomy.aliases or name not in anatomy.roles for anatomy in anatomies):
             continue
         yield _compared(before.tensors.get(name), after.tensors.get(name), name, roles[0].component)
-    for name in dict.fromkeys([*before.variables, *after.variables]):
-        yield _compared(before.variables.get(name), after.variables.get(name), name, VARIABLES)
+    old, new = before.checkpoint.variables, after.checkpoint.variables
+    for name in dict.fromkeys([*old, *new]):
+        yield _compared(old.get(name), new.get(name), name, VARIABLES)
 
 
-def _optimizers(before: Checkpoint, after: Checkpoint) -> Iterator[TensorDifference]:
+def _optimizers(before: Facts, after: Facts) -> Iterator[TensorDifference]:
     names = [_entry_names(before), _entry_names(after)]
     old, new = _moments(before, *names), _moments(after, *reversed(names))
     for optimizer, name, moment in dict.fromkeys([*old, *new]):
@@ -124,25 +126,24 @@ def _optimizers(before: Checkpoint, after: Checkpoint) -> Iterator[TensorDiffere
         )
 
 
-def _entry_names(checkpoint: Checkpoint) -> dict[tuple[str, int], str]:
+def _entry_names(facts: Facts) -> dict[tuple[str, int], str]:
     """Return the parameter's name for each optimizer entry that is mapped to one."""
-    anatomy = Anatomy.of(checkpoint.tensors)
-    slots = cover(anatomy, checkpoint.tensors, checkpoint.optimizers).slots
+    slots = facts.coverage.slots
     names = {(slot.optimizer, slot.number): name for name in slots for slot in slots[name]}
-    alone = checkpoint.optimizers.get(ENT_COEF_OPTIMIZER)
+    alone = facts.optimizers.get(ENT_COEF_OPTIMIZER)
     if alone is not None and len(alone.entries) == 1:
         names[ENT_COEF_OPTIMIZER, alone.entries[0]] = "log_ent_coef"
     return names
 
 
 def _moments(
-    checkpoint: Checkpoint,
+    facts: Facts,
     own: Mapping[tuple[str, int], str],
     other: Mapping[tuple[str, int], str],
 ) -> dict[tuple[str, str, str], Any]:
     """Return what the optimizers keep, by optimizer, parameter and moment."""
     found: dict[tuple[str, str, str], Any] = {}
-    for optimizer, state in checkpoint.optimizers.items():
+    for optimizer, state in facts.optimizers.items():
         for number, kept in state.moments.items():
             entry = (optimizer, number)
             name = own.get(entry) or other.get(entry) or f"entry {number}"

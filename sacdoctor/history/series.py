@@ -1,4 +1,4 @@
-"""The checkpoints of one run, read one after the other; never more than two are open."""
+"""The checkpoints of one run, read one after the other; what was read of two is held at a time."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ def _examined(
     facts: Facts | None = None
     for header in headers:
         try:
-            checkpoint = Checkpoint(header.path)
-            examination = examined(checkpoint, options)
+            checkpoint = header.checkpoint or Checkpoint(header.path)
+            examination = examined(Facts(checkpoint, options.components), options)
             _ = checkpoint.variables  # what is damaged shows here, where it is told
         except SacdoctorError as error:
             yield report_of_error(error, options)

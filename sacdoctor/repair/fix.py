@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +16,16 @@ from sacdoctor.checkpoint.edits import Edits, ElementEdit
 from sacdoctor.checkpoint.formats import RECORD
 from sacdoctor.diagnosis import ScanOptions
 from sacdoctor.diagnosis.causes import OUTLAST_REPAIR
+from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.rules import unsafe_pickle
-from sacdoctor.diagnosis.scan import diagnose
+from sacdoctor.diagnosis.scan import report_on
 from sacdoctor.errors import CheckpointError
 from sacdoctor.files.atomic import replace_file
 from sacdoctor.model import Cause, Finding, Report
 from sacdoctor.repair.model import RepairError, RepairOptions, RepairPlan
 from sacdoctor.repair.plan import make_plan
 from sacdoctor.severity import Severity
-from sacdoctor.trust.parts import parts_of
-from sacdoctor.trust.suspicions import LoadedCode, Suspicion, evidence, suspicions
+from sacdoctor.trust.suspicions import LoadedCode, Suspicion, evidence
 
 _WRITTEN_AT_ONCE = 1024**2
 """Bytes. The system copies mapped pages in half the time if it is given them in small parts."""
@@ -81,14 +81,14 @@ def fix(
     with ExitStack() as stack:
         checkpoint = stack.enter_context(_opened(path, source))
         other = stack.enter_context(Checkpoint(donor)) if donor is not None else None
-        before = diagnose(checkpoint, scan_options)
-        plan = make_plan(checkpoint, before, options or RepairOptions(), other)
-        unsafe = _unsafe(checkpoint)
+        facts = Facts(checkpoint, scan_options.components)
+        before = report_on(facts, scan_options)
+        plan = make_plan(facts, before, options or RepairOptions(), other)
+        unsafe = _unsafe(facts)
         idle = plan.is_empty and not copy_if_healthy
         if idle or dry_run:
-            stays = _unsafe(
-                checkpoint, {change.name for change in plan.settings if change.optimizer is None}
-            )
+            gone = {change.name for change in plan.settings if change.optimizer is None}
+            stays = [found for found in unsafe if found.member != "data" or found.key not in gone]
             return FixResult(str(path), None, plan, before, None, _findings(stays))
         if _is_same(source, target):
             raise RepairError(
@@ -107,9 +107,10 @@ def fix(
 
         def check(written: Path) -> None:
             with Checkpoint(written) as copy:
-                after.append(diagnose(copy, scan_options))
+                copied = Facts(copy, scan_options.components)
+                after.append(report_on(copied, scan_options))
                 _verify(plan, checkpoint, copy)
-                stay.extend(_unsafe(copy))
+                stay.extend(_unsafe(copied))
                 _refuse([suspicion for suspicion in stay if suspicion not in unsafe], path)
 
         replace_file(
@@ -123,10 +124,9 @@ def fixed_name(path: Path) -> Path:
     return path.with_name(f"{path.stem}_FIXED{path.suffix}")
 
 
-def _unsafe(checkpoint: Checkpoint, gone: Collection[str] = ()) -> list[Suspicion]:
-    """Return what is critical in the checkpoint's pickles, less those of settings that are gone."""
-    parts = [p for p in parts_of(checkpoint) if p.member != "data" or p.key not in gone]
-    return [found for found in suspicions(parts) if found.severity is Severity.CRITICAL]
+def _unsafe(facts: Facts) -> list[Suspicion]:
+    """Return what is critical in the checkpoint's pickles, whatever rules were selected."""
+    return [found for found in facts.code if found.severity is Severity.CRITICAL]
 
 
 def _findings(found: list[Suspicion]) -> tuple[Finding, ...]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sacdoctor.checkpoint import Checkpoint, OptimizerState, Tensor
-from sacdoctor.diagnosis.anatomy import Anatomy
-from sacdoctor.diagnosis.coverage import Coverage, Slot, cover
+from sacdoctor.diagnosis.coverage import Slot
+from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.statistics import zero_positions
 from sacdoctor.layers import Kind, Role, online_name
 from sacdoctor.model import LayerReport, Report
@@ -36,17 +36,17 @@ NORM_LEFT = "a normalisation's bias starts at 0.0 and is left there"
 
 
 def make_plan(
-    checkpoint: Checkpoint,
+    facts: Facts,
     report: Report,
     options: RepairOptions,
     donor: Checkpoint | None = None,
 ) -> RepairPlan:
-    """Return what to do about the findings of `report`, which is about `checkpoint`.
+    """Return what to do about the findings of `report`, which was made from `facts`.
 
     Raises `RepairError` where the donor does not fit, a target network has no online
     counterpart, or a setting is not this algorithm's.
     """
-    return _Planner(checkpoint, report, options, donor).plan()
+    return _Planner(facts, report, options, donor).plan()
 
 
 class _Planner:
@@ -54,17 +54,18 @@ class _Planner:
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        facts: Facts,
         report: Report,
         options: RepairOptions,
         donor: Checkpoint | None,
     ) -> None:
-        self.checkpoint = checkpoint
+        self.checkpoint = facts.checkpoint
         self.report = report
         self.options = options
         self.donor = donor
-        self.anatomy = Anatomy.of(checkpoint.tensors)
-        self.tensors = checkpoint.tensors
+        self.facts = facts
+        self.anatomy = facts.anatomy
+        self.tensors = facts.tensors
         self.repaired: list[TensorRepair] = []
         self.left: list[Left] = []
 
@@ -170,7 +171,7 @@ class _Planner:
 
     def _moments(self) -> Iterator[MomentReset]:
         optimizers = self.checkpoint.optimizers
-        coverage: Coverage = cover(self.anatomy, self.tensors, optimizers)
+        coverage = self.facts.coverage
         positions: dict[str, list[NDArray[np.int64]]] = {}
         for repair in self.repaired:
             positions.setdefault(repair.name, []).append(repair.positions)

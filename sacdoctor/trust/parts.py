@@ -31,6 +31,11 @@ ENDINGS = (
 """How files that hold pickles are named: checkpoints, state dicts, replay buffers."""
 
 
+def place_of(member: str, key: str) -> str:
+    """Return in words where a pickle stands; either may be empty."""
+    return " ".join(part for part in (member, key) if part)
+
+
 @dataclass(frozen=True, slots=True)
 class PickledPart:
     """One pickle: the member it stands in, its key there (in `data`), and what it refers to.
@@ -45,7 +50,7 @@ class PickledPart:
     @property
     def place(self) -> str:
         """Where it stands, in words."""
-        return " ".join(part for part in (self.member, self.key) if part)
+        return place_of(self.member, self.key)
 
     def readable(self) -> PickledPart:
         """Return the part without the note that it cannot be read to its end."""

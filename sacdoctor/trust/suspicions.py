@@ -11,7 +11,7 @@ from sacdoctor.pickles.machine import Name
 from sacdoctor.printable import printable
 from sacdoctor.severity import Severity
 from sacdoctor.trust.allowed_names import ARITHMETIC, DANGEROUS_IN_CODE
-from sacdoctor.trust.parts import PickledPart
+from sacdoctor.trust.parts import PickledPart, place_of
 from sacdoctor.trust.references import Kind, Reference
 
 _CLASSES = frozenset(
@@ -26,11 +26,20 @@ become attributes of the model, its schedules and its methods among them, and SB
 
 @dataclass(frozen=True, slots=True)
 class Suspicion:
-    """One reference outside the allow list, where it stands, and how bad it is."""
+    """One reference outside the allow list, where it stands, and how bad it is.
 
-    place: str
+    `member` and `key` are those of its `PickledPart`.
+    """
+
+    member: str
+    key: str
     reference: Reference
     severity: Severity
+
+    @property
+    def place(self) -> str:
+        """Where it stands, in words."""
+        return place_of(self.member, self.key)
 
     @property
     def is_mere_reference(self) -> bool:
@@ -42,6 +51,13 @@ class LoadedCode(tuple[Suspicion, ...]):
     """What loading a file would run, as rules look at it: the suspicions, the worst first."""
 
     in_words: ClassVar[str] = "the code that loading a file runs"
+
+    def without_mere_references(self) -> LoadedCode:
+        """Return it without classes of the user's that are only referred to.
+
+        They say nothing about a model's health, but something about its code.
+        """
+        return LoadedCode(found for found in self if not found.is_mere_reference)
 
 
 def suspicions(parts: Iterable[PickledPart]) -> tuple[Suspicion, ...]:
@@ -63,7 +79,7 @@ def suspicions(parts: Iterable[PickledPart]) -> tuple[Suspicion, ...]:
 
         bad = dangerous(names)
     judged = [
-        Suspicion(part.place, ref, _severity(part, ref, _name_to_judge(ref) in bad))
+        Suspicion(part.member, part.key, ref, _severity(part, ref, _name_to_judge(ref) in bad))
         for part, ref in found
     ]
     return tuple(sorted(judged, key=lambda suspicion: -suspicion.severity.rank))

@@ -124,7 +124,7 @@ def test_names_cannot_pass_for_lines_of_their_own() -> None:
         data = b"\x80\x04" + text(module) + text("f") + b"\x93)R."
         told = evidence(judged(data))
         assert told.isprintable()
-        assert evidence([Suspicion("x\ny", Reference(Kind.CALL, Name("m", "f")), _BAD)]) == (
+        assert evidence([Suspicion("x\ny", "", Reference(Kind.CALL, Name("m", "f")), _BAD)]) == (
             "x\\ny: calls m.f"
         )
 
