@@ -10,7 +10,7 @@ from rich.markdown import Markdown
 from rich.text import Text
 
 from sacdoctor.diagnosis.rules.interface import Rule
-from sacdoctor.report.table import PROSE, STYLES
+from sacdoctor.report.formats.table.style import PROSE, STYLES
 
 _INDENT = "      "
 

@@ -12,16 +12,17 @@ from rich.text import Text
 from sacdoctor.history import Crash, Event, History, Onset, RewardCurve, Run, Snapshot
 from sacdoctor.model import Finding
 from sacdoctor.printable import printable
-from sacdoctor.report.sparkline import sparkline
-from sacdoctor.report.table import (
+from sacdoctor.report.formats.table.style import (
     NARROW,
     PROSE,
+    STATUS_STYLES,
     STYLES,
+    bare_table,
     finding_text,
     is_ascii,
     percent_text,
-    status_style,
 )
+from sacdoctor.report.sparkline import sparkline
 from sacdoctor.report.text import counted
 from sacdoctor.severity import Severity, Status
 
@@ -65,7 +66,7 @@ def _headline(history: History) -> Text:
     status = Status.worst(history.statuses - {Status.ERROR})
     if history.unreadable and not history.runs:
         status = Status.ERROR
-    text = Text(f"{status.upper()}  ", style=status_style(status))
+    text = Text(f"{status.upper()}  ", style=STATUS_STYLES[status])
     checkpoints = sum(len(run.snapshots) for run in history.runs)
     parts = [counted(checkpoints, "checkpoint")]
     if len(history.runs) > 1:
@@ -112,9 +113,7 @@ def _print_run(console: Console, run: Run) -> None:
 
 
 def _table(run: Run, width: int) -> Table:
-    table = Table(
-        box=None, show_header=True, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0)
-    )
+    table = bare_table()
     wide = width >= NARROW
     longest = max(len(_file_name(snapshot.report.path)) for snapshot in run.snapshots)
     with_file = width >= _NUMBERS + longest
@@ -154,7 +153,7 @@ def _row(snapshot: Snapshot, wide: bool, with_file: bool) -> list[Text]:
     if not rates and report.learning_rate is not None:
         rates = [report.learning_rate]
     gradients = snapshot.gradient_norms.values()
-    status = Text(report.status, style=status_style(report.status))
+    status = Text(report.status, style=STATUS_STYLES[report.status])
     cells = [
         Text(_count(report.num_timesteps)),
         *([Text(_count(report.n_updates))] if wide else []),

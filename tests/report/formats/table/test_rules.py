@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from sacdoctor.diagnosis.rules.registry import RULES
-from sacdoctor.report.rules_table import print_listing
+from sacdoctor.report.formats.table.rules import print_listing
 
 
 def listing(width: int, *, color: bool = False) -> str:

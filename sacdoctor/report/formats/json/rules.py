@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sacdoctor.diagnosis.rules.interface import Rule
-from sacdoctor.report.json import SCHEMA_VERSION
+from sacdoctor.report.formats.json.schema import SCHEMA_VERSION
 
 
 def render(rules: Sequence[Rule]) -> str:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from sacdoctor.diagnosis.warmup import NO_BUFFER, WarmupReport
 from sacdoctor.printable import printable
-from sacdoctor.report.table import PROSE, finding_text, status_style
+from sacdoctor.report.formats.table.style import PROSE, STATUS_STYLES, bare_table, finding_text
 from sacdoctor.report.text import counted
 from sacdoctor.severity import Status
 
@@ -48,7 +48,7 @@ def print_warmup(console: Console, report: WarmupReport, cleaned: str | None = N
 def _headline(report: WarmupReport) -> Text:
     is_unknown = bool(report.doubts) or NO_BUFFER in report.notes
     status = "UNKNOWN" if is_unknown else report.status.upper()
-    style = status_style(Status.NOTICE if is_unknown else report.status)
+    style = STATUS_STYLES[Status.NOTICE if is_unknown else report.status]
     return Text(f"{status}  ", style=style).append(_verdict(report), style="bold")
 
 
@@ -77,7 +77,7 @@ def _sentence(note: str) -> str:
 
 
 def _facts(console: Console, report: WarmupReport) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table = bare_table(show_header=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     envs = f", {report.n_envs:,} environments" if (report.n_envs or 1) > 1 else ""

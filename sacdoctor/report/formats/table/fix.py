@@ -10,7 +10,12 @@ from sacdoctor.diagnosis.rules.registry import rule_named
 from sacdoctor.model import Cause, Report, Summary
 from sacdoctor.printable import printable
 from sacdoctor.repair import FixResult, MomentReset, RepairPlan
-from sacdoctor.report.table import dotted, finding_text, status_style
+from sacdoctor.report.formats.table.style import (
+    STATUS_STYLES,
+    bare_table,
+    dotted,
+    finding_text,
+)
 from sacdoctor.report.text import counted
 
 _WORDS = {
@@ -94,9 +99,7 @@ def _repairs(plan: RepairPlan, width: int) -> Table:
     resets: dict[str, list[MomentReset]] = {}
     for reset in plan.optimizer:
         resets.setdefault(reset.name, []).append(reset)
-    table = Table(
-        box=None, show_header=True, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0)
-    )
+    table = bare_table()
     table.add_column("tensor", overflow="fold")
     table.add_column("elements", justify="right", no_wrap=True)
     table.add_column("filled", overflow="fold")
@@ -123,9 +126,7 @@ def _moments(reset: MomentReset) -> str:
 
 
 def _before_and_after(before: Report, after: Report) -> Table:
-    table = Table(
-        box=None, show_header=True, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0)
-    )
+    table = bare_table()
     table.add_column("")
     table.add_column("before", justify="right", no_wrap=True)
     table.add_column("after", justify="right", no_wrap=True)
@@ -141,8 +142,8 @@ def _before_and_after(before: Report, after: Report) -> Table:
     row("zero elements in all tensors", "zero_parameters")
     table.add_row(
         "status",
-        Text(before.status, style=status_style(before.status)),
-        Text(after.status, style=status_style(after.status)),
+        Text(before.status, style=STATUS_STYLES[before.status]),
+        Text(after.status, style=STATUS_STYLES[after.status]),
     )
     return table
 
