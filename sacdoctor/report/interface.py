@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TextIO, TypeVar
-
-R = TypeVar("R")
-
-
-class View(NamedTuple, Generic[R]):
-    """How a format shows one kind of result.
-
-    `kind` is a type from `report.results`; `write` writes one such result to a text file, piece
-    by piece where the result comes so. What is slow to import, it imports when it is called.
-    """
-
-    kind: type[R]
-    write: Callable[[R, TextIO], None]
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TextIO
 
 
 class Format(NamedTuple):
     """A way to write results: what `--format` takes as `name`.
 
-    `help` says what it is in a few words, as part of a sentence, e.g. `JSON for scripts`.
+    `help` says what it is in a few words, as part of a sentence, e.g. `JSON for scripts`. `views`
+    has a function for each kind of result that the format can show, by its type from
+    `report.results`: it writes one such result to a text file, piece by piece where the result
+    comes so. What is slow to import, the function imports when it is called.
     """
 
     name: str
     help: str
-    views: tuple[View[Any], ...]
-
-    def shows(self, kind: type) -> bool:
-        """Return whether it can show results of this kind."""
-        return any(view.kind is kind for view in self.views)
+    views: Mapping[type, Callable[[Any, TextIO], None]]
 
     def write(self, result: object, file: TextIO) -> None:
-        """Write `result` to `file`. Raises `TypeError` for a kind that it does not show."""
-        for view in self.views:
-            if view.kind is type(result):
-                view.write(result, file)
-                return
-        raise TypeError(f"format {self.name!r} shows no {type(result).__name__}")
+        """Write `result` to `file`. Raises `KeyError` for a kind that has no view."""
+        self.views[type(result)](result, file)

@@ -11,31 +11,29 @@ import pytest
 from sacdoctor.cli.main import VERBS
 from tests.conftest import Run, child_environment
 
-WITH_FORMATS = {
-    "scan": "'table', 'json'",
-    "fix": "'table', 'json'",
-    "diff": "'table', 'json'",
-    "history": "'table', 'json'",
-    "watch": "'text', 'json'",
-    "warmup": "'table', 'json'",
-    "fix-config": "'yaml', 'json', 'toml', 'python', 'zoo'",
+FIRST = {
+    **dict.fromkeys(("scan", "fix", "diff", "history", "warmup"), "table"),
+    "watch": "text",
+    "fix-config": "yaml",
 }
+"""The choice of `--format` that is named first."""
 
 
 def arguments(verb: str, path: Path) -> list[str]:
     return [verb, *[str(path)] * (2 if verb == "diff" else 1)]
 
 
-@pytest.mark.parametrize("verb", WITH_FORMATS)
+@pytest.mark.parametrize("verb", FIRST)
 def test_a_format_that_a_verb_does_not_have_is_wrong_usage(
     run: Run, broken: Path, verb: str
 ) -> None:
     outcome = run(*arguments(verb, broken), "--format", "xml")
     assert (outcome.code, outcome.out) == (2, "")
     wrong, _, advice = outcome.complaint.partition("; see ")
-    assert wrong == (
-        f"sacdoctor: Invalid value for '--format': 'xml' is not one of {WITH_FORMATS[verb]}"
-    )
+    value, _, choices = wrong.partition(" is not one of ")
+    assert value == "sacdoctor: Invalid value for '--format': 'xml'"
+    assert choices.startswith(f"'{FIRST[verb]}', ")
+    assert "'json'" in choices
     assert advice.endswith(f"sacdoctor {verb} --help")
 
 

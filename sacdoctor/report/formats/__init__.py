@@ -20,4 +20,4 @@ FORMATS: Mapping[str, Format] = _found()
 
 def formats_for(kind: type) -> tuple[Format, ...]:
     """Return the formats that show results of this kind (a type from `report.results`)."""
-    return tuple(format for format in FORMATS.values() if format.shows(kind))
+    return tuple(format for format in FORMATS.values() if kind in format.views)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TextIO
 
 from sacdoctor.printable import printable
-from sacdoctor.report.interface import Format, View
+from sacdoctor.report.interface import Format
 from sacdoctor.report.results import WatchResult
 
 
@@ -29,4 +29,4 @@ def _name(text: str, run: Path) -> str:
     return str(path.relative_to(run)) if run in path.parents else text
 
 
-FORMAT = Format("text", "a line of text", (View(WatchResult, _watch),))
+FORMAT = Format("text", "a line of text", {WatchResult: _watch})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from sacdoctor.report.interface import Format, View
+from sacdoctor.report.interface import Format
 from sacdoctor.report.results import (
     DiffResult,
     FixResults,
@@ -66,13 +66,13 @@ def _rules(result: RulesResult, file: TextIO) -> None:
 FORMAT = Format(
     "json",
     "JSON for scripts",
-    (
-        View(ScanResult, _scan),
-        View(FixResults, _fix),
-        View(DiffResult, _diff),
-        View(HistoryResult, _history),
-        View(WatchResult, _watch),
-        View(WarmupResult, _warmup),
-        View(RulesResult, _rules),
-    ),
+    {
+        ScanResult: _scan,
+        FixResults: _fix,
+        DiffResult: _diff,
+        HistoryResult: _history,
+        WatchResult: _watch,
+        WarmupResult: _warmup,
+        RulesResult: _rules,
+    },
 )

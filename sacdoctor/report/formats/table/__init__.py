@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from sacdoctor.report.interface import Format, View
+from sacdoctor.report.interface import Format
 from sacdoctor.report.results import (
     DiffResult,
     FixResults,
@@ -69,12 +69,12 @@ def _rules(result: RulesResult, file: TextIO) -> None:
 FORMAT = Format(
     "table",
     "a table for people",
-    (
-        View(ScanResult, _scan),
-        View(FixResults, _fix),
-        View(DiffResult, _diff),
-        View(HistoryResult, _history),
-        View(WarmupResult, _warmup),
-        View(RulesResult, _rules),
-    ),
+    {
+        ScanResult: _scan,
+        FixResults: _fix,
+        DiffResult: _diff,
+        HistoryResult: _history,
+        WarmupResult: _warmup,
+        RulesResult: _rules,
+    },
 )
