@@ -9,7 +9,7 @@ import torch as th
 from torch import nn
 
 from sacdoctor import ScanOptions, Thresholds, scan
-from sacdoctor.report.table import headline
+from sacdoctor.report.formats.table.scan import headline
 from tests.archives import write_sb3
 
 STOP = "Stop training"

@@ -11,6 +11,7 @@ import typer
 
 from sacdoctor import __version__
 from sacdoctor.cli.outcome import TROUBLE, complain
+from sacdoctor.errors import SacdoctorError
 
 VERBS = ("scan", "fix", "fix-config", "diff", "history", "watch", "warmup", "rules")
 """Each is a function of the same name in a module of the same name."""
@@ -63,6 +64,9 @@ def main() -> None:
         code = application(asked if asked and asked[0] in VERBS else VERBS)(standalone_mode=False)
     except _UsageError as error:
         _complain_of_usage(error)
+        code = TROUBLE
+    except SacdoctorError as error:
+        complain(error)
         code = TROUBLE
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED

@@ -15,7 +15,6 @@ from sacdoctor.checkpoint.hyperparameters import Pickled, read_hyperparameters
 from sacdoctor.checkpoint.optimizer_state import optimizer_state
 from sacdoctor.checkpoint.tensors import Storage
 from sacdoctor.checkpoint.torch_file import _NAMES, read_legacy, read_torch_archive
-from sacdoctor.cli.terminal import console
 from sacdoctor.diagnosis.scan import report_of_error
 from sacdoctor.diagnosis.scan import scan as scan_file
 from sacdoctor.errors import SacdoctorError
@@ -23,8 +22,8 @@ from sacdoctor.history.difference import diff as diff_files
 from sacdoctor.pickles.machine import ListedNames, Symbols, read_pickle
 from sacdoctor.repair import RepairOptions
 from sacdoctor.repair import fix as fix_file
-from sacdoctor.report import diff_json, diff_table, fix_json, fix_table, table
-from sacdoctor.report import json as report_json
+from sacdoctor.report.formats import formats_for
+from sacdoctor.report.results import DiffResult, FixResults, ScanResult
 from sacdoctor.settings.document import Language
 from sacdoctor.settings.fix_config import fix_text
 
@@ -87,17 +86,14 @@ def legacy(data: bytes) -> None:
 
 
 def scan(data: bytes) -> None:
-    """A whole scan with both of its outputs."""
+    """A whole scan with all of its outputs."""
     refused: SacdoctorError | None = None
     with written(data) as path:
         try:
             report = scan_file(path)
         except SacdoctorError as error:
             refused, report = error, report_of_error(error)
-    encodable("".join(report_json.render([report], all_tensors=True)))
-    out = io.StringIO()
-    table.print_reports(console(out), [report], all_tensors=True)
-    encodable(out.getvalue())
+    shown(ScanResult([report], all_tensors=True))
     if refused is not None:
         raise refused
 
@@ -109,10 +105,7 @@ def fix(data: bytes) -> None:
         options = RepairOptions(learning_rate=1e-4, max_grad_norm=0.5)
     with written(data) as path:
         result = fix_file(path, output=path.with_name("out.zip"), options=options, force=True)
-    encodable(fix_json.render([result], several=False))
-    out = io.StringIO()
-    fix_table.print_result(console(out), result, dry_run=False)
-    encodable(out.getvalue())
+    shown(FixResults([result], several=False, dry_run=False))
 
 
 def diff(data: bytes) -> None:
@@ -121,11 +114,7 @@ def diff(data: bytes) -> None:
         sound = path.with_name("sound.zip")
         sound.write_bytes(sound_checkpoint())
         for pair in ((path, sound), (sound, path)):
-            difference = diff_files(*pair)
-            encodable(diff_json.render(difference))
-            out = io.StringIO()
-            diff_table.print_difference(console(out), difference)
-            encodable(out.getvalue())
+            shown(DiffResult(diff_files(*pair)))
 
 
 def config(data: bytes) -> None:
@@ -159,6 +148,14 @@ TARGETS: dict[str, Target] = {
         *(scan, fix, diff, config, replay_buffer),
     )
 }
+
+
+def shown(result: object) -> None:
+    """Every format that shows such a result can, and what it writes is text."""
+    for format in formats_for(type(result)):
+        out = io.StringIO()
+        format.write(result, out)
+        encodable(out.getvalue())
 
 
 def encodable(text: str) -> None:

@@ -23,7 +23,7 @@ from fixtures.make import CHECKPOINTS
 from sacdoctor import Finding, Report, ScanOptions, scan
 from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
 from sacdoctor.fleet import scan_all
-from sacdoctor.report.table import finding_text
+from sacdoctor.report.formats.table.style import finding_text
 from tests import agents
 from tests.archives import Entry, members_of, raw_zip, saved, zip_of
 from tests.payloads import Calls, serialized, with_settings

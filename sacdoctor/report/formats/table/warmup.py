@@ -11,7 +11,7 @@ from rich.text import Text
 
 from sacdoctor.diagnosis.warmup import NO_BUFFER, WarmupReport
 from sacdoctor.printable import printable
-from sacdoctor.report.table import PROSE, finding_text, status_style
+from sacdoctor.report.formats.table.style import PROSE, bare_table, finding_text, status_style
 from sacdoctor.report.text import counted
 
 _BAR = 40
@@ -76,7 +76,7 @@ def _sentence(note: str) -> str:
 
 
 def _facts(console: Console, report: WarmupReport) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table = bare_table(show_header=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     envs = f", {report.n_envs:,} environments" if (report.n_envs or 1) > 1 else ""

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from sacdoctor.diagnosis.warmup import WarmupReport
-from sacdoctor.report.json import SCHEMA_VERSION, finding_document
+from sacdoctor.report.formats.json.schema import SCHEMA_VERSION, finding_document
 
 _DECIMALS = 6
 """Of the share, which runs from 0 to 1."""

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from sacdoctor.history import Difference, SettingDifference, TensorDifference
 from sacdoctor.printable import printable
-from sacdoctor.report.table import dotted, is_ascii
+from sacdoctor.report.formats.table.style import bare_table, dotted, is_ascii
 from sacdoctor.report.text import counted
 
 _NUMBERS = 34
@@ -57,9 +57,7 @@ def _differing(parts: Iterable[TensorDifference]) -> int:
 
 
 def _table(title: str, parts: Sequence[TensorDifference], console: Console) -> Table:
-    table = Table(
-        box=None, show_header=True, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0)
-    )
+    table = bare_table()
     table.add_column(f"component and {title}", overflow="fold")
     table.add_column("changed", justify="right", no_wrap=True)
     table.add_column("largest", justify="right", no_wrap=True)
@@ -104,9 +102,7 @@ def _shape(shape: tuple[int, ...] | None, times: str) -> str:
 
 
 def _settings(settings: Iterable[SettingDifference], width: int) -> Table:
-    table = Table(
-        box=None, show_header=True, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0)
-    )
+    table = bare_table()
     table.add_column("settings", no_wrap=True)
     for when in ("before", "after"):
         table.add_column(when, no_wrap=True, overflow="ellipsis", max_width=max(16, width // 3))

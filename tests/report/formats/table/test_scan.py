@@ -11,7 +11,7 @@ import torch as th
 from rich.console import Console
 
 from sacdoctor import Report, ScanOptions, Thresholds, scan
-from sacdoctor.report.table import print_reports
+from sacdoctor.report.formats.table.scan import print_reports
 from tests.archives import write_sb3
 
 

@@ -12,16 +12,17 @@ from rich.text import Text
 from sacdoctor.history import Crash, Event, History, Onset, RewardCurve, Run, Snapshot
 from sacdoctor.model import Finding
 from sacdoctor.printable import printable
-from sacdoctor.report.sparkline import sparkline
-from sacdoctor.report.table import (
+from sacdoctor.report.formats.table.style import (
     NARROW,
     PROSE,
     STYLES,
+    bare_table,
     finding_text,
     is_ascii,
     percent_text,
     status_style,
 )
+from sacdoctor.report.sparkline import sparkline
 from sacdoctor.report.text import counted
 from sacdoctor.severity import Severity
 
@@ -114,9 +115,7 @@ def _print_run(console: Console, run: Run) -> None:
 
 
 def _table(run: Run, width: int) -> Table:
-    table = Table(
-        box=None, show_header=True, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0)
-    )
+    table = bare_table()
     wide = width >= NARROW
     longest = max(len(_file_name(snapshot.report.path)) for snapshot in run.snapshots)
     with_file = width >= _NUMBERS + longest

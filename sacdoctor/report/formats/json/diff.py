@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from sacdoctor.history import Difference, TensorDifference
-from sacdoctor.report.json import SCHEMA_VERSION
+from sacdoctor.report.formats.json.schema import SCHEMA_VERSION
 
 
 def render(difference: Difference) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sacdoctor.repair import FixResult
-from sacdoctor.report.json import SCHEMA_VERSION, finding_document, summary
+from sacdoctor.report.formats.json.schema import SCHEMA_VERSION, finding_document, summary_document
 
 
 def render(results: Sequence[FixResult], *, several: bool) -> str:
@@ -47,6 +47,6 @@ def _result(result: FixResult) -> dict[str, Any]:
         "not_lasting": [
             {"cause": cause, "tensors": list(names)} for cause, names in result.not_lasting.items()
         ],
-        "before": summary(before) if before else None,
-        "after": summary(after.summary) if after and after.summary else None,
+        "before": summary_document(before) if before else None,
+        "after": summary_document(after.summary) if after and after.summary else None,
     }

@@ -9,7 +9,12 @@ from rich.text import Text
 from sacdoctor.model import Report, Summary
 from sacdoctor.printable import printable
 from sacdoctor.repair import FixResult, MomentReset, RepairPlan
-from sacdoctor.report.table import dotted, finding_text, status_style
+from sacdoctor.report.formats.table.style import (
+    bare_table,
+    dotted,
+    finding_text,
+    status_style,
+)
 from sacdoctor.report.text import counted
 
 _WORDS = {
@@ -95,9 +100,7 @@ def _repairs(plan: RepairPlan, width: int) -> Table:
     resets: dict[str, list[MomentReset]] = {}
     for reset in plan.optimizer:
         resets.setdefault(reset.name, []).append(reset)
-    table = Table(
-        box=None, show_header=True, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0)
-    )
+    table = bare_table()
     table.add_column("tensor", overflow="fold")
     table.add_column("elements", justify="right", no_wrap=True)
     table.add_column("filled", overflow="fold")
@@ -124,9 +127,7 @@ def _moments(reset: MomentReset) -> str:
 
 
 def _before_and_after(before: Report, after: Report) -> Table:
-    table = Table(
-        box=None, show_header=True, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0)
-    )
+    table = bare_table()
     table.add_column("")
     table.add_column("before", justify="right", no_wrap=True)
     table.add_column("after", justify="right", no_wrap=True)

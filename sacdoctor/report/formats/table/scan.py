@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,23 +10,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sacdoctor.model import Finding, LayerReport, Report, Summary
+from sacdoctor.model import LayerReport, Report, Summary
 from sacdoctor.printable import printable
-from sacdoctor.report.text import counted, flow, printable_lines
+from sacdoctor.report.formats.table.style import (
+    NARROW,
+    STYLES,
+    bare_table,
+    dotted,
+    finding_text,
+    is_ascii,
+    percent_text,
+    split_after,
+    status_style,
+)
+from sacdoctor.report.text import counted, flow
 from sacdoctor.severity import Severity, worst
-
-STYLES = {
-    Severity.CRITICAL: "bold red",
-    Severity.WARNING: "yellow",
-    Severity.NOTICE: "cyan",
-    Severity.OK: "green",
-}
-NARROW = 100
-"""Columns below which the bar is shorter and the number of elements is left out."""
-PROSE = 96
-"""Longest line of running text: longer ones are hard to read, however wide the terminal."""
-_MAX_EVIDENCE = 12
-"""Lines of evidence under a finding; a hostile file can name thousands of things."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,44 +85,6 @@ def print_report(console: Console, report: Report, *, all_tensors: bool = False)
     console.print()
 
 
-def is_ascii(console: Console) -> bool:
-    """Return whether the console's encoding has nothing beyond ASCII."""
-    return console.options.ascii_only
-
-
-def finding_text(finding: Finding, width: int) -> Text:
-    """Return a finding as a heading and indented text; lines of code in it stay as they are.
-
-    `width` is that of the terminal; running text stays narrower than `PROSE`.
-    """
-    width = max(20, min(width, PROSE) - 6)
-    style = STYLES[finding.severity]
-    text = Text().append(f"{finding.rule} {finding.name}  {finding.severity.value}", style=style)
-    for lines, look in (
-        (_wrapped(finding.message, width), ""),
-        (_shortened(finding.evidence, width), "dim"),
-        (_wrapped(f"Do: {finding.remedy}", width), ""),
-    ):
-        for line in lines:
-            text.append(f"\n      {line}", style=look)
-    return text
-
-
-def _wrapped(body: str, width: int) -> list[str]:
-    lines: list[str] = []
-    for line in printable_lines(body).split("\n"):
-        lines += [line] if line.startswith("    ") else textwrap.wrap(line, width)
-    return lines
-
-
-def _shortened(evidence: str, width: int) -> list[str]:
-    head = evidence[: _MAX_EVIDENCE * width]  # all that there is room for
-    lines = _wrapped(head, width)
-    if head == evidence and len(lines) <= _MAX_EVIDENCE:
-        return lines
-    return [*lines[: _MAX_EVIDENCE - 1], "and more; --format json lists all"]
-
-
 def _totals(counts: Mapping[str, int]) -> Text:
     order = ("critical", "warning", "notice", "healthy", "error")
     parts = [
@@ -135,13 +94,6 @@ def _totals(counts: Mapping[str, int]) -> Text:
     ]
     total = counted(sum(counts.values()), "checkpoint")
     return Text(f"{total}: ").append_text(Text(", ").join(parts))
-
-
-def status_style(status: str) -> str:
-    """Return the style of a checkpoint's status."""
-    if status == "healthy":
-        return STYLES[Severity.OK]
-    return STYLES[Severity.CRITICAL if status == "error" else Severity(status)]
 
 
 def headline(report: Report) -> Text:
@@ -221,7 +173,7 @@ def _head(report: Report, width: int) -> Text:
         f"SB3 {report.sb3_version}" if report.sb3_version else "",
     ]
     text = ", ".join(printable(fact) for fact in facts if fact)
-    return head.append("\n" + flow(_after(", ", text), width), style="not bold dim")
+    return head.append("\n" + flow(split_after(", ", text), width), style="not bold dim")
 
 
 def _rate(report: Report) -> str:
@@ -232,9 +184,7 @@ def _rate(report: Report) -> str:
 
 
 def _table(layers: tuple[LayerReport, ...], all_tensors: bool, layout: _Layout) -> Table:
-    table = Table(
-        box=None, show_header=True, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0)
-    )
+    table = bare_table()
     table.add_column("component and tensor", overflow="fold")
     if not layout.is_narrow:
         table.add_column("elements", justify="right", no_wrap=True)
@@ -276,7 +226,7 @@ def _row(layer: LayerReport, layout: _Layout) -> tuple[Text, Text, Text, Text, T
         return name, Text(), Text(), Text(), Text("alias", style="dim"), Text()
     if layer.gates and len(set(layer.gates.values())) > 1:
         shares = ", ".join(f"{gate} {percent:.3g} %" for gate, percent in layer.gates.items())
-        name.append("\n    " + flow(_after(", ", shares), width - 4, "    "), style="dim")
+        name.append("\n    " + flow(split_after(", ", shares), width - 4, "    "), style="dim")
     severity = layer.severity
     return (
         name,
@@ -297,26 +247,6 @@ def _by_component(layers: Iterable[LayerReport]) -> list[tuple[str, list[LayerRe
         return worst([m.severity for m in members if m.severity is not None]).rank
 
     return sorted(groups.items(), key=lambda group: -rank(group[1]))
-
-
-def dotted(name: str, width: int, indent: str) -> str:
-    """Return a tensor's name, broken only after dots where it is wider than `width`."""
-    return flow(_after(".", name), width, indent)
-
-
-def _after(separator: str, text: str) -> list[str]:
-    """Split `text` after each separator, which stays."""
-    return [piece + separator for piece in text.split(separator)[:-1]] + [text.split(separator)[-1]]
-
-
-def percent_text(percent: float) -> str:
-    """Return a share of zeros with one decimal."""
-    # Only what is exactly so may read 0 or 100.
-    if 0 < percent < 0.05:
-        return "<0.1"
-    if 99.95 <= percent < 100:
-        return ">99.9"
-    return f"{percent:.1f}"
 
 
 def _bar(percent: float, severity: Severity, layout: _Layout) -> Text:

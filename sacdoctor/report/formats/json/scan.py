@@ -1,18 +1,20 @@
-"""Reports as JSON, version 1 of the schema: names in it are a promise to CI scripts."""
+"""Reports as JSON, written as they come."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
-from math import isfinite
 from typing import Any
 
 from sacdoctor import __version__
-from sacdoctor.model import Finding, LayerReport, Report, Summary
-
-SCHEMA_VERSION = 1
-DECIMALS = 4
+from sacdoctor.model import LayerReport, Report
+from sacdoctor.report.formats.json.schema import (
+    DECIMALS,
+    SCHEMA_VERSION,
+    finding_document,
+    finite,
+    summary_document,
+)
 
 
 def render(reports: Iterable[Report], *, all_tensors: bool = False) -> Iterator[str]:
@@ -45,15 +47,10 @@ def _checkpoint(report: Report, all_tensors: bool) -> dict[str, Any]:
         "optimizer_learning_rates": {
             name: finite(rate) for name, rate in report.optimizer_learning_rates.items()
         },
-        "summary": summary(report.summary) if report.summary else None,
+        "summary": summary_document(report.summary) if report.summary else None,
         "layers": [_layer(layer) for layer in layers],
         "findings": [finding_document(finding) for finding in report.findings],
     }
-
-
-def summary(counts: Summary) -> dict[str, Any]:
-    """Return the counts as the schema names them."""
-    return {**asdict(counts), "zero_percent": round(counts.zero_percent, DECIMALS)}
 
 
 def _layer(layer: LayerReport) -> dict[str, Any]:
@@ -74,21 +71,3 @@ def _layer(layer: LayerReport) -> dict[str, Any]:
         "evidence": layer.evidence,
         "alias_of": layer.alias_of,
     }
-
-
-def finding_document(finding: Finding) -> dict[str, Any]:
-    """Return a finding as the schema names its parts."""
-    return {
-        "rule": finding.rule,
-        "name": finding.name,
-        "severity": finding.severity,
-        "tensors": list(finding.tensors),
-        "message": finding.message,
-        "evidence": finding.evidence,
-        "remedy": finding.remedy,
-    }
-
-
-def finite(number: float | None) -> float | None:
-    """Return a number that JSON can hold, None for NaN and the infinities."""
-    return number if number is not None and isfinite(number) else None

@@ -8,7 +8,7 @@ from typing import Any
 
 from sacdoctor.history import Crash, History, Norms, Onset, Run, Snapshot
 from sacdoctor.model import Report
-from sacdoctor.report.json import DECIMALS, SCHEMA_VERSION, finding_document, finite
+from sacdoctor.report.formats.json.schema import DECIMALS, SCHEMA_VERSION, finding_document, finite
 
 
 def render(history: History) -> str:

@@ -9,7 +9,7 @@ import torch as th
 
 import sacdoctor
 from sacdoctor import Report, scan
-from sacdoctor.report.json import render
+from sacdoctor.report.formats.json.scan import render
 from tests.archives import write_sb3
 from tests.scan_document import parse
 
