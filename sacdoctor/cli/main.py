@@ -19,9 +19,6 @@ VERBS = ("scan", "fix", "fix-config", "diff", "history", "watch", "warmup", "rul
 INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""
 
-_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
-"""click's own; typer exports only this subclass of it, and brings click under changing names."""
-
 
 def application(verbs: Iterable[str] = VERBS) -> typer.Typer:
     """Return the command with these verbs."""
@@ -62,7 +59,7 @@ def main() -> None:
     asked = sys.argv[1:2]
     try:
         code = application(asked if asked and asked[0] in VERBS else VERBS)(standalone_mode=False)
-    except _UsageError as error:
+    except typer.TyperException as error:
         _complain_of_usage(error)
         code = TROUBLE
     except SacdoctorError as error:
