@@ -9,9 +9,8 @@ from sacdoctor.checkpoint import OptimizerState, Tensor
 from sacdoctor.diagnosis.anatomy import Anatomy
 from sacdoctor.diagnosis.optimizer_map import MAX_WORK, Alignment, Candidate, Entry, align
 from sacdoctor.layers import online_name
+from sacdoctor.optimizers import STEP
 
-SECOND_MOMENTS = ("exp_avg_sq", "square_avg")
-"""Adam's and AdamW's; RMSprop's. Means of squared gradients, zero where none ever came."""
 ENT_COEF_OPTIMIZER = "ent_coef_optimizer"
 """Of SAC, TQC and CrossQ: it looks after `log_ent_coef`, which is not part of the policy."""
 OWN_OPTIMIZER = ("actor", "critic")
@@ -76,15 +75,6 @@ def cover(
     return Coverage(slots, frozenset(outside))
 
 
-def second_moment(moments: Mapping[str, object]) -> Tensor | None:
-    """Return the second moment among what an optimizer keeps for a parameter."""
-    for key in SECOND_MOMENTS:
-        value = moments.get(key)
-        if isinstance(value, Tensor):
-            return value
-    return None
-
-
 def _align(
     optimizer: str,
     state: OptimizerState,
@@ -132,7 +122,7 @@ def _align_names(
 def _entry(number: int, state: OptimizerState) -> Entry:
     # A `step` that is a tensor has no dimension; the parameter's own moments have its shape.
     for key, value in state.moments.get(number, {}).items():
-        if isinstance(value, Tensor) and key != "step":
+        if isinstance(value, Tensor) and key != STEP:
             return Entry(number, value.shape)
     return Entry(number, None)
 
