@@ -9,9 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from sacdoctor.algorithms import algorithm_of
 from sacdoctor.archive.reading import Archive, Budget
 from sacdoctor.archive.zip_end import ends_as_zip
-from sacdoctor.checkpoint.algorithm import algorithm_of
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters, read_hyperparameters
 from sacdoctor.checkpoint.optimizer_state import OptimizerState, optimizer_state
 from sacdoctor.checkpoint.tensors import Tensor, refuse_endless_views

@@ -9,10 +9,11 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from sacdoctor.algorithms import TRAINED_VARIABLES
 from sacdoctor.checkpoint import Checkpoint, Tensor
 from sacdoctor.checkpoint.hyperparameters import Pickled
 from sacdoctor.diagnosis.anatomy import Anatomy
-from sacdoctor.diagnosis.coverage import ENT_COEF_OPTIMIZER, cover
+from sacdoctor.diagnosis.coverage import cover
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.history.change import UNCHANGED, Change, change
 
@@ -129,9 +130,10 @@ def _entry_names(checkpoint: Checkpoint) -> dict[tuple[str, int], str]:
     anatomy = Anatomy.of(checkpoint.tensors)
     slots = cover(anatomy, checkpoint.tensors, checkpoint.optimizers).slots
     names = {(slot.optimizer, slot.number): name for name in slots for slot in slots[name]}
-    alone = checkpoint.optimizers.get(ENT_COEF_OPTIMIZER)
-    if alone is not None and len(alone.entries) == 1:
-        names[ENT_COEF_OPTIMIZER, alone.entries[0]] = "log_ent_coef"
+    for optimizer, variable in TRAINED_VARIABLES.items():
+        alone = checkpoint.optimizers.get(optimizer)
+        if alone is not None and len(alone.entries) == 1:
+            names[optimizer, alone.entries[0]] = variable
     return names
 
 
