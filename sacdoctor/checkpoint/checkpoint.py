@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
+from sacdoctor.algorithms import algorithm_of
 from sacdoctor.archive.rewriting import Pieces
-from sacdoctor.checkpoint.algorithm import algorithm_of
 from sacdoctor.checkpoint.edits import Edits
 from sacdoctor.checkpoint.formats import Container, Contents, PickleFile, container_of
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sacdoctor.checkpoint import OptimizerState, Tensor
-from sacdoctor.diagnosis.coverage import SECOND_MOMENTS, Slot
+from sacdoctor.diagnosis.coverage import Slot
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.initialisation import is_orthogonal, was_trained
 from sacdoctor.diagnosis.statistics import all_equal, as_numbers, zero_positions
 from sacdoctor.layers import NORM_WEIGHTS, Kind, online_name
 from sacdoctor.model import Cause
+from sacdoctor.optimizers import TELLING_MOMENTS, decay_of, optimizer_with, starting_at_one
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -137,11 +137,11 @@ def _of_moments(facts: Facts, name: str, slots: list[Slot]) -> Attribution:
         at_zeros = np.abs(as_numbers(moment).reshape(-1)[zeros])
         if not np.all(np.isfinite(at_zeros)):
             return _unknown(f"its {key} in {slot.optimizer} is not finite")
-        is_start = _is_decayed_start(at_zeros, kept, states[slot.optimizer])
+        is_start = _is_decayed_start(at_zeros, key, slot.number, states[slot.optimizer])
         if 2 * int(np.count_nonzero(is_start)) >= len(zeros):
             return _unknown(
-                f"its {key} in {slot.optimizer} started at 1 (RMSpropTFLike) and still hides "
-                "whether any gradient came"
+                f"its {key} in {slot.optimizer} started at 1 ({starting_at_one(key)}) and still "
+                "hides whether any gradient came"
             )
         moved = int(np.count_nonzero(at_zeros[~is_start]))
         if 2 * moved >= len(zeros):
@@ -162,7 +162,9 @@ def _of_moments(facts: Facts, name: str, slots: list[Slot]) -> Attribution:
 
 def _without_moments(slot: Slot, state: OptimizerState) -> Attribution:
     if not state.moments:
-        kind = "SGD without momentum keeps none" if _is_sgd(state) else "it keeps none for others"
+        rows = (optimizer_with(group.options) for group in state.groups)
+        told = next((row.name for row in rows if row is not None), None)
+        kind = f"{told} without momentum keeps none" if told else "it keeps none for others"
         return _unknown(f"{slot.optimizer} has no moments for it, and {kind}")
     return Attribution(
         Cause.NO_GRADIENT,
@@ -175,7 +177,7 @@ def _without_moments(slot: Slot, state: OptimizerState) -> Attribution:
 def _telling_moment(kept: object, tensor: Tensor) -> tuple[str, Tensor | None]:
     """Return the moment that is 0 where every gradient was 0, and its name."""
     assert isinstance(kept, dict)
-    for key in (*SECOND_MOMENTS, "momentum_buffer"):
+    for key in TELLING_MOMENTS:
         moment = kept.get(key)
         if isinstance(moment, Tensor) and moment.shape == tensor.shape and not moment.is_expanded:
             return key, moment
@@ -183,21 +185,19 @@ def _telling_moment(kept: object, tensor: Tensor) -> tuple[str, Tensor | None]:
 
 
 def _is_decayed_start(
-    moment: NDArray[Any], kept: Mapping[str, object], state: OptimizerState
+    moment: NDArray[Any], key: str, entry: int, state: OptimizerState
 ) -> NDArray[np.bool_]:
     """Return which elements are no more than a second moment's own start, decayed.
 
     SB3's `RMSpropTFLike`, meant for A2C, starts it at 1, so it decays as α^step where no
-    gradient comes; plain RMSprop and Adam start at 0.
+    gradient comes; plain RMSprop, which a file does not tell from it, and Adam start at 0.
     """
-    alpha, step = state.groups[0].options.get("alpha"), kept.get("step")
-    if isinstance(step, Tensor):
-        step = step.item()
-    if not isinstance(alpha, float) or not 0 < alpha < 1:
+    if starting_at_one(key) is None:
         return np.zeros(moment.shape, dtype=np.bool_)
-    if not isinstance(step, (int, float)) or not step >= 0:
+    decay, step = decay_of(key, state.options(entry)), state.step(entry)
+    if decay is None or step is None or not step >= 0:
         return np.zeros(moment.shape, dtype=np.bool_)
-    start = float(alpha**step)
+    start = float(decay**step)
     rounding = 2 * step * float(np.finfo(np.float32).eps) * start
     return np.asarray((moment > 0) & (np.abs(moment - start) <= rounding))
 
@@ -211,10 +211,6 @@ def _never_steps(facts: Facts, state: OptimizerState) -> bool:
         return False
     weights = [n for n in facts.parameters() if facts.anatomy.roles[n].role == "weight"]
     return not any(was_trained(facts.tensors[name]) for name in weights)
-
-
-def _is_sgd(state: OptimizerState) -> bool:
-    return any("nesterov" in group.options for group in state.groups)
 
 
 def _unknown(evidence: str) -> Attribution:

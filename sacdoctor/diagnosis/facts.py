@@ -6,16 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from sacdoctor.algorithms import ALGORITHMS, TRAINED_VARIABLES, Algorithm
 from sacdoctor.checkpoint import Checkpoint, OptimizerState, Tensor
 from sacdoctor.diagnosis.anatomy import Anatomy
-from sacdoctor.diagnosis.coverage import ENT_COEF_OPTIMIZER, Coverage, Slot, cover
+from sacdoctor.diagnosis.coverage import Coverage, Slot, cover
 from sacdoctor.diagnosis.statistics import Measures, measure
 from sacdoctor.trust.parts import parts_of
 from sacdoctor.trust.suspicions import LoadedCode, suspicions
-
-WITHOUT_OPTIMIZER = ("TRPO", "ARS")
-"""TRPO steps along the natural gradient, over all of the policy's parameters by their names; ARS
-searches at random. Neither needs an optimizer's entry for what it updates."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ class Facts:
     def policy_optimizers(self) -> Mapping[str, OptimizerState]:
         """The optimizers that look after the policy: all but that of `log_ent_coef`."""
         return {
-            name: state for name, state in self.optimizers.items() if name != ENT_COEF_OPTIMIZER
+            name: state for name, state in self.optimizers.items() if name not in TRAINED_VARIABLES
         }
 
     @property
@@ -95,9 +92,15 @@ class Facts:
         )
 
     @property
+    def algorithm(self) -> Algorithm | None:
+        """What is known of the algorithm, None where the settings do not tell which it is."""
+        name = self.checkpoint.algorithm
+        return None if name is None else ALGORITHMS[name]
+
+    @property
     def updates_by_other_means(self) -> bool:
         """Whether the algorithm updates tensors that its optimizer does not look after."""
-        return self.checkpoint.algorithm in WITHOUT_OPTIMIZER
+        return self.algorithm is not None and self.algorithm.updates_by_other_means
 
     def moments(self, name: str) -> Iterator[tuple[Slot, Mapping[str, object]]]:
         """Yield each slot of a tensor with what the optimizer keeps there, maybe nothing."""

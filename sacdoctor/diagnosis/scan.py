@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sacdoctor.algorithms import algorithm_of
 from sacdoctor.checkpoint import Checkpoint
-from sacdoctor.checkpoint.algorithm import algorithm_of
 from sacdoctor.diagnosis.examination import Examination, examine
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.options import ScanOptions

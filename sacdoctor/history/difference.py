@@ -9,9 +9,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from sacdoctor.algorithms import TRAINED_VARIABLES
 from sacdoctor.checkpoint import Checkpoint, Tensor
 from sacdoctor.checkpoint.hyperparameters import Pickled
-from sacdoctor.diagnosis.coverage import ENT_COEF_OPTIMIZER
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.history.distance import UNCHANGED, Distance, distance
@@ -130,9 +130,10 @@ def _entry_names(facts: Facts) -> dict[tuple[str, int], str]:
     """Return the parameter's name for each optimizer entry that is mapped to one."""
     slots = facts.coverage.slots
     names = {(slot.optimizer, slot.number): name for name in slots for slot in slots[name]}
-    alone = facts.optimizers.get(ENT_COEF_OPTIMIZER)
-    if alone is not None and len(alone.entries) == 1:
-        names[ENT_COEF_OPTIMIZER, alone.entries[0]] = "log_ent_coef"
+    for optimizer, variable in TRAINED_VARIABLES.items():
+        alone = facts.optimizers.get(optimizer)
+        if alone is not None and len(alone.entries) == 1:
+            names[optimizer, alone.entries[0]] = variable
     return names
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import sqrt
 
-from sacdoctor.diagnosis.coverage import OWN_OPTIMIZER
+from sacdoctor.algorithms import PARTS_WITH_OPTIMIZER
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.history.distance import distance
 from sacdoctor.history.model import Norms
@@ -54,4 +54,4 @@ def part(name: str) -> str:
     Empty for policies with one optimizer for all, and for a shared features extractor.
     """
     first = name.partition(".")[0]
-    return first if first in OWN_OPTIMIZER else ""
+    return first if first in PARTS_WITH_OPTIMIZER else ""

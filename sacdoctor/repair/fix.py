@@ -22,6 +22,7 @@ from sacdoctor.diagnosis.scan import report_on
 from sacdoctor.errors import CheckpointError
 from sacdoctor.files.atomic import replace_file
 from sacdoctor.model import Cause, Finding, Report
+from sacdoctor.optimizers import STEP
 from sacdoctor.repair.model import RepairError, RepairOptions, RepairPlan
 from sacdoctor.repair.plan import make_plan
 from sacdoctor.severity import Severity
@@ -168,7 +169,7 @@ def _edits(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> Edits:
             if not isinstance(moment, Tensor):
                 continue
             positions = reset.positions
-            if key == "step":
+            if key == STEP:
                 if not reset.step_reset:
                     continue
                 positions = positions[:1] * 0

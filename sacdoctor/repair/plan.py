@@ -14,8 +14,9 @@ from sacdoctor.checkpoint import Checkpoint, OptimizerState, Tensor
 from sacdoctor.diagnosis.coverage import Slot
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.statistics import zero_positions
-from sacdoctor.layers import Kind, Role, online_name
+from sacdoctor.layers import Kind, Role, online_name, target_name
 from sacdoctor.model import LayerReport, Report
+from sacdoctor.optimizers import STEP
 from sacdoctor.repair.initialisers import describe, encoded, initial_values
 from sacdoctor.repair.model import (
     Left,
@@ -131,7 +132,7 @@ class _Planner:
             yield ONLINE, f"the value of {online}", self._repaired_values(name, online)
             return
         if self.options.from_target:
-            target = _target_name(name)
+            target = target_name(name)
             if target in self.tensors:
                 self._check_same_form(self.checkpoint.path, target, self.tensors[target], name)
                 yield TARGET, f"the value of {target}", self.tensors[target].values.reshape(-1)
@@ -231,11 +232,6 @@ def _rate_of(state: OptimizerState, wanted: float) -> float | str | None:
     return rate if rate is None or isfinite(rate) else str(rate)
 
 
-def _target_name(name: str) -> str:
-    network, _, rest = name.partition(".")
-    return f"{network}_target.{rest}"
-
-
 def _reset(
     slot: Slot,
     name: str,
@@ -245,7 +241,7 @@ def _reset(
 ) -> MomentReset:
     if len(positions) < tensor.numel:
         return MomentReset(slot, name, positions, step_reset=False)
-    step = kept.get("step")
+    step = kept.get(STEP)
     if step is None or isinstance(step, Tensor):
         return MomentReset(slot, name, positions, step_reset=step is not None)
     note = "its step is a plain number in this file and stays"

@@ -11,12 +11,12 @@ from math import isfinite
 from pathlib import Path
 from types import ModuleType
 
+from sacdoctor.algorithms import ALGORITHMS, TRAINED_VARIABLES, algorithm_in, algorithm_named
 from sacdoctor.checkpoint import Checkpoint
 from sacdoctor.checkpoint.formats import ENDINGS as CHECKPOINT_ENDINGS
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.settings import json_document, toml_document, yaml_document
-from sacdoctor.settings.algorithms import ALGORITHMS, CLIPS_GRADIENTS, algorithm_in, algorithm_named
 from sacdoctor.settings.corrections import (
     Change,
     Corrections,
@@ -268,7 +268,7 @@ def _fix_checkpoint(path: Path, algorithm: str | None, warmup: int | None) -> Fi
         # Where the constructor takes none, what the checkpoint says is nobody's setting.
         max_grad_norm=values.get(
             "max_grad_norm",
-            norm if name in CLIPS_GRADIENTS else recommended(name).max_grad_norm,
+            norm if ALGORITHMS[name].clips else recommended(name).max_grad_norm,
         ),
         no_trading_warmup_steps=_count(values.get("no_trading_warmup_steps", warmup)),
         learning_starts=_count(values.get("learning_starts", starts)),
@@ -299,7 +299,7 @@ def _judged(checkpoint: Checkpoint, name: str) -> Iterator[tuple[str, Verdict | 
         yield spelled(rate), judge_learning_rate(name, rate)
     elif applied is not None:
         yield f"a schedule at {spelled(applied)}", _too_high(name, applied)
-    if name in CLIPS_GRADIENTS and "max_grad_norm" in saved:
+    if ALGORITHMS[name].clips and "max_grad_norm" in saved:
         yield "null" if norm is None else spelled(norm), judge_max_grad_norm(name, norm)
 
 
@@ -317,7 +317,7 @@ def _applied_rate(checkpoint: Checkpoint) -> float | None:
     rates = [
         state.learning_rate
         for name, state in checkpoint.optimizers.items()
-        if not name.startswith("ent_coef") and state.learning_rate is not None
+        if name not in TRAINED_VARIABLES and state.learning_rate is not None
     ]
     return max(rates, default=None)
 

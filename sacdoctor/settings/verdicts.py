@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sacdoctor.settings.algorithms import HAS_LEARNING_STARTS
+from sacdoctor.algorithms import ALGORITHMS
 from sacdoctor.settings.numbers import spelled
 from sacdoctor.settings.ranges import (
     CLIP_GRAD_VALUE,
-    DQN_MAX_GRAD_NORM,
-    LEARNING_RATES,
     LEARNING_STARTS,
     LONGEST_WARMUP,
     MAX_GRAD_NORM,
@@ -47,7 +45,7 @@ def judge_learning_rate(algorithm: str, rate: float) -> Verdict | None:
 
     Raises `KeyError` for a name that is not in `ALGORITHMS`.
     """
-    safe = LEARNING_RATES[algorithm]
+    safe = ALGORITHMS[algorithm].learning_rates
     if safe.low <= rate <= safe.high:
         return None
     severity = Severity.WARNING
@@ -76,14 +74,20 @@ def judge_max_grad_norm(algorithm: str | None, norm: float | None) -> Verdict | 
     """Return what is wrong with the largest gradient norm, None where it is safe.
 
     A `norm` of None is no clipping. What an SB3 constructor does by itself is safe for its
-    algorithm: 10 for DQN and QRDQN, none for QRDQN. TRPO and ARS clip nothing, whatever their
-    settings say (sb3-contrib saves 0.0 in every TRPO checkpoint).
+    algorithm: 10 for DQN, none for QRDQN. Algorithms that update their policy by other means than
+    an optimizer clip nothing, whatever their settings say (sb3-contrib saves 0.0 in every TRPO
+    checkpoint).
+
+    Raises `KeyError` for a name that is not in `ALGORITHMS`.
     """
-    if algorithm in ("TRPO", "ARS") or (algorithm == "QRDQN" and norm is None):
-        return None
+    row = None if algorithm is None else ALGORITHMS[algorithm]
     low, high = MAX_GRAD_NORM_RANGE
-    if algorithm in ("DQN", "QRDQN"):
-        high = DQN_MAX_GRAD_NORM
+    if row is not None and row.updates_by_other_means:
+        return None
+    if row is not None and row.clips:
+        if norm == row.max_grad_norm:
+            return None
+        high = row.loosest_max_grad_norm or high
     if norm is not None and low <= norm <= high:
         return None
     severity = Severity.WARNING
@@ -130,8 +134,10 @@ def judge_learning_starts(
 
     `learning_starts` None is SB3's default; a `warmup_steps` of 0 is no forced warm-up. Algorithms
     that learn from no replay buffer have no such setting.
+
+    Raises `KeyError` for a name that is not in `ALGORITHMS`.
     """
-    if algorithm is not None and algorithm not in HAS_LEARNING_STARTS:
+    if algorithm is not None and not ALGORITHMS[algorithm].replays:
         return None
     starts = LEARNING_STARTS if learning_starts is None else learning_starts
     if warmup_steps <= 0 or starts >= warmup_steps or math.isnan(warmup_steps):

@@ -14,11 +14,10 @@ import sb3_contrib
 import stable_baselines3
 from ruamel.yaml import YAML
 
+from sacdoctor.algorithms import ALGORITHMS
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.settings import ALGORITHMS
 from sacdoctor.settings.document import Language
 from sacdoctor.settings.fix_config import fix_config, fix_text
-from sacdoctor.settings.snippet import SB3
 from tests.conftest import child_environment
 
 RUN_ALL = """
@@ -125,7 +124,7 @@ def test_the_constructor_accepts_what_rl_zoo_would_give_it(name: str) -> None:
     section = yaml(fix_config(algorithm=name).as_zoo())["default"]
     assert section.pop("n_timesteps") == 1e6
     env = "Pendulum-v1" if name in ("SAC", "TD3", "DDPG", "TQC", "CrossQ") else "CartPole-v1"
-    module = stable_baselines3 if name in SB3 else sb3_contrib
+    module = stable_baselines3 if hasattr(stable_baselines3, name) else sb3_contrib
     model = getattr(module, name)(section.pop("policy"), env, **section)
     assert model.learning_rate == section["learning_rate"]
 

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from sacdoctor.algorithms import ALGORITHMS
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.settings import ALGORITHMS
 from sacdoctor.settings.document import Language
 from sacdoctor.settings.fix_config import fix_config, fix_text
 

@@ -20,7 +20,7 @@ settings. `fix-config` shows the range and its source.
 Safe: with `--learning-rate` the rate changes in the settings and in every optimizer.
 
 ## References
-- Ranges and their sources: `sacdoctor/settings/ranges.py`
+- Ranges and their sources: `sacdoctor/algorithms.py`
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from collections.abc import Iterator
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
-from sacdoctor.settings.ranges import LEARNING_RATES
 from sacdoctor.settings.verdicts import judge_learning_rate
 from sacdoctor.severity import Severity
 
@@ -44,7 +43,7 @@ def check(examination: Examination) -> Iterator[Finding]:
     rate = configured
     if configured is None:
         rate = max((r for r in applied if r is not None), default=None)
-    if algorithm is None or algorithm not in LEARNING_RATES or rate is None:
+    if algorithm is None or rate is None:
         return
     if rate <= 0 and (configured is None or any(state.moments for state in optimizers.values())):
         return

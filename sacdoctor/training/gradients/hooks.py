@@ -17,6 +17,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 from torch.utils.hooks import RemovableHandle
 
+from sacdoctor.algorithms import TRAINED_VARIABLES
 from sacdoctor.training.gradients.norms import accurate_norm, clip, quick_norm
 from sacdoctor.training.gradients.record import GradientRecord
 from sacdoctor.training.live import parameters_of
@@ -129,7 +130,7 @@ class GradientHooks:
 
     def warn_of_size(self, name: str, norm: float) -> None:
         """Warn of a large norm, unless one of about this size was reported already."""
-        if name == "ent_coef_optimizer" or norm < _SAID_AGAIN * self._said.get(name, 0.0):
+        if name in TRAINED_VARIABLES or norm < _SAID_AGAIN * self._said.get(name, 0.0):
             return
         usual = self.records[name].usual
         if self.explosions_only and (usual is None or norm < EXPLOSION * usual):

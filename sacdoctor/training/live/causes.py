@@ -6,8 +6,8 @@ import torch as th
 from torch import nn
 
 from sacdoctor.diagnosis.causes import Attribution
-from sacdoctor.diagnosis.coverage import SECOND_MOMENTS
 from sacdoctor.model import Cause
+from sacdoctor.optimizers import TELLING_MOMENTS, Optimizer, optimizer_among
 from sacdoctor.training.live.model import LiveModel, is_target, parameters_of
 
 
@@ -84,14 +84,12 @@ def _of_gradients(
             f"{label} keeps moments for others and none for it: its gradient was always None",
         )
     if gradient is None and not kept:
-        if any(other.grad is not None for other in others) or _is_plain_sgd(optimizer):
+        if any(other.grad is not None for other in others) or _keeps_nothing(optimizer):
             return _unknown(f"{label} keeps no moments, and there is no gradient to look at")
         return Attribution(Cause.NO_GRADIENT, f"no parameter of {label} has had a gradient")
     dead = parameter == 0
     zeros = int(dead.sum())
-    key, moment = next(
-        ((k, kept[k]) for k in (*SECOND_MOMENTS, "momentum_buffer") if k in kept), ("", None)
-    )
+    key, moment = next(((k, kept[k]) for k in TELLING_MOMENTS if k in kept), ("", None))
     if isinstance(moment, th.Tensor) and moment.shape == parameter.shape:
         still = int((moment[dead] == 0).sum())
         if 2 * still > zeros:
@@ -108,7 +106,7 @@ def _of_gradients(
                 f"its gradient in the last update is exactly 0 in {still:,} of the {zeros:,} "
                 "elements that are zero",
             )
-    elif type(optimizer).__name__ == "RMSpropTFLike":
+    elif (row := _row(optimizer)) is not None and row.starts_at_one:
         return _unknown(f"its {key} in {label} started at 1 and may hide that no gradient came")
     return Attribution(
         Cause.RESET_AFTER_TRAINING,
@@ -117,8 +115,14 @@ def _of_gradients(
     )
 
 
-def _is_plain_sgd(optimizer: th.optim.Optimizer) -> bool:
-    return isinstance(optimizer, th.optim.SGD) and not optimizer.defaults.get("momentum")
+def _row(optimizer: th.optim.Optimizer) -> Optimizer | None:
+    return optimizer_among(cls.__name__ for cls in type(optimizer).__mro__)
+
+
+def _keeps_nothing(optimizer: th.optim.Optimizer) -> bool:
+    """Return whether it is one without a second moment, with its momentum off: plain SGD."""
+    row = _row(optimizer)
+    return row is not None and row.second_moment is None and not optimizer.defaults.get("momentum")
 
 
 def _unknown(evidence: str) -> Attribution:
