@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -72,10 +72,7 @@ def report_of(examination: Examination, options: ScanOptions) -> Report:
     """Return what the rules make of an examination."""
     checkpoint = examination.facts.checkpoint
     settings = checkpoint.hyperparameters
-    subjects: list[Subject] = [examination]
-    if _look_at_code(options):
-        subjects.append(examination.facts.code.without_mere_references())
-    found = findings(subjects, _rules(options))
+    found = findings(_subjects(examination, options), _rules(options))
     return Report(
         path=str(checkpoint.path),
         status=status_of(examination.layers, found, options),
@@ -97,6 +94,13 @@ def report_of(examination: Examination, options: ScanOptions) -> Report:
 
 def _rules(options: ScanOptions) -> tuple[Rule, ...]:
     return selected(options.select, options.ignore)
+
+
+def _subjects(examination: Examination, options: ScanOptions) -> Iterator[Subject]:
+    """Yield what rules look at; the code comes last, as pickles that were read need no walk."""
+    yield examination
+    if _look_at_code(options):
+        yield examination.facts.code.without_mere_references()
 
 
 def _look_at_code(options: ScanOptions) -> bool:
