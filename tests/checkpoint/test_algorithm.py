@@ -10,6 +10,8 @@ from sacdoctor import Report, scan
 from tests import torch_truth
 from tests.agents import ALGORITHMS, KINDS, train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: f"{kind[0]}-{kind[1]}")
 def saved_agent(

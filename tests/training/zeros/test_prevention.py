@@ -40,6 +40,8 @@ from sacdoctor.training import (
 )
 from tests.training.gradients.test_guard import same, weights
 
+pytestmark = pytest.mark.slow
+
 LATE = {
     "SAC": LateSACPolicy,
     "TD3": LateTD3Policy,
