@@ -65,6 +65,7 @@ def test_its_findings_are_the_fault_and_the_rate_that_was_blamed_for_it(full: Re
     assert full.status == "critical"
 
 
+@pytest.mark.slow
 def test_the_corrected_policy_has_no_finding(tmp_path: Path) -> None:
     report = scan(make("two_head_fixed", "full", tmp_path))
     assert (report.status, report.findings) == ("healthy", ())
