@@ -23,7 +23,7 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sacdoctor.training import ZeroWeightsPreventionCallback, create_zero_prevention_system
-from sacdoctor.training.gradients.guard import _Hook
+from sacdoctor.training.gradients.hooks import _Hook
 
 ENVIRONMENT = "Pendulum-v1"
 RUNS: dict[str, tuple[type[BaseAlgorithm], int]] = {"SAC": (SAC, 800), "PPO": (PPO, 4_096)}

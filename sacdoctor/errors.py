@@ -15,6 +15,11 @@ class SacdoctorError(Exception):
     file adds it with `at`.
     """
 
+    @classmethod
+    def in_words(cls) -> str:
+        """Return what a rule looks at that is handed an error."""
+        return "a file that cannot be read"
+
     def __init__(self, reason: str, path: str | Path | None = None) -> None:
         super().__init__(reason)
         self.reason = _cut(reason)

@@ -4,8 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
-from sacdoctor.severity import Severity, Thresholds
+from sacdoctor.severity import Severity, Status, Thresholds
+
+
+class Cause(StrEnum):
+    """Why a bias is zero: a closed list. Without evidence it is `unknown`; a guess is a defect."""
+
+    NORMALISATION_INIT = "normalisation-init"
+    UNTRAINED = "untrained"
+    NOT_IN_OPTIMIZER = "not-in-optimizer"
+    NO_GRADIENT = "no-gradient"
+    ZERO_GRADIENT = "zero-gradient"
+    RESET_AFTER_TRAINING = "reset-after-training"
+    TARGET_OUT_OF_SYNC = "target-out-of-sync"
+    NEVER_UPDATED = "never-updated"
+    """Shown by the checkpoints of a run together; one file cannot prove it."""
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +42,7 @@ class LayerReport:
     zero_percent: float
     gates: Mapping[str, float] | None = None
     severity: Severity | None = None
-    cause: str | None = None
+    cause: Cause | None = None
     evidence: str | None = None
     alias_of: str | None = None
 
@@ -72,7 +88,7 @@ class Report:
     """
 
     path: str
-    status: str
+    status: Status
     error: str | None = None
     algorithm: str | None = None
     policy_class: str | None = None

@@ -1,12 +1,13 @@
-"""How bad a share of zeros is."""
+"""How bad a finding or a share of zeros is, and what that makes of a checkpoint."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 
-class Severity(str, Enum):
+class Severity(StrEnum):
     """From harmless to run-stopping; compare with `rank`."""
 
     OK = "ok"
@@ -51,6 +52,27 @@ class Thresholds:
         return Severity.NOTICE if zero_percent > self.notice else Severity.OK
 
 
-def worst(severities: list[Severity]) -> Severity:
+def worst(severities: Iterable[Severity]) -> Severity:
     """Return the worst of `severities`, ok where there are none."""
     return max(severities, key=lambda severity: severity.rank, default=Severity.OK)
+
+
+class Status(StrEnum):
+    """How a checkpoint is: its worst severity, or that it cannot be read."""
+
+    HEALTHY = "healthy"
+    NOTICE = "notice"
+    WARNING = "warning"
+    CRITICAL = "critical"
+    ERROR = "error"
+
+    @classmethod
+    def of(cls, severities: Iterable[Severity]) -> Status:
+        """Return what the worst of `severities` makes of a checkpoint; healthy without any."""
+        level = worst(severities)
+        return cls.HEALTHY if level is Severity.OK else cls(level.value)
+
+    @classmethod
+    def worst(cls, statuses: Iterable[Status]) -> Status:
+        """Return the worst of `statuses`, healthy where there are none."""
+        return max(statuses, key=[*cls].index, default=cls.HEALTHY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import torch as th
 
 from fixtures.make import CHECKPOINTS, make
 from sacdoctor.cli.main import main
+from tests.kept import Kept, cache_folder
 from tests.labelled import Labelled
 from tests.runs import Runs
 
@@ -42,12 +44,33 @@ class Outcome:
 Run = Callable[..., Outcome]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that asks for what must be trained first is slow."""
+    for item in items:
+        if {"kept", "patients"} & {*getattr(item, "fixturenames", ())}:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def _neutral(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No settings of the machine, and no settings file of the project, reach a test."""
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _heeded_sigint() -> Iterator[None]:
+    """Ctrl-C ends the children of a test, even if the tests were started to ignore it.
+
+    So starts `nohup pytest &` in a script, and who is started so must go on ignoring it: a child
+    with the signal ignored is right to do nothing.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -90,21 +113,32 @@ def child_environment(**extra: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def full_two_head(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    """Folders of trained files, each trained once per state of fixtures/."""
+    folder = tmp_path_factory.mktemp("kept")
+    try:
+        return Kept(cache_folder(), folder)
+    except OSError:  # no such folder can be had: train once per run
+        return Kept(tmp_path_factory.mktemp("cache"), folder)
+
+
+@pytest.fixture(scope="session")
+def full_two_head(kept: Kept) -> Path:
     """`TwoHeadV11Sigmoid` in the sizes of the report, trained with its fault."""
-    return make("two_head_broken", "full", tmp_path_factory.mktemp("full"))
+    name = "two_head_broken"
+    return kept("full", lambda folder: make(name, "full", folder)) / f"{name}.zip"
 
 
 @pytest.fixture(scope="session")
-def labelled(tmp_path_factory: pytest.TempPathFactory) -> Labelled:
+def labelled(kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> Labelled:
     """The benchmark of checkpoints whose faults are known, each built when first asked for."""
-    return Labelled(tmp_path_factory.mktemp("labelled"))
+    return Labelled(kept, tmp_path_factory.mktemp("labelled"))
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def runs(kept: Kept) -> Runs:
     """Folders of small trainings with known faults, each trained when first asked for."""
-    return Runs(tmp_path_factory.mktemp("runs"))
+    return Runs(kept)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from stable_baselines3.common.monitor import Monitor
 
 from fixtures.faulty_policies import BranchedExtractor, LateActorCriticPolicy
 from tests.agents import VECTOR, TinyEnv
+from tests.kept import Kept
 
 EVERY = 100
 """Steps between two checkpoints."""
@@ -113,7 +114,6 @@ def train(
     **options: Any,
 ) -> Path:
     """Train for `STEPS` steps and return the folder with what SB3 left there."""
-    folder.mkdir(parents=True)
     env = Monitor(_Degrading(crash), str(folder / "monitor.csv") if monitor else None)
     settings: dict[str, Any] = {"learning_starts": 100, "batch_size": 16, "train_freq": 4}
     if algorithm is PPO:
@@ -163,12 +163,11 @@ _KINDS: dict[str, dict[str, Any]] = {
 class Runs:
     """Runs by their kind; a test that changes files takes a copy."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, kept: Kept) -> None:
+        self._kept = kept
 
     def __call__(self, kind: str) -> Path:
-        folder = self._folder / kind.replace(" ", "_")
-        return folder if folder.exists() else train(folder, **_KINDS[kind])
+        return self._kept(kind.replace(" ", "_"), lambda folder: train(folder, **_KINDS[kind]))
 
     def copy(self, kind: str, folder: Path) -> Path:
         """A copy of a run in `folder`, which must not exist yet."""

@@ -1,13 +1,8 @@
-"""Checkpoints from the wild: any folder of them, named by the environment.
-
-`SACDOCTOR_CORPUS` is a folder of `.zip` files that healthy runs saved. A `MANIFEST.tsv` in it may
-say in columns `file` and `algorithm` what each of them is.
-"""
+"""What a scan says of checkpoints from the wild is what PyTorch and their publishers say."""
 
 from __future__ import annotations
 
-import csv
-import os
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -15,23 +10,12 @@ import pytest
 from sacdoctor import scan
 from tests import torch_truth
 from tests.conftest import Run
+from tests.corpus import CORPUS, FILES, MANIFEST, each_file, manifest, needs_corpus
 from tests.scan_document import parse
-
-CORPUS = os.environ.get("SACDOCTOR_CORPUS", "")
-FILES = sorted(Path(CORPUS).absolute().rglob("*.zip")) if CORPUS else []
-
-pytestmark = pytest.mark.skipif(not CORPUS, reason="SACDOCTOR_CORPUS names no folder")
-
-each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 
 
 def _algorithms() -> dict[str, str]:
-    manifest = Path(CORPUS) / "MANIFEST.tsv"
-    if not manifest.is_file():
-        return {}
-    with manifest.open(newline="", encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines, delimiter="\t"))
-    return {row["file"]: row["algorithm"] or _from_name(row["file"]) for row in rows}
+    return {row["file"]: row["algorithm"] or _from_name(row["file"]) for row in manifest()}
 
 
 def _from_name(file: str) -> str:
@@ -39,8 +23,16 @@ def _from_name(file: str) -> str:
     return "SAC" if file.startswith("her-") else ""
 
 
+@needs_corpus
 def test_the_folder_holds_checkpoints() -> None:
     assert FILES
+
+
+@needs_corpus
+@pytest.mark.skipif(not MANIFEST.is_file(), reason="the corpus has no MANIFEST.tsv")
+def test_the_files_are_those_of_the_manifest() -> None:
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in FILES}
+    assert digests == {row["file"]: row["sha256"] for row in manifest()}
 
 
 @each_file
@@ -82,6 +74,7 @@ def test_nothing_in_a_healthy_run_is_critical(run: Run, path: Path) -> None:
     assert checkpoint["summary"]["critical"] == 0
 
 
+@needs_corpus
 def test_the_whole_folder_at_once_exits_0(run: Run) -> None:
     outcome = run("scan", CORPUS)
     assert (outcome.code, outcome.err) == (0, "")

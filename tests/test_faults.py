@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,25 +13,16 @@ import torch as th
 
 from fixtures.fault_labels import CODES
 from sacdoctor import Report, scan
-from sacdoctor.diagnosis.scan import report_of_error
-from sacdoctor.errors import SacdoctorError
+from sacdoctor.diagnosis.rules.registry import rule_of
 from sacdoctor.repair import fix
-from tests.labelled import CASES, FAULTY, HEALTHY, READABLE, UNREADABLE, Labelled
+from tests.corpus import FILES, each_file, needs_corpus
+from tests.labelled import CASES, FAULTY, HEALTHY, READABLE, UNREADABLE, Labelled, report_of
 
-CORPUS = os.environ.get("SACDOCTOR_CORPUS", "")
-FILES = sorted(Path(CORPUS).absolute().rglob("*.zip")) if CORPUS else []
 MOST_WARNINGS = 2
 """Of the checkpoints from the wild: all of them trained well, as far as anybody knows."""
 
 WITHOUT_OPTIMIZER = {"unknown", "normalisation-init", "target-out-of-sync"}
 """The causes that need no optimizer's testimony."""
-
-
-def report_of(path: Path) -> Report:
-    try:
-        return scan(path)
-    except SacdoctorError as error:
-        return report_of_error(error)
 
 
 def causes(report: Report) -> dict[str, str]:
@@ -49,7 +39,7 @@ def rules(report: Report) -> set[str]:
 @pytest.mark.parametrize("name", READABLE)
 def test_causes_are_those_of_the_label_and_no_others(labelled: Labelled, name: str) -> None:
     label = labelled.label(name)
-    found = causes(report_of(labelled.path(name)))
+    found = causes(labelled.report(name))
     assert {*found} == {*label["causes"]}
     for tensor, cause in label["causes"].items():
         assert found[tensor] in {cause, label["also_true"].get(tensor, cause)}, tensor
@@ -57,14 +47,14 @@ def test_causes_are_those_of_the_label_and_no_others(labelled: Labelled, name: s
 
 @pytest.mark.parametrize("name", READABLE)
 def test_every_cause_comes_with_its_evidence(labelled: Labelled, name: str) -> None:
-    for layer in report_of(labelled.path(name)).layers:
+    for layer in labelled.report(name).layers:
         assert (layer.cause is None) == (layer.evidence is None)
 
 
 @pytest.mark.parametrize("name", READABLE)
 def test_findings_name_the_tensors_of_their_cause(labelled: Labelled, name: str) -> None:
     """Target networks' too, where the finding is not about optimizers: those skip targets."""
-    report = report_of(labelled.path(name))
+    report = labelled.report(name)
     for cause, code in CODES.items():
         named = {tensor for f in report.findings if f.rule == code for tensor in f.tensors}
         biases = {tensor for tensor, found in causes(report).items() if found == cause}
@@ -86,22 +76,30 @@ def test_every_cause_is_shown_in_three_algorithms() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_rules_are_those_of_the_label(labelled: Labelled, name: str) -> None:
     label = labelled.label(name)
-    found = rules(report_of(labelled.path(name)))
+    found = rules(labelled.report(name))
     assert found >= {*label["rules"]}
     assert found <= {*label["rules"], *label["allowed"]}
 
 
 @pytest.mark.parametrize("name", HEALTHY)
 def test_healthy_is_healthy(labelled: Labelled, name: str) -> None:
-    assert report_of(labelled.path(name)).status in ("healthy", "notice")
+    assert labelled.report(name).status in ("healthy", "notice")
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_damaged_file_is_an_error_with_its_reason(labelled: Labelled, name: str) -> None:
-    report = report_of(labelled.path(name))
+    report = labelled.report(name)
     (finding,) = report.findings
     assert report.status == "error"
     assert finding.evidence == report.error
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_findings_have_the_severities_that_their_rules_announce(
+    labelled: Labelled, name: str
+) -> None:
+    for finding in report_of(labelled.path(name)).findings:
+        assert finding.severity in rule_of(finding).severities
 
 
 # -- without the witness -----------------------------------------------------------------------
@@ -135,8 +133,6 @@ def test_with_half_of_its_optimizers_no_cause_is_wrong(
 
 # -- checkpoints from the wild -----------------------------------------------------------------
 
-needs_corpus = pytest.mark.skipif(not CORPUS, reason="SACDOCTOR_CORPUS names no folder")
-
 
 @needs_corpus
 def test_corpus_has_nothing_critical_and_hardly_a_warning() -> None:
@@ -145,8 +141,7 @@ def test_corpus_has_nothing_critical_and_hardly_a_warning() -> None:
     assert list(statuses.values()).count("warning") <= MOST_WARNINGS
 
 
-@needs_corpus
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@each_file
 def test_bias_set_to_zero_in_a_corpus_file_is_never_blamed_on_its_optimizer(
     tmp_path: Path, path: Path
 ) -> None:
@@ -188,7 +183,7 @@ def with_zeros(
 def test_redrawn_biases_are_alive_and_still_in_no_optimizer(
     labelled: Labelled, tmp_path: Path, name: str
 ) -> None:
-    before = scan(labelled.path(name))
+    before = labelled.report(name)
     fix(labelled.path(name), output=tmp_path / "fixed.zip")
     after = scan(tmp_path / "fixed.zip")
     assert {*causes(after).values()} <= {"normalisation-init"}

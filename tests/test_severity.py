@@ -9,7 +9,8 @@ import torch as th
 from torch import nn
 
 from sacdoctor import ScanOptions, Thresholds, scan
-from sacdoctor.report.table import headline
+from sacdoctor.report.formats.table.scan import headline
+from sacdoctor.severity import Severity, Status
 from tests.archives import write_sb3
 
 STOP = "Stop training"
@@ -153,3 +154,26 @@ def test_only_biases_are_judged(tmp_path: Path) -> None:
     }
     for layer in scan(write_sb3(tmp_path / "m.zip", policy)).layers:
         assert layer.severity is None, layer.name
+
+
+# -- the status that severities make -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("severities", "status"),
+    [
+        ([], "healthy"),
+        ([Severity.OK], "healthy"),
+        ([Severity.NOTICE, Severity.OK], "notice"),
+        ([Severity.WARNING, Severity.CRITICAL, Severity.NOTICE], "critical"),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_is_as_its_worst_severity(severities: list[Severity], status: str) -> None:
+    assert Status.of(severities) == status
+
+
+def test_what_cannot_be_read_is_worse_than_what_is_critical() -> None:
+    assert Status.worst({Status.CRITICAL, Status.ERROR, Status.HEALTHY}) == "error"
+    assert Status.worst({Status.NOTICE, Status.WARNING}) == "warning"
+    assert Status.worst(()) == "healthy"

@@ -96,6 +96,7 @@ class Archive(Mapping[str, Member]):
         self.budget = budget
         self._members: dict[str, Member] = {}
         self._read: dict[str, memoryview] = {}
+        self._nested: dict[str, Archive] = {}
         self.directory = read_directory(buffer)
         for member in _members(buffer, self.directory):
             if member.name in self._members:
@@ -134,9 +135,14 @@ class Archive(Mapping[str, Member]):
     def nested(self, name: str) -> Archive:
         """Return the archive that the member holds, after checking its bytes as `read` does.
 
-        The checksum of a stored member is joined from those of the large members inside it, so
-        that their bytes are read once.
+        It is kept, and with it what was checked. The checksum of a stored member is joined from
+        those of the large members inside it, so that their bytes are read once.
         """
+        if name not in self._nested:
+            self._nested[name] = self._opened(name)
+        return self._nested[name]
+
+    def _opened(self, name: str) -> Archive:
         member = self._members[name]
         joins = member.method == STORED and member.size >= WORTH_JOINING
         data = self.buffer[member.data_offset : member.end] if joins else self.read(name)

@@ -14,7 +14,7 @@ from sacdoctor.checkpoint.tensors import Storage, Tensor
 from sacdoctor.errors import CorruptCheckpoint, UnlistedName, UnsupportedCheckpoint
 
 if TYPE_CHECKING:
-    from sacdoctor.checkpoint.element_edit import ElementEdit
+    from sacdoctor.checkpoint.edits import ElementEdit
 
 
 def load(data: memoryview) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sacdoctor.checkpoint.tensors import Tensor, refuse_endless_views
 from sacdoctor.errors import CorruptCheckpoint
+from sacdoctor.optimizers import STEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,17 @@ class OptimizerState:
     def learning_rate(self) -> float | None:
         """The first group's `lr`; SB3 writes the same into every group."""
         return self.groups[0].learning_rate if self.groups else None
+
+    def options(self, number: int) -> Mapping[str, Any]:
+        """Return the options of the group that an entry is in, empty for one in none."""
+        return next((group.options for group in self.groups if number in group.params), {})
+
+    def step(self, number: int) -> float | None:
+        """Return how many updates an entry has had, None where its moments do not say."""
+        value = self.moments.get(number, {}).get(STEP)
+        if isinstance(value, Tensor):
+            value = value.item() if value.numel == 1 and not value.dtype.zero_mask else None
+        return float(value) if isinstance(value, (int, float)) else None
 
 
 def optimizer_state(saved: Any) -> OptimizerState:

@@ -6,9 +6,10 @@ format before PyTorch 1.6 (no zip) is left to `torch.load(weights_only=True)`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from sacdoctor.archive.reading import Archive
+from sacdoctor.archive.reading import STORED, Archive
 from sacdoctor.checkpoint.dtypes import DType
 from sacdoctor.checkpoint.tensors import Storage
 from sacdoctor.checkpoint.torch_names import TORCH_NAMES
@@ -38,8 +39,21 @@ def pickle_member(archive: Archive) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def read_torch_archive(archive: Archive, budget: WalkBudget | None = None) -> Any:
-    """Return what was saved: dicts, lists, tuples and numbers, with `Tensor` for each tensor.
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a torch archive holds.
+
+    `content` are dicts, lists, tuples and numbers, with `Tensor` for each tensor. `is_plain`: its
+    one pickle does nothing but what `torch.save` has it do for a state dict, which is proof that
+    the walk in `trust` would find nothing in it.
+    """
+
+    content: Any
+    is_plain: bool
+
+
+def read_torch_archive(archive: Archive, budget: WalkBudget | None = None) -> Saved:
+    """Return what `torch.save` was given.
 
     `budget` is that of the file that the archive stands in, as `read_pickle` takes it.
 
@@ -69,11 +83,15 @@ def read_torch_archive(archive: Archive, budget: WalkBudget | None = None) -> An
             storages[key] = _open_storage(archive, prefix + "data/" + key, key, dtype, numel)
         return storages[key]
 
-    return read_pickle(archive.read(member), ListedNames(TORCH_NAMES, storage_of), budget)
+    names = _StateDictNames(TORCH_NAMES, storage_of)
+    content = read_pickle(archive.read(member), names, budget)
+    pickles = sum(name.endswith(".pkl") for name in records)
+    is_plain = names.is_plain and pickles == 1 and archive[member].method == STORED
+    return Saved(content, is_plain)
 
 
 def read_legacy(data: memoryview) -> Any:
-    """Return what a non-zip torch file holds, in the same form as `read_torch_archive`."""
+    """Return what a non-zip torch file holds, in the same form as `Saved.content`."""
     from sacdoctor.checkpoint.legacy import load
 
     return load(data)
@@ -89,3 +107,24 @@ def _open_storage(archive: Archive, record: str, key: str, dtype: DType, numel: 
         )
     data = archive.read(record)
     return Storage(key, dtype, numel, data, archive.position_of(record), record)
+
+
+class _StateDictNames(ListedNames):
+    """The short list, and whether a pickle did with its names what `torch.save` has it do.
+
+    A listed function that comes back from a call may be called under another name, and a state
+    may reach what is not the object's own: of these the short list alone says nothing.
+    """
+
+    is_plain = True
+
+    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        made = super().call(function, args, kwargs)
+        if callable(made):
+            self.is_plain = False
+        return made
+
+    def build(self, thing: Any, state: Any) -> None:
+        super().build(thing, state)
+        if not isinstance(state, dict) or not state.keys() <= {"_metadata"}:
+            self.is_plain = False

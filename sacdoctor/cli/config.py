@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,63 @@ from sacdoctor.severity import Thresholds
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Settings that stand in for options that were not given. None: not set."""
+    """What holds for a verb. None: not set, the default of `Thresholds` is meant."""
 
     warning: float | None = None
     critical: float | None = None
-    fail_on: FailOn | None = None
+    fail_on: FailOn = FailOn.CRITICAL
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     components: Mapping[str, str] = field(default_factory=dict)
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+
+    def scan_options(self) -> ScanOptions:
+        """Return what to look for.
+
+        `select` and `ignore` may hold several codes or names in one text, separated by commas.
+        Raises `SacdoctorError` for thresholds that make no sense and for rules that do not exist.
+        """
+        from sacdoctor.diagnosis.rules.registry import as_spelled, selected
+
+        limits = {"warning": self.warning, "critical": self.critical}
+        try:
+            thresholds = Thresholds(**{name: x for name, x in limits.items() if x is not None})
+            select, ignore = (
+                tuple(map(as_spelled, _split(texts))) for texts in (self.select, self.ignore)
+            )
+            selected(select, ignore)
+        except ValueError as error:
+            raise SacdoctorError(str(error)) from None
+        return ScanOptions(
+            thresholds=thresholds,
+            include=self.include,
+            exclude=self.exclude,
+            components=self.components,
+            select=select,
+            ignore=ignore,
+        )
+
+
+def configuration(
+    *,
+    warning: float | None = None,
+    critical: float | None = None,
+    fail_on: FailOn | None = None,
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    select: Sequence[str] | None = None,
+    ignore: Sequence[str] | None = None,
+) -> Config:
+    """Return what holds: the options that were given, the settings file for the others.
+
+    Raises `SacdoctorError` for a settings file that cannot be read (see `find_config`).
+    """
+    numbers = {"warning": warning, "critical": critical, "fail_on": fail_on}
+    lists = {"include": include, "exclude": exclude, "select": select, "ignore": ignore}
+    given: dict[str, Any] = {name: x for name, x in numbers.items() if x is not None}
+    given |= {name: tuple(texts) for name, texts in lists.items() if texts}
+    return replace(find_config(), **given)
 
 
 def find_config(folder: Path | None = None) -> Config:
@@ -52,45 +98,8 @@ def find_config(folder: Path | None = None) -> Config:
     return Config()
 
 
-def scan_options(
-    config: Config,
-    warning: float | None = None,
-    critical: float | None = None,
-    include: Sequence[str] | None = None,
-    exclude: Sequence[str] | None = None,
-    select: Sequence[str] | None = None,
-    ignore: Sequence[str] | None = None,
-) -> ScanOptions:
-    """Return what to look for: the options given, the settings file for the others.
-
-    `select` and `ignore` may hold several codes in one text, separated by commas. Raises
-    `SacdoctorError` for thresholds that make no sense and for rules that do not exist.
-    """
-    from sacdoctor.diagnosis.rules.registry import selected
-
-    limits = {
-        "warning": warning if warning is not None else config.warning,
-        "critical": critical if critical is not None else config.critical,
-    }
-    asked = ((select, config.select), (ignore, config.ignore))
-    try:
-        thresholds = Thresholds(**{name: x for name, x in limits.items() if x is not None})
-        rules = [_codes(given or kept) for given, kept in asked]
-        selected(*rules)
-    except ValueError as error:
-        raise SacdoctorError(str(error)) from None
-    return ScanOptions(
-        thresholds=thresholds,
-        include=tuple(include or config.include),
-        exclude=tuple(exclude or config.exclude),
-        components=config.components,
-        select=rules[0],
-        ignore=rules[1],
-    )
-
-
-def _codes(texts: Sequence[str]) -> tuple[str, ...]:
-    return tuple(code.strip().upper() for text in texts for code in text.split(",") if code.strip())
+def _split(texts: Sequence[str]) -> list[str]:
+    return [part.strip() for text in texts for part in text.split(",") if part.strip()]
 
 
 def _config(table: Mapping[str, Any], path: Path) -> Config:
@@ -158,10 +167,8 @@ def _bytes(path: Path) -> bytes:
 
 
 def _toml(path: Path) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
+    import tomllib  # most folders have no such file: start-up does without it
+
     try:
         return tomllib.loads(_bytes(path).decode())
     except ValueError as error:  # UnicodeDecodeError and TOMLDecodeError are both one

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sacdoctor.cli.options import (
-    Format,
-    FormatOption,
-)
-from sacdoctor.cli.terminal import console, open_output, progress
+from sacdoctor.cli.options import TABLE, format_option
+from sacdoctor.cli.outcome import CLEAN, FINDINGS, TROUBLE, complain
+from sacdoctor.cli.terminal import open_output, progress
+from sacdoctor.errors import SacdoctorError
+from sacdoctor.report.formats import FORMATS
+from sacdoctor.report.results import FixResults
 
 if TYPE_CHECKING:
     from sacdoctor.repair import FixResult
@@ -67,17 +68,15 @@ def fix(
     copy_if_healthy: Annotated[
         bool, typer.Option("--copy-if-healthy", help="Copy a checkpoint that needs no repair.")
     ] = False,
-    format: FormatOption = Format.TABLE,
-) -> None:
+    format: Annotated[str, format_option(FixResults)] = TABLE,
+) -> int:
     """Write a repaired copy: dead biases re-initialised, their optimizer moments cleared.
 
     The input is never touched. Every byte that needs no repair stays as it was. Exit codes:
     0 repaired, or nothing to repair; 1 --strip-code left dangerous code (SD601) in a file; 2 wrong
     usage or something in the way.
     """
-    from sacdoctor.cli.config import find_config, scan_options
-    from sacdoctor.cli.outcome import CLEAN, FINDINGS, TROUBLE, complain
-    from sacdoctor.errors import SacdoctorError
+    from sacdoctor.cli.config import configuration
     from sacdoctor.fleet import find_checkpoints
     from sacdoctor.repair import RepairOptions
     from sacdoctor.repair import fix as repair
@@ -85,11 +84,7 @@ def fix(
     for name, value in (("--learning-rate", learning_rate), ("--max-grad-norm", max_grad_norm)):
         if value is not None and not 0 < value < float("inf"):
             raise typer.BadParameter(f"{name} must be above 0 and finite")
-    try:
-        scan_with = scan_options(find_config())
-    except SacdoctorError as error:
-        complain(error)
-        raise typer.Exit(TROUBLE) from None
+    scan_options = configuration().scan_options()
     targets = find_checkpoints(paths)
     if output is not None and len(targets) > 1:
         raise typer.BadParameter("--output takes one checkpoint, and there are several")
@@ -112,7 +107,7 @@ def fix(
                     target,
                     output=output,
                     options=options,
-                    scan_options=scan_with,
+                    scan_options=scan_options,
                     donor=None if options.from_target else donor,
                     dry_run=dry_run,
                     force=force,
@@ -122,21 +117,8 @@ def fix(
             except SacdoctorError as error:
                 complain(error)
             advance()
-    _write(results, format, several=len(targets) > 1, dry_run=dry_run)
-    if len(results) < len(targets):
-        raise typer.Exit(TROUBLE)
-    raise typer.Exit(FINDINGS if strip_code and any(r.unsafe for r in results) else CLEAN)
-
-
-def _write(results: list[FixResult], format: Format, *, several: bool, dry_run: bool) -> None:
     with open_output(None) as file:
-        if format is Format.JSON:
-            if results:
-                from sacdoctor.report.fix_json import render
-
-                file.write(render(results, several=several))
-            return
-        from sacdoctor.report.fix_table import print_result
-
-        for result in results:
-            print_result(console(file), result, dry_run=dry_run)
+        FORMATS[format].write(FixResults(results, len(targets) > 1, dry_run), file)
+    if len(results) < len(targets):
+        return TROUBLE
+    return FINDINGS if strip_code and any(r.unsafe for r in results) else CLEAN

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
+
+from sacdoctor.cli.outcome import CLEAN, FINDINGS
+from sacdoctor.cli.terminal import open_output
+from sacdoctor.errors import SacdoctorError
 
 if TYPE_CHECKING:
     from sacdoctor.settings.corrections import Change
@@ -18,7 +22,7 @@ _NO_WARMUP = (
 )
 
 
-class Format(str, Enum):
+class Notation(StrEnum):
     """What corrected settings are written as."""
 
     YAML = "yaml"
@@ -42,7 +46,7 @@ def fix_config(
         typer.Option(help="SAC, PPO, TD3, … Default: what SOURCE says, or SAC."),
     ] = None,
     format: Annotated[
-        Format | None,
+        Notation | None,
         typer.Option(
             help="What to print without --check and --write. Default: SOURCE's own, or yaml."
         ),
@@ -60,33 +64,23 @@ def fix_config(
         int | None,
         typer.Option(min=0, help="How long a checkpoint's environment forced its actions."),
     ] = None,
-) -> None:
+) -> int:
     """Print training settings that hold, or correct a settings file.
 
     Exit codes: 0 done, or nothing to change; 1 with --check, something must change; 2 wrong usage
     or something unreadable.
     """
-    from sacdoctor.cli.outcome import CLEAN, FINDINGS, TROUBLE, complain
-    from sacdoctor.cli.terminal import open_output
-    from sacdoctor.errors import SacdoctorError
-
-    try:
-        _refuse_together(source, output, check=check, write=write)
-        fixed = _fixed(source, algorithm, warmup_steps)
-        if write:
-            _write_back(Path(source or ""), fixed)
-        text = _listing(fixed.changes) if check or write else _rendered(fixed, source, format)
-        with open_output(output) as file:
-            file.write(text)
-    except SacdoctorError as error:
-        complain(error)
-        raise typer.Exit(TROUBLE) from None
-    raise typer.Exit(FINDINGS if check and fixed.changes else CLEAN)
+    _refuse_together(source, output, check=check, write=write)
+    fixed = _fixed(source, algorithm, warmup_steps)
+    if write:
+        _write_back(Path(source or ""), fixed)
+    text = _listing(fixed.changes) if check or write else _rendered(fixed, source, format)
+    with open_output(output) as file:
+        file.write(text)
+    return FINDINGS if check and fixed.changes else CLEAN
 
 
 def _refuse_together(source: str | None, output: Path | None, *, check: bool, write: bool) -> None:
-    from sacdoctor.errors import SacdoctorError
-
     if check and write:
         raise SacdoctorError("--check writes nothing: give --check or --write, not both")
     if (check or write) and source is None:
@@ -100,7 +94,6 @@ def _refuse_together(source: str | None, output: Path | None, *, check: bool, wr
 def _fixed(source: str | None, algorithm: str | None, warmup_steps: int | None) -> FixedConfig:
     import sys
 
-    from sacdoctor.errors import SacdoctorError
     from sacdoctor.settings.fix_config import fix_config as fixed_config
     from sacdoctor.settings.fix_config import fix_text
 
@@ -119,22 +112,20 @@ def _fixed(source: str | None, algorithm: str | None, warmup_steps: int | None) 
         raise error.at("-") from None
 
 
-def _rendered(fixed: FixedConfig, source: str | None, format: Format | None) -> str:
-    from sacdoctor.errors import SacdoctorError
+def _rendered(fixed: FixedConfig, source: str | None, notation: Notation | None) -> str:
     from sacdoctor.settings.document import Language
 
     try:
-        if format is Format.PYTHON:
+        if notation is Notation.PYTHON:
             return fixed.as_python()
-        if format is Format.ZOO:
+        if notation is Notation.ZOO:
             return fixed.as_zoo()
-        return fixed.as_text(None if format is None else Language(format.value))
+        return fixed.as_text(None if notation is None else Language(notation.value))
     except SacdoctorError as error:
         raise (error if source is None else error.at(source)) from None
 
 
 def _write_back(path: Path, fixed: FixedConfig) -> None:
-    from sacdoctor.errors import SacdoctorError
     from sacdoctor.files.atomic import replace_file
 
     if fixed.language is None:

@@ -11,15 +11,13 @@ import typer
 
 from sacdoctor import __version__
 from sacdoctor.cli.outcome import TROUBLE, complain
+from sacdoctor.errors import SacdoctorError
 
 VERBS = ("scan", "fix", "fix-config", "diff", "history", "watch", "warmup", "rules")
 """Each is a function of the same name in a module of the same name."""
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""
-
-_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
-"""click's own; typer exports only this subclass of it, and brings click under changing names."""
 
 
 def application(verbs: Iterable[str] = VERBS) -> typer.Typer:
@@ -61,8 +59,11 @@ def main() -> None:
     asked = sys.argv[1:2]
     try:
         code = application(asked if asked and asked[0] in VERBS else VERBS)(standalone_mode=False)
-    except _UsageError as error:
+    except typer.TyperException as error:
         _complain_of_usage(error)
+        code = TROUBLE
+    except SacdoctorError as error:
+        complain(error)
         code = TROUBLE
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from sacdoctor.cli.outcome import FailOn
+from sacdoctor.report.formats import formats_for
 
+TABLE = "table"
+"""The format of a verb that is not told another."""
 
-class Format(str, Enum):
-    """How a result is written."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-FormatOption = Annotated[Format, typer.Option(help="A table for people, JSON for scripts.")]
 OutputOption = Annotated[
     Path | None, typer.Option(help="Write the result to this file, not to stdout.")
 ]
@@ -35,8 +29,34 @@ FailOnOption = Annotated[
 ]
 SelectOption = Annotated[
     list[str] | None,
-    typer.Option(metavar="CODES", help="Check only these rules: codes or prefixes, SD1,SD202."),
+    typer.Option(
+        metavar="CODES", help="Check only these rules: codes, prefixes or names, SD1,SD202."
+    ),
 ]
 IgnoreOption = Annotated[
     list[str] | None, typer.Option(metavar="CODES", help="Do not check these rules.")
 ]
+
+
+def format_option(kind: type, default: str = TABLE) -> Any:
+    """Return `--format` for a verb whose result is of this `kind` (see `report.results`).
+
+    It takes the name of any format that shows such a result, and no other.
+    """
+    formats = sorted(formats_for(kind), key=lambda format: format.name != default)
+    names = [format.name for format in formats]
+    words = ", ".join(format.help for format in formats)
+
+    def known(name: str) -> str:
+        if name not in names:
+            # as typer says it of an Enum, which cannot be made from what is found
+            choices = ", ".join(map(repr, names))
+            raise typer.BadParameter(f"{name!r} is not one of {choices}.")
+        return name
+
+    return typer.Option(
+        parser=known,
+        metavar=f"<{'|'.join(names)}>",
+        help=f"{words[0].upper()}{words[1:]}.",
+        autocompletion=lambda: names,
+    )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from enum import Enum
+from enum import StrEnum
 
 from sacdoctor.printable import printable
+from sacdoctor.severity import Status
 
 CLEAN, FINDINGS, TROUBLE = 0, 1, 2
 
 
-class FailOn(str, Enum):
+class FailOn(StrEnum):
     """From which status on a scan exits with 1."""
 
     CRITICAL = "critical"
@@ -18,13 +19,13 @@ class FailOn(str, Enum):
     NEVER = "never"
 
 
-def exit_code(statuses: set[str], fail_on: FailOn) -> int:
+def exit_code(statuses: set[Status], fail_on: FailOn) -> int:
     """Return 2 if any status is `error`, 1 if any is at or above `fail_on`, else 0."""
-    if "error" in statuses:
+    if Status.ERROR in statuses:
         return TROUBLE
     if fail_on is FailOn.NEVER:
         return CLEAN
-    failing = {"critical"} if fail_on is FailOn.CRITICAL else {"critical", "warning"}
+    failing = {Status.CRITICAL} | ({Status.WARNING} if fail_on is FailOn.WARNING else set())
     return FINDINGS if statuses & failing else CLEAN
 
 

@@ -2,53 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from sacdoctor.cli.terminal import console, open_output
-
-if TYPE_CHECKING:
-    from sacdoctor.diagnosis.rules.registry import Rule
+from sacdoctor.cli.options import TABLE, format_option
+from sacdoctor.cli.outcome import CLEAN
+from sacdoctor.cli.terminal import open_output
+from sacdoctor.errors import SacdoctorError
+from sacdoctor.report.formats import FORMATS
+from sacdoctor.report.results import RulesResult
 
 
 def rules(
     codes: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[CODE]...", help="Explain these: codes or prefixes of them."),
+        typer.Argument(
+            metavar="[CODE]...", help="Explain these: codes, prefixes of codes, or names."
+        ),
     ] = None,
-) -> None:
+    format: Annotated[str, format_option(RulesResult)] = TABLE,
+) -> int:
     """List the rules, or explain some of them."""
-    from sacdoctor.cli.outcome import TROUBLE, complain
-    from sacdoctor.diagnosis.rules.registry import RULES, selected
+    from sacdoctor.diagnosis.rules.registry import as_spelled, selected
 
     try:
-        wanted = selected([code.upper() for code in codes or ()], ())
+        wanted = selected(map(as_spelled, codes or ()), ())
     except ValueError as error:
-        complain(error)
-        raise typer.Exit(TROUBLE) from None
+        raise SacdoctorError(str(error)) from None
     with open_output(None) as file:
-        if not codes:
-            width = max(len(rule.name) for rule in RULES)
-            for rule in RULES:
-                file.write(f"{rule.code}  {rule.name:{width}}  {rule.summary}\n")
-        elif file.isatty():
-            _explain(wanted)
-        else:
-            file.write("\n\n".join(map(_markdown, wanted)) + "\n")
-
-
-def _markdown(rule: Rule) -> str:
-    return f"# {rule.code} {rule.name}\n\n{rule.explanation}"
-
-
-def _explain(wanted: tuple[Rule, ...]) -> None:
-    """Print at a terminal, as rich sets Markdown."""
-    import sys
-
-    from rich.markdown import Markdown
-
-    out = console(sys.stdout)
-    for rule in wanted:
-        out.print(Markdown(_markdown(rule)))
-        out.print()
+        FORMATS[format].write(RulesResult(wanted, in_full=bool(codes)), file)
+    return CLEAN

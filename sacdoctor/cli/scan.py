@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sacdoctor.cli.options import (
+    TABLE,
     CriticalOption,
     FailOnOption,
-    Format,
-    FormatOption,
     IgnoreOption,
     OutputOption,
     SelectOption,
     WarningOption,
+    format_option,
 )
-from sacdoctor.cli.outcome import FailOn
-from sacdoctor.cli.terminal import console, open_output, progress
+from sacdoctor.cli.outcome import complain, exit_code
+from sacdoctor.cli.terminal import open_output, progress
+from sacdoctor.report.formats import FORMATS
+from sacdoctor.report.results import ScanResult
+from sacdoctor.severity import Status
 
 if TYPE_CHECKING:
     from sacdoctor.diagnosis import ScanOptions
@@ -32,11 +34,11 @@ def scan(
         list[str],
         typer.Argument(
             metavar="PATH...",
-            help="Checkpoints (.zip, or a bare .pth/.pt), folders (every .zip below, and every "
-            "pickle where SD6 alone is selected) or patterns.",
+            help="Checkpoints (.zip, or a bare .pth/.pt/.safetensors), folders (every .zip "
+            "below, and every pickle where SD6 alone is selected) or patterns.",
         ),
     ],
-    format: FormatOption = Format.TABLE,
+    format: Annotated[str, format_option(ScanResult)] = TABLE,
     output: OutputOption = None,
     warning: WarningOption = None,
     critical: CriticalOption = None,
@@ -54,31 +56,40 @@ def scan(
     all_tensors: Annotated[
         bool, typer.Option("--all", help="List every tensor, not only biases in trouble.")
     ] = False,
-) -> None:
+) -> int:
     """Show which biases are zero and why: per layer, per gate, per part of the agent.
 
     Nothing in a checkpoint is executed. Exit codes: 0 clean, 1 findings, 2 wrong usage or
     something unreadable.
     """
-    from sacdoctor.cli.config import find_config, scan_options
-    from sacdoctor.cli.outcome import TROUBLE, complain, exit_code
-    from sacdoctor.errors import SacdoctorError
+    from sacdoctor.cli.config import configuration
     from sacdoctor.fleet import find_checkpoints
 
-    try:
-        config = find_config()
-        options = scan_options(config, warning, critical, include, exclude, select, ignore)
-        reports = _reports(find_checkpoints(paths, options), options)
-        statuses = _write(reports, format, output, all_tensors)
-    except SacdoctorError as error:
-        complain(error)
-        raise typer.Exit(TROUBLE) from None
-    raise typer.Exit(exit_code(statuses, fail_on or config.fail_on or FailOn.CRITICAL))
+    asked = configuration(
+        warning=warning,
+        critical=critical,
+        fail_on=fail_on,
+        include=include,
+        exclude=exclude,
+        select=select,
+        ignore=ignore,
+    )
+    options = asked.scan_options()
+    targets = find_checkpoints(paths, options)
+    statuses: set[Status] = set()
+
+    def reports() -> Iterator[Report]:
+        for report in _reports(targets, options):
+            statuses.add(report.status)
+            yield report
+
+    with open_output(output) as file:
+        FORMATS[format].write(ScanResult(reports(), all_tensors), file)
+    return exit_code(statuses, asked.fail_on)
 
 
 def _reports(targets: list[Target], options: ScanOptions) -> Iterator[Report]:
     """Yield each report, complain about what cannot be read, show progress at a terminal."""
-    from sacdoctor.cli.outcome import complain
     from sacdoctor.fleet import scan_all
 
     with progress(len(targets), "scanning") as advance:
@@ -87,27 +98,3 @@ def _reports(targets: list[Target], options: ScanOptions) -> Iterator[Report]:
             if report.error is not None:
                 complain(f"{report.path}: {report.error}")
             yield report
-
-
-def _write(
-    reports: Iterator[Report], format: Format, output: Path | None, all_tensors: bool
-) -> set[str]:
-    """Write the reports as they come, and return the statuses met."""
-    statuses: set[str] = set()
-
-    def seen() -> Iterator[Report]:
-        for report in reports:
-            statuses.add(report.status)
-            yield report
-
-    with open_output(output) as file:
-        if format is Format.JSON:
-            from sacdoctor.report.json import render
-
-            for piece in render(seen(), all_tensors=all_tensors):
-                file.write(piece)
-        else:
-            from sacdoctor.report.table import print_reports
-
-            print_reports(console(file), seen(), all_tensors=all_tensors)
-    return statuses

@@ -1,4 +1,4 @@
-"""Where output goes: the console, a file, and a progress bar that only a terminal sees."""
+"""Where output goes: stdout or a file, and a progress bar that only a terminal sees."""
 
 from __future__ import annotations
 
@@ -8,17 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from sacdoctor.errors import SacdoctorError
+from sacdoctor.errors import SacdoctorError
 
 MANY = 5
 """From how many files on a progress bar is worth its line."""
-_UNBROKEN = 400
-"""Columns for output that is not a terminal, so that no name is broken over two lines there."""
 
 
 @contextmanager
@@ -56,30 +51,12 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
 
 
 def _unwritten(error: OSError, where: str | Path) -> SacdoctorError:
-    from sacdoctor.errors import SacdoctorError
-
     return SacdoctorError(f"it cannot be written: {error.strerror or error}", where)
 
 
 def drop_output() -> None:
     """Send what is still to come on stdout nowhere; Python would complain about it on exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def console(file: TextIO) -> Console:
-    """Return a console on `file`: colours and wrapped lines only at a terminal."""
-    from rich.console import Console as RichConsole
-
-    class Console(RichConsole):
-        def on_broken_pipe(self) -> None:
-            raise BrokenPipeError  # for `open_output`; rich would exit with 1
-
-    width = None if file.isatty() or "COLUMNS" in os.environ else _UNBROKEN
-    # Without colour rich would still write bold and dim; NO_COLOR asks for plain text.
-    plain = False if os.environ.get("NO_COLOR") else None
-    return Console(
-        file=file, width=width, force_terminal=plain, highlight=False, markup=False, emoji=False
-    )
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,23 +12,20 @@ from sacdoctor.cli.options import (
     IgnoreOption,
     SelectOption,
     WarningOption,
+    format_option,
 )
-from sacdoctor.cli.outcome import FailOn
+from sacdoctor.cli.outcome import CLEAN, FINDINGS, FailOn, exit_code
 from sacdoctor.cli.terminal import open_output
+from sacdoctor.report.formats import FORMATS
+from sacdoctor.report.results import WatchResult
 
-
-class Format(str, Enum):
-    """How each checkpoint is told."""
-
-    TEXT = "text"
-    JSON = "json"
+TEXT = "text"
+"""The format of the lines unless another is asked for."""
 
 
 def watch(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a training.")],
-    format: Annotated[Format, typer.Option(help="A line of text, or a JSON object on a line.")] = (
-        Format.TEXT
-    ),
+    format: Annotated[str, format_option(WatchResult, default=TEXT)] = TEXT,
     interval: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.05, help="Look so often.")
     ] = 2.0,
@@ -41,7 +37,7 @@ def watch(
     ] = None,
     select: SelectOption = None,
     ignore: IgnoreOption = None,
-) -> None:
+) -> int:
     """Follow a folder and scan each checkpoint as it lands, those already there first.
 
     A file is scanned once it is complete; a line says when, which, its status and worst finding.
@@ -49,25 +45,16 @@ def watch(
     """
     from datetime import datetime
 
-    from sacdoctor.cli.config import find_config, scan_options
-    from sacdoctor.cli.outcome import FINDINGS, TROUBLE, complain, exit_code
-    from sacdoctor.errors import SacdoctorError
+    from sacdoctor.cli.config import configuration
     from sacdoctor.history.watch import landings
-    from sacdoctor.report.watch_line import json_line, text
 
-    try:
-        config = find_config()
-        options = scan_options(config, warning, critical, select=select, ignore=ignore)
-        limit = fail_on or config.fail_on or FailOn.CRITICAL
-        with open_output(None) as file:
-            for report in landings(run, options, interval):
-                now = datetime.now()
-                file.write(
-                    json_line(report, now) if format is Format.JSON else text(report, run, now)
-                )
-                file.flush()
-                if exit_code({report.status}, limit) == FINDINGS:
-                    raise typer.Exit(FINDINGS)
-    except SacdoctorError as error:
-        complain(error)
-        raise typer.Exit(TROUBLE) from None
+    asked = configuration(
+        warning=warning, critical=critical, fail_on=fail_on, select=select, ignore=ignore
+    )
+    with open_output(None) as file:
+        for report in landings(run, asked.scan_options(), interval):
+            FORMATS[format].write(WatchResult(report, run, datetime.now()), file)
+            file.flush()
+            if exit_code({report.status}, asked.fail_on) == FINDINGS:
+                return FINDINGS
+    return CLEAN  # the reader has seen enough

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sacdoctor.checkpoint import OptimizerState, Tensor
-from sacdoctor.diagnosis.coverage import SECOND_MOMENTS, Slot
+from sacdoctor.diagnosis.coverage import Slot
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.initialisation import is_orthogonal, was_trained
 from sacdoctor.diagnosis.statistics import all_equal, as_numbers, zero_positions
 from sacdoctor.layers import NORM_WEIGHTS, Kind, online_name
+from sacdoctor.model import Cause
+from sacdoctor.optimizers import TELLING_MOMENTS, decay_of, optimizer_with, starting_at_one
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-class Cause(str, Enum):
-    """The closed list. Without evidence it is `unknown`; a guess is a defect."""
-
-    NORMALISATION_INIT = "normalisation-init"
-    UNTRAINED = "untrained"
-    NOT_IN_OPTIMIZER = "not-in-optimizer"
-    NO_GRADIENT = "no-gradient"
-    ZERO_GRADIENT = "zero-gradient"
-    RESET_AFTER_TRAINING = "reset-after-training"
-    TARGET_OUT_OF_SYNC = "target-out-of-sync"
-    NEVER_UPDATED = "never-updated"
-    """Shown by the checkpoints of a run together; one file cannot prove it."""
-    UNKNOWN = "unknown"
 
 
 OUTLAST_REPAIR = (Cause.NOT_IN_OPTIMIZER, Cause.NO_GRADIENT, Cause.ZERO_GRADIENT)
@@ -40,14 +25,14 @@ OUTLAST_REPAIR = (Cause.NOT_IN_OPTIMIZER, Cause.NO_GRADIENT, Cause.ZERO_GRADIENT
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """A cause and its evidence in one sentence."""
+class Attribution:
+    """What zeros are put down to: a cause, and its evidence in one sentence."""
 
     cause: Cause
     evidence: str
 
 
-def fresh_norm(facts: Facts, name: str) -> Verdict | None:
+def fresh_norm(facts: Facts, name: str) -> Attribution | None:
     """Return `normalisation-init` for a Norm bias at its starting value, None for any other."""
     role = facts.anatomy.roles[name]
     if role.kind is not Kind.NORM or facts.measures[name].zeros < facts.tensors[name].numel:
@@ -56,13 +41,13 @@ def fresh_norm(facts: Facts, name: str) -> Verdict | None:
     weights = [prefix + part for part in NORM_WEIGHTS if prefix + part in facts.tensors]
     if not weights or not all_equal(facts.tensors[weights[0]], 1.0):
         return None
-    return Verdict(
+    return Attribution(
         Cause.NORMALISATION_INIT,
         "its bias is all 0 and its weight all 1: a normalisation layer's starting value",
     )
 
 
-def cause_of(facts: Facts, name: str) -> Verdict:
+def cause_of(facts: Facts, name: str) -> Attribution:
     """Return why the bias `name`, some of whose elements are zero, is so.
 
     The order of the questions is the precedence of the causes: whether anything was trained at
@@ -78,7 +63,7 @@ def cause_of(facts: Facts, name: str) -> Verdict:
     if not facts.policy_optimizers:
         return _unknown("the file holds no optimizer state")
     if facts.is_untrained:
-        return Verdict(
+        return Attribution(
             Cause.UNTRAINED,
             f"no optimizer has any state and the counters agree (updates: {facts.n_updates or 0}): "
             "the zeros are initial values",
@@ -86,21 +71,21 @@ def cause_of(facts: Facts, name: str) -> Verdict:
     if facts.updates_by_other_means and not any(kept for _, kept in facts.moments(name)):
         return _unknown(f"{facts.checkpoint.algorithm} updates its policy without an optimizer")
     if name in facts.coverage.outside:
-        return Verdict(Cause.NOT_IN_OPTIMIZER, _outside(facts, name))
+        return Attribution(Cause.NOT_IN_OPTIMIZER, _outside(facts, name))
     slots = [slot for slot, _ in facts.moments(name)]
     if not slots:
         return _unknown(_why_no_slot(facts, name))
     return _of_moments(facts, name, slots)
 
 
-def _of_target(facts: Facts, name: str, online: str) -> Verdict:
+def _of_target(facts: Facts, name: str, online: str) -> Attribution:
     tensor, counterpart = facts.tensors[name], facts.tensors[online]
     if counterpart.shape != tensor.shape or counterpart.is_expanded:
         return _unknown(f"its online counterpart {online} has another shape")
     zeros = zero_positions(tensor)
     both = len(np.intersect1d(zeros, zero_positions(counterpart), assume_unique=True))
     if 2 * both < len(zeros):
-        return Verdict(
+        return Attribution(
             Cause.TARGET_OUT_OF_SYNC,
             f"{online} is not zero in {len(zeros) - both:,} of the {len(zeros):,} elements that "
             "are zero here",
@@ -108,8 +93,10 @@ def _of_target(facts: Facts, name: str, online: str) -> Verdict:
     owner = facts.anatomy.owner(online)
     if online_name(owner) is not None:
         return _unknown(f"its online counterpart {online} shares the elements of {owner}")
-    verdict = cause_of(facts, owner)
-    return Verdict(verdict.cause, f"as its online counterpart {online}: {verdict.evidence}")
+    attribution = cause_of(facts, owner)
+    return Attribution(
+        attribution.cause, f"as its online counterpart {online}: {attribution.evidence}"
+    )
 
 
 def _outside(facts: Facts, name: str) -> str:
@@ -136,13 +123,13 @@ def _why_no_slot(facts: Facts, name: str) -> str:
     return "which of the optimizer's entries is its own, if any, does not follow from their shapes"
 
 
-def _of_moments(facts: Facts, name: str, slots: list[Slot]) -> Verdict:
+def _of_moments(facts: Facts, name: str, slots: list[Slot]) -> Attribution:
     states = {slot.optimizer: facts.optimizers[slot.optimizer] for slot in slots}
     if not any(kept for _, kept in facts.moments(name)):
         return _without_moments(slots[0], states[slots[0].optimizer])
     tensor = facts.tensors[name]
     zeros = zero_positions(tensor)
-    verdict = _unknown("its optimizer keeps no moments that would tell")
+    attribution = _unknown("its optimizer keeps no moments that would tell")
     for slot, kept in facts.moments(name):
         key, moment = _telling_moment(kept, tensor)
         if moment is None:
@@ -150,34 +137,36 @@ def _of_moments(facts: Facts, name: str, slots: list[Slot]) -> Verdict:
         at_zeros = np.abs(as_numbers(moment).reshape(-1)[zeros])
         if not np.all(np.isfinite(at_zeros)):
             return _unknown(f"its {key} in {slot.optimizer} is not finite")
-        is_start = _is_decayed_start(at_zeros, kept, states[slot.optimizer])
+        is_start = _is_decayed_start(at_zeros, key, slot.number, states[slot.optimizer])
         if 2 * int(np.count_nonzero(is_start)) >= len(zeros):
             return _unknown(
-                f"its {key} in {slot.optimizer} started at 1 (RMSpropTFLike) and still hides "
-                "whether any gradient came"
+                f"its {key} in {slot.optimizer} started at 1 ({starting_at_one(key)}) and still "
+                "hides whether any gradient came"
             )
         moved = int(np.count_nonzero(at_zeros[~is_start]))
         if 2 * moved >= len(zeros):
             if _never_steps(facts, states[slot.optimizer]):
                 return _unknown("its learning rate is 0, so nothing it covers ever moved")
-            return Verdict(
+            return Attribution(
                 Cause.RESET_AFTER_TRAINING,
                 f"its {key} in {slot.optimizer} is not 0 in {moved:,} of the {len(zeros):,} "
                 "elements that are zero: they were trained, then something set them to 0",
             )
-        verdict = Verdict(
+        attribution = Attribution(
             Cause.ZERO_GRADIENT,
             f"its {key} in {slot.optimizer} is exactly 0 in {len(zeros) - moved:,} of the "
             f"{len(zeros):,} elements that are zero: every gradient that came was 0",
         )
-    return verdict
+    return attribution
 
 
-def _without_moments(slot: Slot, state: OptimizerState) -> Verdict:
+def _without_moments(slot: Slot, state: OptimizerState) -> Attribution:
     if not state.moments:
-        kind = "SGD without momentum keeps none" if _is_sgd(state) else "it keeps none for others"
+        rows = (optimizer_with(group.options) for group in state.groups)
+        told = next((row.name for row in rows if row is not None), None)
+        kind = f"{told} without momentum keeps none" if told else "it keeps none for others"
         return _unknown(f"{slot.optimizer} has no moments for it, and {kind}")
-    return Verdict(
+    return Attribution(
         Cause.NO_GRADIENT,
         f"{slot.optimizer} has an entry for it and no moments, while "
         f"{len(state.moments):,} of {len(state.entries):,} entries have some: its gradient was "
@@ -188,7 +177,7 @@ def _without_moments(slot: Slot, state: OptimizerState) -> Verdict:
 def _telling_moment(kept: object, tensor: Tensor) -> tuple[str, Tensor | None]:
     """Return the moment that is 0 where every gradient was 0, and its name."""
     assert isinstance(kept, dict)
-    for key in (*SECOND_MOMENTS, "momentum_buffer"):
+    for key in TELLING_MOMENTS:
         moment = kept.get(key)
         if isinstance(moment, Tensor) and moment.shape == tensor.shape and not moment.is_expanded:
             return key, moment
@@ -196,21 +185,19 @@ def _telling_moment(kept: object, tensor: Tensor) -> tuple[str, Tensor | None]:
 
 
 def _is_decayed_start(
-    moment: NDArray[Any], kept: Mapping[str, object], state: OptimizerState
+    moment: NDArray[Any], key: str, entry: int, state: OptimizerState
 ) -> NDArray[np.bool_]:
     """Return which elements are no more than a second moment's own start, decayed.
 
     SB3's `RMSpropTFLike`, meant for A2C, starts it at 1, so it decays as α^step where no
-    gradient comes; plain RMSprop and Adam start at 0.
+    gradient comes; plain RMSprop, which a file does not tell from it, and Adam start at 0.
     """
-    alpha, step = state.groups[0].options.get("alpha"), kept.get("step")
-    if isinstance(step, Tensor):
-        step = step.item()
-    if not isinstance(alpha, float) or not 0 < alpha < 1:
+    if starting_at_one(key) is None:
         return np.zeros(moment.shape, dtype=np.bool_)
-    if not isinstance(step, (int, float)) or not step >= 0:
+    decay, step = decay_of(key, state.options(entry)), state.step(entry)
+    if decay is None or step is None or not step >= 0:
         return np.zeros(moment.shape, dtype=np.bool_)
-    start = float(alpha**step)
+    start = float(decay**step)
     rounding = 2 * step * float(np.finfo(np.float32).eps) * start
     return np.asarray((moment > 0) & (np.abs(moment - start) <= rounding))
 
@@ -226,9 +213,5 @@ def _never_steps(facts: Facts, state: OptimizerState) -> bool:
     return not any(was_trained(facts.tensors[name]) for name in weights)
 
 
-def _is_sgd(state: OptimizerState) -> bool:
-    return any("nesterov" in group.options for group in state.groups)
-
-
-def _unknown(evidence: str) -> Verdict:
-    return Verdict(Cause.UNKNOWN, evidence)
+def _unknown(evidence: str) -> Attribution:
+    return Attribution(Cause.UNKNOWN, evidence)

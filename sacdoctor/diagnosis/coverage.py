@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sacdoctor.algorithms import PARTS_WITH_OPTIMIZER, TRAINED_VARIABLES
 from sacdoctor.checkpoint import OptimizerState, Tensor
 from sacdoctor.diagnosis.anatomy import Anatomy
 from sacdoctor.diagnosis.optimizer_map import MAX_WORK, Alignment, Candidate, Entry, align
 from sacdoctor.layers import online_name
+from sacdoctor.optimizers import STEP
 
-SECOND_MOMENTS = ("exp_avg_sq", "square_avg")
-"""Adam's and AdamW's; RMSprop's. Means of squared gradients, zero where none ever came."""
-ENT_COEF_OPTIMIZER = "ent_coef_optimizer"
-"""Of SAC, TQC and CrossQ: it looks after `log_ent_coef`, which is not part of the policy."""
-OWN_OPTIMIZER = ("actor", "critic")
-"""Parts of a policy that SB3's off-policy algorithms give optimizers of their own."""
 USUAL_OPTIMIZERS = 3
 """Where a file holds more than SB3's algorithms have, they share what the search may take."""
 
@@ -51,7 +47,7 @@ def cover(
     """
     slots: dict[str, tuple[Slot, ...]] = {}
     open_questions: set[str] = set()
-    optimizers = {name: optimizers[name] for name in optimizers if name != ENT_COEF_OPTIMIZER}
+    optimizers = {name: optimizers[name] for name in optimizers if name not in TRAINED_VARIABLES}
     all_placed = bool(optimizers)
     work = MAX_WORK * USUAL_OPTIMIZERS // max(USUAL_OPTIMIZERS, len(optimizers))
     for optimizer, state in optimizers.items():
@@ -74,15 +70,6 @@ def cover(
         and _has_its_optimizer(name, optimizers)
     }
     return Coverage(slots, frozenset(outside))
-
-
-def second_moment(moments: Mapping[str, object]) -> Tensor | None:
-    """Return the second moment among what an optimizer keeps for a parameter."""
-    for key in SECOND_MOMENTS:
-        value = moments.get(key)
-        if isinstance(value, Tensor):
-            return value
-    return None
 
 
 def _align(
@@ -132,7 +119,7 @@ def _align_names(
 def _entry(number: int, state: OptimizerState) -> Entry:
     # A `step` that is a tensor has no dimension; the parameter's own moments have its shape.
     for key, value in state.moments.get(number, {}).items():
-        if isinstance(value, Tensor) and key != "step":
+        if isinstance(value, Tensor) and key != STEP:
             return Entry(number, value.shape)
     return Entry(number, None)
 
@@ -148,6 +135,6 @@ def _may_be_trained(
 def _has_its_optimizer(name: str, optimizers: Mapping[str, OptimizerState]) -> bool:
     """Return whether the optimizer that SB3 would give this part of the policy is in the file."""
     part = name.partition(".")[0]
-    if part not in OWN_OPTIMIZER or "policy.optimizer" in optimizers:
+    if part not in PARTS_WITH_OPTIMIZER or "policy.optimizer" in optimizers:
         return True
     return f"{part}.optimizer" in optimizers

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from sacdoctor.checkpoint import Checkpoint
-from sacdoctor.diagnosis.causes import Cause, Verdict, cause_of, fresh_norm
+from sacdoctor.diagnosis.causes import Attribution, cause_of, fresh_norm
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.statistics import gate_zero_percent
-from sacdoctor.model import LayerReport
+from sacdoctor.model import Cause, LayerReport
 from sacdoctor.severity import Severity, Thresholds
 
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What the rules judge. `layers` are the tensors that were asked for, in the file's order."""
+    """What most rules judge. `layers` are the tensors that were asked for, in the file's order."""
+
+    @classmethod
+    def in_words(cls) -> str:
+        return "a checkpoint's tensors and settings"
 
     facts: Facts
     layers: tuple[LayerReport, ...]
@@ -26,20 +29,14 @@ class Examination:
         return [
             layer
             for layer in self.layers
-            if layer.cause == cause.value
+            if layer.cause is cause
             and layer.severity is not None
             and layer.severity.rank >= Severity.WARNING.rank
         ]
 
 
-def examine(
-    checkpoint: Checkpoint,
-    thresholds: Thresholds,
-    components: Mapping[str, str],
-    selects: Callable[[str], bool],
-) -> Examination:
-    """Return the examination of an open checkpoint, of the tensors that `selects` lets through."""
-    facts = Facts.of(checkpoint, components)
+def examine(facts: Facts, thresholds: Thresholds, selects: Callable[[str], bool]) -> Examination:
+    """Return the examination of a checkpoint, of the tensors that `selects` lets through."""
     layers = tuple(_layer(facts, name, thresholds) for name in facts.tensors if selects(name))
     return Examination(facts, layers, thresholds)
 
@@ -50,9 +47,9 @@ def _layer(facts: Facts, name: str, thresholds: Thresholds) -> LayerReport:
     zeros = facts.measures[name].zeros
     percent = 100.0 * zeros / tensor.numel if tensor.numel else 0.0
     severity: Severity | None = None
-    verdict: Verdict | None = None
+    attribution: Attribution | None = None
     if role.role == "bias" and alias_of is None and tensor.numel:
-        severity, verdict = _judged(facts, name, thresholds.severity(percent))
+        severity, attribution = _judged(facts, name, thresholds.severity(percent))
     return LayerReport(
         name=name,
         component=role.component,
@@ -64,20 +61,20 @@ def _layer(facts: Facts, name: str, thresholds: Thresholds) -> LayerReport:
         zero_percent=percent,
         gates=gate_zero_percent(tensor, role.gates) if role.gates else None,
         severity=severity,
-        cause=verdict.cause.value if verdict else None,
-        evidence=verdict.evidence if verdict else None,
+        cause=attribution.cause if attribution else None,
+        evidence=attribution.evidence if attribution else None,
         alias_of=alias_of,
     )
 
 
-def _judged(facts: Facts, name: str, severity: Severity) -> tuple[Severity, Verdict | None]:
+def _judged(facts: Facts, name: str, severity: Severity) -> tuple[Severity, Attribution | None]:
     """Return the severity in the light of the cause, and the cause where one is due."""
     fresh = fresh_norm(facts, name)
     if fresh is not None:
         return Severity.NOTICE, fresh
     if severity.rank < Severity.WARNING.rank:
         return severity, None
-    verdict = cause_of(facts, name)
-    if verdict.cause is Cause.UNTRAINED:
-        return Severity.WARNING, verdict
-    return severity, verdict
+    attribution = cause_of(facts, name)
+    if attribution.cause is Cause.UNTRAINED:
+        return Severity.WARNING, attribution
+    return severity, attribution

@@ -3,40 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
+from sacdoctor.algorithms import ALGORITHMS, TRAINED_VARIABLES, Algorithm
 from sacdoctor.checkpoint import Checkpoint, OptimizerState, Tensor
 from sacdoctor.diagnosis.anatomy import Anatomy
-from sacdoctor.diagnosis.coverage import ENT_COEF_OPTIMIZER, Coverage, Slot, cover
+from sacdoctor.diagnosis.coverage import Coverage, Slot, cover
 from sacdoctor.diagnosis.statistics import Measures, measure
-
-WITHOUT_OPTIMIZER = ("TRPO", "ARS")
-"""TRPO steps along the natural gradient, over all of the policy's parameters by their names; ARS
-searches at random. Neither needs an optimizer's entry for what it updates."""
+from sacdoctor.trust.parts import parts_of
+from sacdoctor.trust.suspicions import LoadedCode, suspicions
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Facts:
     """A checkpoint's tensors, what they are, what was measured, and what the optimizers cover.
 
-    `measures` has an entry for every tensor of the policy, aliases included.
+    Each is worked out when it is first asked for, and kept; `components` maps name patterns to the
+    user's own names for parts of the agent. Every property may raise `CheckpointError`, as reading
+    the checkpoint does.
     """
 
     checkpoint: Checkpoint
-    anatomy: Anatomy
-    measures: Mapping[str, Measures]
-    coverage: Coverage
+    components: Mapping[str, str] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, checkpoint: Checkpoint, components: Mapping[str, str] | None = None) -> Facts:
-        """Return the facts of an open checkpoint; raises `CheckpointError` as reading does."""
-        tensors = checkpoint.tensors
-        anatomy = Anatomy.of(tensors, components)
-        measures: dict[str, Measures] = {}
-        for name in tensors:
-            owner = anatomy.owner(name)
-            measures[name] = measures[owner] if owner != name else measure(tensors[name])
-        return cls(checkpoint, anatomy, measures, cover(anatomy, tensors, checkpoint.optimizers))
+    @cached_property
+    def anatomy(self) -> Anatomy:
+        """What each tensor is, and which are one and the same."""
+        return Anatomy.of(self.tensors, self.components)
+
+    @cached_property
+    def measures(self) -> Mapping[str, Measures]:
+        """What was measured of every tensor of the policy, aliases included."""
+        found: dict[str, Measures] = {}
+        for name in self.tensors:
+            owner = self.anatomy.owner(name)
+            found[name] = found[owner] if owner != name else measure(self.tensors[name])
+        return found
+
+    @cached_property
+    def coverage(self) -> Coverage:
+        """Which optimizer entries are whose."""
+        return cover(self.anatomy, self.tensors, self.optimizers)
+
+    @cached_property
+    def code(self) -> LoadedCode:
+        """What loading the file would run beyond SB3 and its libraries."""
+        return LoadedCode(suspicions(parts_of(self.checkpoint)))
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
@@ -50,7 +63,7 @@ class Facts:
     def policy_optimizers(self) -> Mapping[str, OptimizerState]:
         """The optimizers that look after the policy: all but that of `log_ent_coef`."""
         return {
-            name: state for name, state in self.optimizers.items() if name != ENT_COEF_OPTIMIZER
+            name: state for name, state in self.optimizers.items() if name not in TRAINED_VARIABLES
         }
 
     @property
@@ -79,9 +92,15 @@ class Facts:
         )
 
     @property
+    def algorithm(self) -> Algorithm | None:
+        """What is known of the algorithm, None where the settings do not tell which it is."""
+        name = self.checkpoint.algorithm
+        return None if name is None else ALGORITHMS[name]
+
+    @property
     def updates_by_other_means(self) -> bool:
         """Whether the algorithm updates tensors that its optimizer does not look after."""
-        return self.checkpoint.algorithm in WITHOUT_OPTIMIZER
+        return self.algorithm is not None and self.algorithm.updates_by_other_means
 
     def moments(self, name: str) -> Iterator[tuple[Slot, Mapping[str, object]]]:
         """Yield each slot of a tensor with what the optimizer keeps there, maybe nothing."""

@@ -14,8 +14,8 @@ class ScanOptions:
     """How to look: thresholds, which tensors (shell-style name patterns), and which rules.
 
     `include` empty means all; `exclude` wins over `include`. `components` maps name patterns to
-    component names. `select` and `ignore` are rule codes or prefixes of them; `select` empty
-    means all.
+    component names. `select` and `ignore` are rules' codes, prefixes of codes, or names;
+    `select` empty means all.
     """
 
     thresholds: Thresholds = field(default_factory=Thresholds)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from sacdoctor.algorithms import algorithm_of
 from sacdoctor.checkpoint import Checkpoint
-from sacdoctor.checkpoint.algorithm import algorithm_of
 from sacdoctor.diagnosis.examination import Examination, examine
+from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.options import ScanOptions
-from sacdoctor.diagnosis.rules.registry import findings, from_error, selected
+from sacdoctor.diagnosis.rules.interface import Rule, Subject
+from sacdoctor.diagnosis.rules.registry import RULES, findings, selected
 from sacdoctor.errors import CorruptCheckpoint, SacdoctorError, UnsupportedCheckpoint
 from sacdoctor.model import Finding, LayerReport, Report, Summary
-from sacdoctor.severity import Severity, worst
+from sacdoctor.severity import Severity, Status
 from sacdoctor.trust.parts import (
     PickledPart,
     begins_as_pickle,
@@ -23,6 +25,7 @@ from sacdoctor.trust.parts import (
     parts_of_pickle,
 )
 from sacdoctor.trust.references import Kind
+from sacdoctor.trust.suspicions import LoadedCode, suspicions
 
 _MAX_LINE = 120
 """Characters of a finding that stand in the line about a file that cannot be read."""
@@ -48,15 +51,20 @@ def diagnose(checkpoint: Checkpoint, options: ScanOptions) -> Report:
 
     Where all selected rules look at code alone, no tensor is read, and there are no layers.
     """
+    return report_on(Facts(checkpoint, options.components), options)
+
+
+def report_on(facts: Facts, options: ScanOptions) -> Report:
+    """Return the report of a checkpoint from its facts, which stay with the caller."""
     if looks_at_code_alone(options):
-        return _diagnose_code(checkpoint, options)
-    return report_of(examined(checkpoint, options), options)
+        return _report_on_code(facts, options)
+    return report_of(examined(facts, options), options)
 
 
 @np.errstate(all="ignore")  # numbers from a damaged run overflow; rules judge what comes of it
-def examined(checkpoint: Checkpoint, options: ScanOptions) -> Examination:
+def examined(facts: Facts, options: ScanOptions) -> Examination:
     """Return the examination of an open checkpoint as the options ask for it."""
-    return examine(checkpoint, options.thresholds, options.components, options.selects)
+    return examine(facts, options.thresholds, options.selects)
 
 
 @np.errstate(all="ignore")
@@ -64,8 +72,7 @@ def report_of(examination: Examination, options: ScanOptions) -> Report:
     """Return what the rules make of an examination."""
     checkpoint = examination.facts.checkpoint
     settings = checkpoint.hyperparameters
-    rules = selected(options.select, options.ignore)
-    found = findings(examination, parts_of(checkpoint), rules, with_references=False)
+    found = findings(_subjects(examination, options), _rules(options))
     return Report(
         path=str(checkpoint.path),
         status=status_of(examination.layers, found, options),
@@ -85,14 +92,30 @@ def report_of(examination: Examination, options: ScanOptions) -> Report:
     )
 
 
-def status_of(layers: Iterable[LayerReport], found: Iterable[Finding], options: ScanOptions) -> str:
+def _rules(options: ScanOptions) -> tuple[Rule, ...]:
+    return selected(options.select, options.ignore)
+
+
+def _subjects(examination: Examination, options: ScanOptions) -> Iterator[Subject]:
+    """Yield what rules look at; the code comes last, as pickles that were read need no walk."""
+    yield examination
+    if _look_at_code(options):
+        yield examination.facts.code.without_mere_references()
+
+
+def _look_at_code(options: ScanOptions) -> bool:
+    return any(rule.looks_at(LoadedCode) for rule in _rules(options))
+
+
+def status_of(
+    layers: Iterable[LayerReport], found: Iterable[Finding], options: ScanOptions
+) -> Status:
     """Return a checkpoint's status: its worst severity, over findings and layers."""
     severities = [finding.severity for finding in found]
-    if {"SD101", "SD102"} <= {rule.code for rule in selected(options.select, options.ignore)}:
-        # Layers count by themselves too: a notice is no finding.
+    rules = _rules(options)
+    if all(rule in rules for rule in RULES if rule.grades_biases):
         severities += [layer.severity for layer in layers if layer.severity]
-    status = worst(severities)
-    return "healthy" if status is Severity.OK else status.value
+    return Status.of(severities)
 
 
 def report_of_error(error: SacdoctorError, options: ScanOptions | None = None) -> Report:
@@ -105,7 +128,8 @@ def report_of_error(error: SacdoctorError, options: ScanOptions | None = None) -
     path = str(error.path) if error.path is not None else ""
     code = _code_despite(path, options) if path and options is not None else ()
     reason = error.reason + "".join(f" ({f.rule}: {_first_line(f)})" for f in code[:1])
-    return Report(path, status="error", error=reason, findings=(*code, from_error(error)))
+    found = (*code, *findings([error], RULES))
+    return Report(path, status=Status.ERROR, error=reason, findings=found)
 
 
 def _first_line(finding: Finding) -> str:
@@ -122,22 +146,23 @@ def _code_despite(path: str, options: ScanOptions) -> tuple[Finding, ...]:
     except SacdoctorError:
         # torch reads whatever is no zip as a pickle.
         parts += parts_of_pickle(path) if begins_as_pickle(path) else ()
-    rules = selected(options.select, options.ignore)
     # That they cannot be read is what the error says.
-    known = [part.readable() for part in parts]
-    return findings(None, known, rules, with_references=looks_at_code_alone(options))
+    code = LoadedCode(suspicions([part.readable() for part in parts]))
+    if not looks_at_code_alone(options):
+        code = code.without_mere_references()
+    return findings([code], _rules(options))
 
 
 def looks_at_code_alone(options: ScanOptions) -> bool:
     """Return whether rules about code are selected, and none that examines tensors."""
-    rules = selected(options.select, options.ignore)
-    return any(rule.check_code for rule in rules) and not any(rule.check for rule in rules)
+    return _look_at_code(options) and not any(
+        rule.looks_at(Examination) for rule in _rules(options)
+    )
 
 
-def _diagnose_code(checkpoint: Checkpoint, options: ScanOptions) -> Report:
-    settings = checkpoint.hyperparameters
-    rules = selected(options.select, options.ignore)
-    found = findings(None, parts_of(checkpoint), rules, with_references=True)
+def _report_on_code(facts: Facts, options: ScanOptions) -> Report:
+    checkpoint, settings = facts.checkpoint, facts.checkpoint.hyperparameters
+    found = findings([facts.code], _rules(options))
     return Report(
         path=str(checkpoint.path),
         status=status_of((), found, options),
@@ -152,17 +177,17 @@ def _diagnose_code(checkpoint: Checkpoint, options: ScanOptions) -> Report:
 
 
 def _diagnose_pickle(path: str | Path, options: ScanOptions) -> Report:
-    rules = selected(options.select, options.ignore)
-    if not any(rule.check_code for rule in rules):
+    able = [rule for rule in RULES if rule.looks_at(LoadedCode)]
+    if not set(able) & set(_rules(options)):
+        codes = " and ".join(rule.code for rule in able)
         raise UnsupportedCheckpoint(
-            "it is a pickle of its own, which SD601 and SD602 look at, and neither is selected",
-            path,
+            f"it is a pickle of its own, which {codes} look at, and neither is selected", path
         )
     parts = parts_of_pickle(path)
     if all(reference.kind is Kind.UNREAD for part in parts for reference in part.references):
         for reference in parts[0].references:
             raise CorruptCheckpoint(reference.name.qualname, path)
-    found = findings(None, parts, rules, with_references=True)
+    found = findings([LoadedCode(suspicions(parts))], _rules(options))
     return Report(str(path), status_of((), found, options), findings=found)
 
 

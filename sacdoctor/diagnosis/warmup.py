@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from sacdoctor.checkpoint import Checkpoint
-from sacdoctor.diagnosis.rules import forced_actions, long_warmup, updates_during_warmup
+from sacdoctor.diagnosis.rules.registry import RULES, findings
 from sacdoctor.diagnosis.update_counters import EPISODE, UpdateCounters
+from sacdoctor.diagnosis.warmup_facts import ForcedTransitions, JudgedSetting, Warmup
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.model import Finding
 from sacdoctor.replay.buffer import ReplayBuffer, read_replay_buffer
 from sacdoctor.replay.companions import buffer_of, checkpoint_of, newest_in
 from sacdoctor.replay.forced_head import Doubt, ForcedHead, constant_head
 from sacdoctor.replay.ignored_actions import ignored_head
-from sacdoctor.settings.verdicts import judge_warmup_steps
-from sacdoctor.severity import Severity, worst
+from sacdoctor.severity import Severity, Status
 
 SETTINGS = (".yaml", ".yml", ".json", ".toml")
 NO_BUFFER = "no replay buffer is beside it, so forced actions cannot be told"
@@ -64,12 +63,11 @@ class WarmupReport:
         return self.forced_head.transitions / self.transitions
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         """The worst severity of the findings; `notice` where forced actions are suspected;
         `healthy` without either."""
         suspected = [Severity.NOTICE for doubt in self.doubts if doubt.boundary is not None]
-        level = worst([finding.severity for finding in self.findings] + suspected)
-        return "healthy" if level is Severity.OK else level.value
+        return Status.of([*(finding.severity for finding in self.findings), *suspected])
 
 
 def audit_warmup(
@@ -184,9 +182,12 @@ def _audit_buffer(
         doubts=doubted,
         notes=tuple(filter(None, notes)),
     )
-    found = () if head is None else _findings(report, head, end, counters)
-    ordered = sorted(found, key=lambda finding: -finding.severity.rank)
-    return replace(report, findings=tuple(ordered))
+    if head is None:
+        return report
+    assert report.share is not None
+    forced = ForcedTransitions(head, report.share, updated=bool(report.n_updates))
+    warmup = Warmup(head.transitions if end is None else end, updates, counters)
+    return replace(report, findings=findings((forced, warmup), RULES))
 
 
 def _updates(
@@ -241,41 +242,14 @@ def _episode_ends(buffer: ReplayBuffer) -> list[int]:
     return [int(step) + 1 for step in np.flatnonzero(dones)]
 
 
-def _findings(
-    report: WarmupReport, head: ForcedHead, end: int | None, counters: UpdateCounters | None
-) -> Iterator[Finding]:
-    assert report.share is not None
-    updates = report.updates_during_forced
-    updated = bool(report.n_updates)
-    yield forced_actions.finding(head, report.share, updated)
-    if updates and counters is not None and end is not None:
-        yield updates_during_warmup.finding(
-            updates, counters.n_updates, counters.learning_starts, end
-        )
-    verdict = judge_warmup_steps(head.transitions if end is None else end)
-    if verdict is not None:
-        yield long_warmup.finding(
-            verdict,
-            head.transitions if end is None else end,
-            f"Force at most {verdict.recommended:,.0f} steps; `sacdoctor warmup BUFFER --clean "
-            "OUT.pkl` takes the transitions out of the buffer.",
-        )
-
-
 def _audit_settings(path: Path, algorithm: str | None) -> WarmupReport:
     """Return the audit of a settings file: what it says of warm-up and `learning_starts`."""
     # Reading settings takes ruamel.yaml and tomlkit, which the other audits do not need.
     from sacdoctor.settings.fix_config import fix_config
 
     fixed = fix_config(path, algorithm=algorithm)
-    found = []
-    for change in fixed.changes:
-        if change.verdict.key == "no_trading_warmup_steps" and change.verdict.value is not None:
-            remedy = "`sacdoctor fix-config FILE --write` corrects it."
-            found.append(long_warmup.finding(change.verdict, change.verdict.value, remedy))
-        elif change.verdict.key == "learning_starts":
-            found.append(updates_during_warmup.finding_in_settings(change.verdict, change.key))
+    judged = [JudgedSetting(change.key, change.verdict) for change in fixed.changes]
     settings = () if fixed.corrected is None else fixed.corrected.settings
     names = {setting.name for setting in settings}
     notes = () if "no_trading_warmup_steps" in names else ("it sets no no_trading_warmup_steps",)
-    return WarmupReport(path=str(path), notes=notes, findings=tuple(found))
+    return WarmupReport(path=str(path), notes=notes, findings=findings(judged, RULES))

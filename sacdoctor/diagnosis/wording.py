@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from sacdoctor.diagnosis.causes import Cause
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.model import Finding, LayerReport
+from sacdoctor.diagnosis.rules.interface import Rule
+from sacdoctor.model import Cause, Finding, LayerReport
 from sacdoctor.severity import worst
 
 
@@ -24,24 +24,22 @@ def share_of_zeros(layers: Sequence[LayerReport]) -> str:
 
 def counted_causes(layers: Sequence[LayerReport]) -> str:
     """Return the causes of the layers, the most frequent first."""
-    counts = Counter(layer.cause or Cause.UNKNOWN.value for layer in layers)
+    counts = Counter(layer.cause or Cause.UNKNOWN for layer in layers)
     return "causes: " + ", ".join(f"{cause} ({n})" for cause, n in counts.most_common())
 
 
 def cause_finding(
-    code: str, examination: Examination, cause: Cause, message: str, remedy: str
+    rule: Rule, examination: Examination, cause: Cause, message: str, remedy: str
 ) -> Iterator[Finding]:
     """Yield one finding over all biases with this cause, with the first one's evidence."""
     found = examination.biases(cause)
     if not found:
         return
     first = found[0]
-    yield Finding(
-        code,
-        cause.value,
+    yield rule.finding(
         worst([layer.severity for layer in found if layer.severity is not None]),
-        tuple(layer.name for layer in found),
         f"{biases(len(found))} {message}",
-        f"{first.name}: {first.evidence}",
-        remedy,
+        evidence=f"{first.name}: {first.evidence}",
+        remedy=remedy,
+        tensors=tuple(layer.name for layer in found),
     )

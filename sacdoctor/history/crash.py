@@ -1,4 +1,7 @@
-"""Lasting falls of the return in a whole run: where, from which level to which."""
+"""Lasting falls of the return in a whole run: where, from which level to which.
+
+While a run goes on, `training.health` asks another question; `diagnosis.returns` says which.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sacdoctor.diagnosis.returns import SPREADS, WINDOW, least_spread
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-WINDOW = 10
-"""So many episodes make a level, before and after; as in `TrainingHealthCallback`."""
 PERSISTENCE = 30
 """So many episodes after the fall, as far as they were played, must stay low in the median."""
-SPREADS = 3.0
-"""A fall is a crash from so many standard deviations of an episode's return on. A judgement: with
-windows of 10 that is some seven standard errors of the difference of two means."""
 FALLS = 5.0
-"""And from so many times the usual fall elsewhere in the run on (the 84th percentile of its falls).
-Where the level wanders, a fall by three spreads is nothing special."""
-LEAST_SPREAD = 0.05
-"""Of the level's size: returns are taken to vary so much, as those of a solved CartPole do not."""
+"""A crash is also so many times the usual fall elsewhere in the run (the 84th percentile of its
+falls). Where the level wanders, a fall by three spreads is nothing special."""
 _LEFT = 0.05
 """Of a fall: by so much a running mean must have sunk to have begun to fall."""
 SMOOTHING = 100
@@ -69,7 +67,7 @@ def falls(values: NDArray[Any], lag: int = 0) -> list[Fall]:
     drop = before - after
     scale = np.maximum(spread[:count], spread[WINDOW + lag :])
     scale = np.maximum(scale, np.median(spread[::WINDOW]))
-    scale = np.maximum(scale, LEAST_SPREAD * np.maximum(abs(before), abs(after)))
+    scale = np.maximum(scale, least_spread(before, after))
     if lag:
         scale = np.maximum(scale, _episode_spread(values, lag))
     found: list[Fall] = []

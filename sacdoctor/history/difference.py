@@ -9,12 +9,12 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from sacdoctor.algorithms import TRAINED_VARIABLES
 from sacdoctor.checkpoint import Checkpoint, Tensor
 from sacdoctor.checkpoint.hyperparameters import Pickled
-from sacdoctor.diagnosis.anatomy import Anatomy
-from sacdoctor.diagnosis.coverage import ENT_COEF_OPTIMIZER, cover
+from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.history.change import UNCHANGED, Change, change
+from sacdoctor.history.distance import UNCHANGED, Distance, distance
 
 IDENTICAL, CHANGED, RESHAPED = "identical", "changed", "reshaped"
 ADDED, REMOVED = "added", "removed"
@@ -27,8 +27,8 @@ class TensorDifference:
     """One tensor, or one moment of one, in both checkpoints.
 
     `status` is `identical` (bit for bit), `changed`, `added`, `removed` or `reshaped`. `changed`,
-    `max_abs` and `relative_l2` are as in `Change`; they are None where there is nothing to compare.
-    A shape is None where the tensor is not there, and () for a plain number.
+    `max_abs` and `relative_l2` are those of a `Distance`, None where there is nothing to compare. A
+    shape is None where the tensor is not there, and () for a plain number.
 
     Of a moment, `file` is the member of the checkpoint, `name` the parameter that it belongs to
     (or `entry 12`, where the file does not tell) and `moment` what the optimizer calls it.
@@ -91,11 +91,12 @@ def diff(a: str | Path, b: str | Path) -> Difference:
             old, new = _settings(before), _settings(after)
             keys = dict.fromkeys([*old, *new])
             differing = [key for key in keys if old.get(key) != new.get(key)]
+            facts = Facts(before), Facts(after)
             return Difference(
                 str(a),
                 str(b),
-                tuple(_tensors(before, after)),
-                tuple(_optimizers(before, after)),
+                tuple(_tensors(*facts)),
+                tuple(_optimizers(*facts)),
                 tuple(SettingDifference(key, old.get(key), new.get(key)) for key in differing),
                 len(keys) - len(differing),
             )
@@ -103,18 +104,19 @@ def diff(a: str | Path, b: str | Path) -> Difference:
             raise error.at(b) from None
 
 
-def _tensors(before: Checkpoint, after: Checkpoint) -> Iterator[TensorDifference]:
-    anatomies = [Anatomy.of(before.tensors), Anatomy.of(after.tensors)]
+def _tensors(before: Facts, after: Facts) -> Iterator[TensorDifference]:
+    anatomies = [before.anatomy, after.anatomy]
     for name in dict.fromkeys([*before.tensors, *after.tensors]):
         roles = [anatomy.roles[name] for anatomy in anatomies if name in anatomy.roles]
         if all(name in anatomy.aliases or name not in anatomy.roles for anatomy in anatomies):
             continue
         yield _compared(before.tensors.get(name), after.tensors.get(name), name, roles[0].component)
-    for name in dict.fromkeys([*before.variables, *after.variables]):
-        yield _compared(before.variables.get(name), after.variables.get(name), name, VARIABLES)
+    old, new = before.checkpoint.variables, after.checkpoint.variables
+    for name in dict.fromkeys([*old, *new]):
+        yield _compared(old.get(name), new.get(name), name, VARIABLES)
 
 
-def _optimizers(before: Checkpoint, after: Checkpoint) -> Iterator[TensorDifference]:
+def _optimizers(before: Facts, after: Facts) -> Iterator[TensorDifference]:
     names = [_entry_names(before), _entry_names(after)]
     old, new = _moments(before, *names), _moments(after, *reversed(names))
     for optimizer, name, moment in dict.fromkeys([*old, *new]):
@@ -124,25 +126,25 @@ def _optimizers(before: Checkpoint, after: Checkpoint) -> Iterator[TensorDiffere
         )
 
 
-def _entry_names(checkpoint: Checkpoint) -> dict[tuple[str, int], str]:
+def _entry_names(facts: Facts) -> dict[tuple[str, int], str]:
     """Return the parameter's name for each optimizer entry that is mapped to one."""
-    anatomy = Anatomy.of(checkpoint.tensors)
-    slots = cover(anatomy, checkpoint.tensors, checkpoint.optimizers).slots
+    slots = facts.coverage.slots
     names = {(slot.optimizer, slot.number): name for name in slots for slot in slots[name]}
-    alone = checkpoint.optimizers.get(ENT_COEF_OPTIMIZER)
-    if alone is not None and len(alone.entries) == 1:
-        names[ENT_COEF_OPTIMIZER, alone.entries[0]] = "log_ent_coef"
+    for optimizer, variable in TRAINED_VARIABLES.items():
+        alone = facts.optimizers.get(optimizer)
+        if alone is not None and len(alone.entries) == 1:
+            names[optimizer, alone.entries[0]] = variable
     return names
 
 
 def _moments(
-    checkpoint: Checkpoint,
+    facts: Facts,
     own: Mapping[tuple[str, int], str],
     other: Mapping[tuple[str, int], str],
 ) -> dict[tuple[str, str, str], Any]:
     """Return what the optimizers keep, by optimizer, parameter and moment."""
     found: dict[tuple[str, str, str], Any] = {}
-    for optimizer, state in checkpoint.optimizers.items():
+    for optimizer, state in facts.optimizers.items():
         for number, kept in state.moments.items():
             entry = (optimizer, number)
             name = own.get(entry) or other.get(entry) or f"entry {number}"
@@ -159,14 +161,14 @@ def _compared(
     moment: str | None = None,
 ) -> TensorDifference:
     old, new = _shape(before), _shape(after)
-    found: Change | None = None
+    found: Distance | None = None
     if before is None or after is None:
         status = ADDED if before is None else REMOVED
     elif old != new:
         status = RESHAPED
     else:
         both_tensors = isinstance(before, Tensor) and isinstance(after, Tensor)
-        found = change(before, after) if both_tensors else _number_change(before, after)
+        found = distance(before, after) if both_tensors else _number_distance(before, after)
         same_type = not both_tensors or before.dtype == after.dtype
         status = IDENTICAL if found == UNCHANGED and same_type else CHANGED
     return TensorDifference(
@@ -189,17 +191,17 @@ def _shape(value: Any) -> tuple[int, ...] | None:
     return value.shape if isinstance(value, Tensor) else ()
 
 
-def _number_change(before: Any, after: Any) -> Change:
+def _number_distance(before: Any, after: Any) -> Distance:
     """Compare plain values, such as the `step` that older optimizers keep as an integer."""
     before, after = _plain(before), _plain(after)
     if before == after:
         return UNCHANGED
     if not all(isinstance(value, (int, float)) for value in (before, after)):
-        return Change(1, None, None, None)
+        return Distance(1, None, None, None)
     gap = abs(float(after) - float(before))
     if not isfinite(gap):  # both at the ends of the range
-        return Change(1, None, None, None)
-    return Change(1, gap, gap, _finite(gap / abs(before)) if before else None)
+        return Distance(1, None, None, None)
+    return Distance(1, gap, gap, _finite(gap / abs(before)) if before else None)
 
 
 def _finite(number: float) -> float | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sacdoctor.checkpoint import Checkpoint
-from sacdoctor.repair.fix import RECORD
+from sacdoctor.errors import SacdoctorError
 
 _DIGITS = re.compile(r"\d+")
 
@@ -18,7 +18,8 @@ _DIGITS = re.compile(r"\d+")
 class Header:
     """What tells a checkpoint's place: its kind (algorithm, tensors' names and shapes), its time.
 
-    `started` is when `learn()` was called, in the file's own unit: SB3 writes it into every
+    `checkpoint` is the file, open and at rest, or None where too many are open already. `started`
+    is when `learn()` was called, in the file's own unit: SB3 writes it into every
     checkpoint, so checkpoints of one call have it in common.
     """
 
@@ -28,6 +29,7 @@ class Header:
     updates: int | None
     started: float | None
     is_repaired: bool
+    checkpoint: Checkpoint | None = field(default=None, compare=False, repr=False)
 
     @property
     def algorithm(self) -> str | None:
@@ -52,19 +54,35 @@ class Header:
         return steps is None, steps or 0, updates or 0, numbers, self.path.name
 
 
-def read_header(path: Path) -> Header:
-    """Return a checkpoint's header; raises `CheckpointError` where it cannot be read."""
-    with Checkpoint(path) as checkpoint:
-        settings = checkpoint.hyperparameters
-        shapes = tuple((name, tensor.shape) for name, tensor in checkpoint.tensors.items())
-        return Header(
-            path,
-            (checkpoint.algorithm, shapes),
-            settings.integer("num_timesteps"),
-            settings.integer("_n_updates"),
-            settings.number("start_time"),
-            not checkpoint.is_bare and RECORD in checkpoint.archive,
-        )
+def read_header(path: Path, *, keep_open: bool = False) -> Header:
+    """Return a checkpoint's header; raises `CheckpointError` where it cannot be read.
+
+    With `keep_open` its checkpoint stays open, at rest, for whoever looks at it next.
+    """
+    checkpoint = Checkpoint(path)
+    try:
+        header = _header(checkpoint)
+    except SacdoctorError:
+        checkpoint.close()
+        raise
+    if not keep_open:
+        checkpoint.close()
+        return header
+    checkpoint.rest()
+    return replace(header, checkpoint=checkpoint)
+
+
+def _header(checkpoint: Checkpoint) -> Header:
+    settings = checkpoint.hyperparameters
+    shapes = tuple((name, tensor.shape) for name, tensor in checkpoint.tensors.items())
+    return Header(
+        checkpoint.path,
+        (checkpoint.algorithm, shapes),
+        settings.integer("num_timesteps"),
+        settings.integer("_n_updates"),
+        settings.number("start_time"),
+        checkpoint.is_repaired,
+    )
 
 
 def lineages(headers: Iterable[Header]) -> list[list[Header]]:

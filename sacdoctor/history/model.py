@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sacdoctor.diagnosis.rules.registry import rule_of
 from sacdoctor.model import Finding, Report
-from sacdoctor.severity import Severity
+from sacdoctor.severity import Severity, Status
+from sacdoctor.trust.suspicions import LoadedCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Onset:
 class Run:
     """The checkpoints of one training, in the order of their timesteps.
 
-    `findings` are what only the checkpoints together show (rule SD207).
+    `findings` are what only the checkpoints together show.
     """
 
     name: str
@@ -86,7 +88,7 @@ class Run:
 
     @property
     def code(self) -> tuple[tuple[str, Finding], ...]:
-        """The path of each checkpoint with code that is not harmless (SD6), and its finding.
+        """The path of each checkpoint with code that is not harmless, and its finding.
 
         It has no onset: it is in a file or not, whatever training did.
         """
@@ -94,7 +96,7 @@ class Run:
             (snapshot.report.path, finding)
             for snapshot in self.snapshots
             for finding in snapshot.report.findings
-            if finding.rule.startswith("SD6") and finding.severity is not Severity.NOTICE
+            if rule_of(finding).looks_at(LoadedCode) and finding.severity is not Severity.NOTICE
         )
 
 
@@ -159,9 +161,9 @@ class History:
     notes: tuple[LogNote, ...]
 
     @property
-    def statuses(self) -> set[str]:
-        """The statuses of all checkpoints, the run's own findings and crashes (warning)."""
+    def statuses(self) -> set[Status]:
+        """The statuses of all checkpoints, of the run's own findings, and of crashes (warning)."""
         found = {snapshot.report.status for run in self.runs for snapshot in run.snapshots}
-        found |= {finding.severity.value for run in self.runs for finding in run.findings}
+        found |= {Status.of([finding.severity]) for run in self.runs for finding in run.findings}
         found |= {report.status for report in self.unreadable}
-        return found | ({Severity.WARNING.value} if self.crashes else set())
+        return found | ({Status.WARNING} if self.crashes else set())

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import sqrt
 
-from sacdoctor.diagnosis.coverage import OWN_OPTIMIZER
+from sacdoctor.algorithms import PARTS_WITH_OPTIMIZER
 from sacdoctor.diagnosis.facts import Facts
-from sacdoctor.history.change import change
+from sacdoctor.history.distance import distance
 from sacdoctor.history.model import Norms
 from sacdoctor.layers import online_name
 
@@ -22,7 +22,7 @@ def distances(old: Facts, new: Facts) -> dict[str, float | None]:
     for name in new.parameters():
         before, after = old.tensors[name], new.tensors[name]
         if not (before.is_expanded or after.is_expanded):
-            moved = change(before, after)
+            moved = distance(before, after)
             found[name] = (moved.l2 or 0.0) ** 2 if moved.changed else None
     return found
 
@@ -54,4 +54,4 @@ def part(name: str) -> str:
     Empty for policies with one optimizer for all, and for a shared features extractor.
     """
     first = name.partition(".")[0]
-    return first if first in OWN_OPTIMIZER else ""
+    return first if first in PARTS_WITH_OPTIMIZER else ""

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sacdoctor.diagnosis.rules.registry import rule_of
 from sacdoctor.history.model import Onset, Snapshot
 from sacdoctor.model import Finding
-
-_NEED_OPTIMIZERS = ("SD2", "SD303", "SD404")
-"""Rules that judge by the optimizers' state: a checkpoint without any says nothing about them."""
-_OF_CODE = "SD6"
-"""Rules about the code in a file: it is there or not, whatever training did."""
+from sacdoctor.trust.suspicions import LoadedCode
 
 
 def onsets(snapshots: Sequence[Snapshot]) -> tuple[Onset, ...]:
     """Return the onsets of all findings over a run, in the order of time.
 
     Every tensor of a finding has its own; those of one rule that came and went together are one
-    onset. Checkpoints that do not say their timesteps are left out.
+    onset. Checkpoints that do not say their timesteps are left out. Code has none: it is in a file
+    or not, whatever training did.
     """
     alive: dict[tuple[str, str], tuple[int | None, int, Finding]] = {}
     spans: dict[tuple[str, int | None, int, int | None], tuple[Finding, list[str]]] = {}
@@ -35,14 +33,14 @@ def onsets(snapshots: Sequence[Snapshot]) -> tuple[Onset, ...]:
         found = {
             (finding.rule, tensor): finding
             for finding in snapshot.report.findings
-            if not finding.rule.startswith(_OF_CODE)
+            if not rule_of(finding).looks_at(LoadedCode)
             for tensor in finding.tensors or ("",)
         }
         for key in [key for key in alive if key not in found]:
-            if has_optimizers or not key[0].startswith(_NEED_OPTIMIZERS):
+            if has_optimizers or not rule_of(alive[key][2]).needs_optimizers:
                 close(key, snapshot.timesteps)
         for key, finding in found.items():
-            before = last_with_optimizers if key[0].startswith(_NEED_OPTIMIZERS) else last
+            before = last_with_optimizers if rule_of(finding).needs_optimizers else last
             alive.setdefault(key, (before, snapshot.timesteps, finding))
         last = snapshot.timesteps
         if has_optimizers:

@@ -6,16 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from sacdoctor.diagnosis import ScanOptions
-from sacdoctor.diagnosis.causes import OUTLAST_REPAIR, Cause, Verdict
+from sacdoctor.diagnosis.causes import OUTLAST_REPAIR, Attribution
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.rules import never_updated
-from sacdoctor.diagnosis.rules.registry import selected
+from sacdoctor.diagnosis.rules.registry import rule_of
 from sacdoctor.diagnosis.scan import status_of
 from sacdoctor.history.lineage import Header
 from sacdoctor.history.movement import part
 from sacdoctor.layers import online_name
-from sacdoctor.model import Finding, LayerReport, Report
-from sacdoctor.severity import Severity, worst
+from sacdoctor.model import Cause, Finding, LayerReport, Report
+from sacdoctor.severity import Severity
 
 LEAST_UPDATES = 10
 """So many updates are needed before a tensor that did not move is spoken of. A judgement: one batch
@@ -24,10 +23,8 @@ may leave a ReLU layer without any gradient, and policies are updated every seco
 _EXACT = ("float32", "float64")
 """Types in which every step of a usual learning rate shows. In half precision a weight of 1 stays
 1 when 1e-4 is added."""
-_INITIAL_ZEROS = ("SD101", "SD102", "SD201")
-"""Rules about zeros that a model has before its first update, and for good reason."""
-_INITIAL_CAUSES = (Cause.UNTRAINED.value, Cause.UNKNOWN.value)
-"""What a file says of such zeros: with its optimizers' state, and without."""
+_INITIAL_CAUSES = (Cause.UNTRAINED, Cause.UNKNOWN)
+"""What a file says of zeros before the first update: with its optimizers' state, and without."""
 
 
 @dataclass(slots=True)
@@ -45,7 +42,7 @@ class Evidence:
     checkpoints: int = 1
     movers: set[str] = field(default_factory=set)
     told: set[str] = field(default_factory=set)
-    proven: dict[str, Verdict] = field(default_factory=dict)
+    proven: dict[str, Attribution] = field(default_factory=dict)
     alive: dict[str, Header] = field(default_factory=dict)
 
     @classmethod
@@ -78,12 +75,12 @@ class Evidence:
         for layer in examination.layers:
             if layer.cause in OUTLAST_REPAIR and layer.evidence:
                 evidence = f"{header.path.name} proves it: {layer.evidence}"
-                self.proven[layer.name] = Verdict(Cause(layer.cause), evidence)
+                self.proven[layer.name] = Attribution(layer.cause, evidence)
 
-    def resets(self, layers: Iterable[LayerReport]) -> dict[str, Verdict]:
+    def resets(self, layers: Iterable[LayerReport]) -> dict[str, Attribution]:
         """Return those of the layers, of a later checkpoint, that were in order before it."""
         return {
-            layer.name: Verdict(
+            layer.name: Attribution(
                 Cause.RESET_AFTER_TRAINING,
                 f"it was in order in {self.alive[layer.name].path.name} "
                 f"({self.alive[layer.name].timesteps or 0:,} timesteps): something set it to 0 "
@@ -100,19 +97,19 @@ class Evidence:
             return None
         return self.last.updates - self.first.updates
 
-    def never_updated(self) -> dict[str, Verdict]:
+    def never_updated(self) -> dict[str, Attribution]:
         """Return the tensors that never moved though others of their optimizer did, with why.
 
         The cause is what a checkpoint of the run proves, else `never-updated`.
         """
         if self.updates is None or self.updates < LEAST_UPDATES:
             return {}
-        found: dict[str, Verdict] = {}
+        found: dict[str, Attribution] = {}
         online = {name for name in self.movers if online_name(name) is None}
         for name in self.still:
             movers = sum(part(other) == part(name) for other in online)
             if movers and online_name(name) is None:
-                found[name] = self.proven.get(name) or Verdict(
+                found[name] = self.proven.get(name) or Attribution(
                     Cause.NEVER_UPDATED, self._sentence(name, movers)
                 )
         return found
@@ -127,29 +124,9 @@ class Evidence:
         )
 
 
-def finding_of(
-    verdicts: Mapping[str, Verdict], evidence: Evidence, reports: list[Report], options: ScanOptions
-) -> tuple[Finding, ...]:
-    """Return rule SD207's finding about tensors of which no optimizer state speaks, if any."""
-    if never_updated.CODE not in {r.code for r in selected(options.select, options.ignore)}:
-        return ()
-    silent = [n for n in verdicts if n not in evidence.told and options.selects(n)]
-    if not silent:
-        return ()
-    dead = {
-        layer.name: layer.severity
-        for layer in (reports[-1].layers if reports else ())
-        if layer.severity and layer.cause != Cause.NORMALISATION_INIT.value
-    }
-    severity = worst([Severity.NOTICE, *(dead[name] for name in silent if name in dead)])
-    named = next((name for name in silent if name in dead), silent[0])
-    text = f"{named}: {verdicts[named].evidence}"
-    return (never_updated.finding(silent, text, severity),)
-
-
 def settled(
     report: Report,
-    verdicts: Mapping[str, Verdict],
+    attributions: Mapping[str, Attribution],
     innocent: frozenset[str],
     options: ScanOptions,
 ) -> Report:
@@ -159,7 +136,7 @@ def settled(
     tensors that are zero because no update had come yet, and moved later: those are no trouble.
     """
     layers = tuple(
-        explained(layer, verdicts)
+        explained(layer, attributions)
         for layer in report.layers
         if layer.name not in innocent or layer.cause not in _INITIAL_CAUSES
     )
@@ -172,22 +149,24 @@ def settled(
     return replace(report, layers=layers, findings=findings, status=status)
 
 
-def explained(layer: LayerReport, verdicts: Mapping[str, Verdict]) -> LayerReport:
+def explained(layer: LayerReport, attributions: Mapping[str, Attribution]) -> LayerReport:
     """Return a layer with the cause that the run proves where its own file leaves it `unknown`."""
-    if layer.cause != Cause.UNKNOWN.value:
+    if layer.cause is not Cause.UNKNOWN:
         return layer
-    verdict = verdicts.get(layer.name)
+    attribution = attributions.get(layer.name)
     online = online_name(layer.name)
-    if online is not None and online in verdicts:
-        verdict = verdicts[online]
-        verdict = Verdict(verdict.cause, f"as its online counterpart {online}: {verdict.evidence}")
-    if verdict is None:
+    if online is not None and online in attributions:
+        attribution = attributions[online]
+        attribution = Attribution(
+            attribution.cause, f"as its online counterpart {online}: {attribution.evidence}"
+        )
+    if attribution is None:
         return layer
-    return replace(layer, cause=verdict.cause.value, evidence=verdict.evidence)
+    return replace(layer, cause=attribution.cause, evidence=attribution.evidence)
 
 
 def _without(finding: Finding, innocent: frozenset[str]) -> Finding | None:
-    if finding.rule not in _INITIAL_ZEROS:
+    if not rule_of(finding).takes_initial_zeros:
         return finding
     left = tuple(name for name in finding.tensors if name not in innocent)
     return replace(finding, tensors=left) if left else None

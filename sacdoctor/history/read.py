@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 from sacdoctor.diagnosis import ScanOptions
@@ -17,6 +18,10 @@ from sacdoctor.history.scalars import ScalarLog, read_scalars
 from sacdoctor.history.series import read_run
 from sacdoctor.model import Report
 
+MOST_OPEN = 128
+"""Checkpoints that stay open between telling the runs apart and looking at each; further ones are
+opened twice. Systems let a process have 256 to 1,024 files open unless told otherwise."""
+
 
 def read_history(path: str | Path, options: ScanOptions | None = None) -> History:
     """Return what the checkpoints and logs below the folder `path` tell about a training.
@@ -24,15 +29,24 @@ def read_history(path: str | Path, options: ScanOptions | None = None) -> Histor
     Raises `SacdoctorError` where it is no folder or holds neither checkpoints nor logs. What
     cannot be read is part of the result. Nothing in a file is executed.
     """
-    folder, options = Path(path), options or ScanOptions()
+    with ExitStack() as files:
+        return _history(path, options or ScanOptions(), files)
+
+
+def _history(path: str | Path, options: ScanOptions, files: ExitStack) -> History:
+    folder = Path(path)
     refuse_other_than_folder(folder, "it is no folder; scan looks at one checkpoint")
     headers: list[Header] = []
     unreadable: list[Report] = []
     for file in files_below(folder, ".zip"):
         try:
-            headers.append(read_header(file))
+            header = read_header(file, keep_open=len(headers) < MOST_OPEN)
         except SacdoctorError as error:
             unreadable.append(report_of_error(error, options))
+            continue
+        headers.append(header)
+        if header.checkpoint is not None:
+            files.callback(header.checkpoint.close)
     runs: list[Run] = []
     for lineage in lineages(headers):
         run, errors = read_run(_unique(name_of(lineage, folder), runs), lineage, options)

@@ -1,4 +1,4 @@
-"""The checkpoints of one run, read one after the other; never more than two are open."""
+"""The checkpoints of one run, read one after the other; what was read of two is held at a time."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from sacdoctor.diagnosis import ScanOptions
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.rules.exploding_gradients import estimated_gradient_norm
+from sacdoctor.diagnosis.rules.registry import findings, selected
+from sacdoctor.diagnosis.run_facts import RunFacts
 from sacdoctor.diagnosis.scan import examined, report_of, report_of_error
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.history.lineage import Header
 from sacdoctor.history.model import Run, Snapshot
 from sacdoctor.history.movement import distances, norms
 from sacdoctor.history.onsets import onsets
-from sacdoctor.history.proof import Evidence, explained, finding_of, settled
+from sacdoctor.history.proof import Evidence, explained, settled
 from sacdoctor.model import LayerReport, Report
 from sacdoctor.severity import Severity
 
@@ -33,7 +35,11 @@ def read_run(
     errors: list[Report] = []
     untrained: set[int] = set()
     evidence: Evidence | None = None
-    for header, examination, previous in _examined(headers, options, errors):
+    for found in _examined(headers, options):
+        if isinstance(found, Report):
+            errors.append(found)
+            continue
+        header, examination, previous = found
         facts, moved = examination.facts, None
         if not header.is_repaired:
             if previous is None or evidence is None:
@@ -61,14 +67,14 @@ def read_run(
         )
     if evidence is None:
         return Run(name, headers[0].algorithm, tuple(snapshots), (), ()), tuple(errors)
-    verdicts = evidence.never_updated()
+    attributions = evidence.never_updated()
     moved_later = frozenset(evidence.movers)
     snapshots = [
         replace(
             snapshot,
             report=settled(
                 snapshot.report,
-                verdicts,
+                attributions,
                 moved_later if number in untrained else frozenset(),
                 options,
             ),
@@ -76,24 +82,32 @@ def read_run(
         for number, snapshot in enumerate(snapshots)
     ]
     compared = [snapshot for snapshot in snapshots if not snapshot.is_repaired]
-    findings = finding_of(verdicts, evidence, [s.report for s in compared], options)
-    run = Run(name, headers[0].algorithm, tuple(snapshots), onsets(compared), findings)
+    run_facts = RunFacts(
+        unmoved={n: why for n, why in attributions.items() if options.selects(n)},
+        told=evidence.told,
+        layers=compared[-1].report.layers,
+    )
+    of_run = findings([run_facts], selected(options.select, options.ignore))
+    run = Run(name, headers[0].algorithm, tuple(snapshots), onsets(compared), of_run)
     return run, tuple(errors)
 
 
 def _examined(
-    headers: Sequence[Header], options: ScanOptions, errors: list[Report]
-) -> Iterator[tuple[Header, Examination, Facts | None]]:
-    """Yield each checkpoint examined, with the facts of the one before it that is compared."""
+    headers: Sequence[Header], options: ScanOptions
+) -> Iterator[tuple[Header, Examination, Facts | None] | Report]:
+    """Yield each checkpoint examined, with the facts of the one before it that is compared.
+
+    Of one that cannot be read it yields a report of status `error`.
+    """
     previous: Checkpoint | None = None
     facts: Facts | None = None
     for header in headers:
         try:
-            checkpoint = Checkpoint(header.path)
-            examination = examined(checkpoint, options)
+            checkpoint = header.checkpoint or Checkpoint(header.path)
+            examination = examined(Facts(checkpoint, options.components), options)
             _ = checkpoint.variables  # what is damaged shows here, where it is told
         except SacdoctorError as error:
-            errors.append(report_of_error(error, options))
+            yield report_of_error(error, options)
             continue
         yield header, examination, facts
         if header.is_repaired:

@@ -1,8 +1,8 @@
 """What a name and a shape mean: kind of layer, role, gates and component."""
 
-from sacdoctor.layers.component import online_name
+from sacdoctor.layers.component import online_name, target_name
 from sacdoctor.layers.gates import gate_slices
 from sacdoctor.layers.kind import NORM_WEIGHTS, Kind
 from sacdoctor.layers.roles import Role, roles
 
-__all__ = ["NORM_WEIGHTS", "Kind", "Role", "gate_slices", "online_name", "roles"]
+__all__ = ["NORM_WEIGHTS", "Kind", "Role", "gate_slices", "online_name", "roles", "target_name"]

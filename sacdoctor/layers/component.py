@@ -10,12 +10,8 @@ from sacdoctor.layers.kind import Kind
 from sacdoctor.layers.profiles import two_head_v11_sigmoid
 
 _TARGET_SUFFIX = "_target"
-_NETWORKS = {
-    "q_net": "Q-network",
-    "quantile_net": "quantile network",
-    "actor": "actor",
-    "critic": "critic",
-}
+_NETWORKS = {"q_net": "Q-network", "quantile_net": "quantile network"}
+"""Networks that people call otherwise than their attribute is called."""
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(^|\.)((pi|vf)_)?features_extractor\."), "features extractor"),
     (re.compile(r"^(mlp_extractor\.policy_net\.|action_net\.|log_std$|action_dist)"), "actor"),
@@ -57,6 +53,12 @@ def online_name(name: str) -> str | None:
     if dot and network.endswith(_TARGET_SUFFIX):
         return f"{network.removesuffix(_TARGET_SUFFIX)}.{rest}"
     return None
+
+
+def target_name(name: str) -> str:
+    """Return what an online network's tensor is called in the target network, if it has one."""
+    network, _, rest = name.partition(".")
+    return f"{network}{_TARGET_SUFFIX}.{rest}"
 
 
 def _sb3_component(name: str, kind: Kind) -> str:

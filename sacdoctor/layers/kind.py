@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from enum import Enum
+from enum import StrEnum
 
 Shape = tuple[int, ...]
 
@@ -17,7 +17,7 @@ _WEIGHT_NAMES = (*NORM_WEIGHTS, "weight_orig", "weight_v", "weight_mu")
 _NORM_BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "ra_mean", "ra_var")
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """The kinds of layers that are told apart."""
 
     LSTM = "LSTM"

@@ -13,6 +13,7 @@ from sacdoctor.pickles.budget import WalkBudget
 from sacdoctor.pickles.encoded import ENCODE, ENCODED_BYTES, ENCODED_TEXT, encode
 from sacdoctor.pickles.machine import Machine, read_pickle
 from sacdoctor.pickles.places import Place, Places, read_placed_pickle
+from sacdoctor.pickles.start import is_pickle
 from sacdoctor.pickles.values import Made, Name, as_key
 from sacdoctor.pickles.vocabulary import ListedNames, Symbols, Vocabulary, unlisted
 
@@ -35,6 +36,7 @@ __all__ = [
     "WalkBudget",
     "as_key",
     "encode",
+    "is_pickle",
     "read_pickle",
     "read_placed_pickle",
     "unlisted",

@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from sacdoctor import __version__
-from sacdoctor.checkpoint import POLICY, Checkpoint, Tensor
-from sacdoctor.checkpoint.edit import Edits, edited
-from sacdoctor.checkpoint.element_edit import BARE, ElementEdit
+from sacdoctor.checkpoint import Checkpoint, Tensor
+from sacdoctor.checkpoint.edits import Edits, ElementEdit
+from sacdoctor.checkpoint.formats import RECORD
 from sacdoctor.diagnosis import ScanOptions
 from sacdoctor.diagnosis.causes import OUTLAST_REPAIR
+from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.rules import unsafe_pickle
-from sacdoctor.diagnosis.scan import diagnose
+from sacdoctor.diagnosis.scan import report_on
 from sacdoctor.errors import CheckpointError
 from sacdoctor.files.atomic import replace_file
-from sacdoctor.model import Finding, Report
+from sacdoctor.model import Cause, Finding, Report
+from sacdoctor.optimizers import STEP
 from sacdoctor.repair.model import RepairError, RepairOptions, RepairPlan
 from sacdoctor.repair.plan import make_plan
 from sacdoctor.severity import Severity
-from sacdoctor.trust.parts import parts_of
-from sacdoctor.trust.suspicions import Suspicion, evidence, suspicions
-
-RECORD = "sacdoctor.json"
-"""The member that says what was done; SB3's loader takes only `*.pth` and its own names."""
+from sacdoctor.trust.suspicions import LoadedCode, Suspicion, evidence
 
 _WRITTEN_AT_ONCE = 1024**2
 """Bytes. The system copies mapped pages in half the time if it is given them in small parts."""
@@ -49,10 +47,10 @@ class FixResult:
     unsafe: tuple[Finding, ...]
 
     @property
-    def not_lasting(self) -> dict[str, tuple[str, ...]]:
+    def not_lasting(self) -> dict[Cause, tuple[str, ...]]:
         """The repaired tensors whose cause is still there, by cause: they will die again."""
         repaired = {repair.name for repair in self.plan.repaired}
-        found: dict[str, tuple[str, ...]] = {}
+        found: dict[Cause, tuple[str, ...]] = {}
         for layer in self.before.layers:
             if layer.name in repaired and layer.cause in OUTLAST_REPAIR:
                 found[layer.cause] = (*found.get(layer.cause, ()), layer.name)
@@ -84,12 +82,14 @@ def fix(
     with ExitStack() as stack:
         checkpoint = stack.enter_context(_opened(path, source))
         other = stack.enter_context(Checkpoint(donor)) if donor is not None else None
-        before = diagnose(checkpoint, scan_options)
-        plan = make_plan(checkpoint, before, options or RepairOptions(), other)
-        unsafe = _unsafe(checkpoint)
+        facts = Facts(checkpoint, scan_options.components)
+        before = report_on(facts, scan_options)
+        plan = make_plan(facts, before, options or RepairOptions(), other)
+        unsafe = _unsafe(facts)
         idle = plan.is_empty and not copy_if_healthy
         if idle or dry_run:
-            stays = _unsafe(checkpoint, {change.key for change in plan.settings})
+            gone = {change.name for change in plan.settings if change.optimizer is None}
+            stays = [found for found in unsafe if found.member != "data" or found.key not in gone]
             return FixResult(str(path), None, plan, before, None, _findings(stays))
         if _is_same(source, target):
             raise RepairError(
@@ -97,7 +97,7 @@ def fix(
             )
         pieces: Iterable[bytes | memoryview] = [checkpoint.buffer]
         if not plan.is_empty:
-            pieces = edited(checkpoint, _edits(checkpoint, plan, (options or RepairOptions()).seed))
+            pieces = checkpoint.edited(_edits(checkpoint, plan, (options or RepairOptions()).seed))
         after: list[Report] = []
         stay: list[Suspicion] = []
 
@@ -108,9 +108,10 @@ def fix(
 
         def check(written: Path) -> None:
             with Checkpoint(written) as copy:
-                after.append(diagnose(copy, scan_options))
+                copied = Facts(copy, scan_options.components)
+                after.append(report_on(copied, scan_options))
                 _verify(plan, checkpoint, copy)
-                stay.extend(_unsafe(copy))
+                stay.extend(_unsafe(copied))
                 _refuse([suspicion for suspicion in stay if suspicion not in unsafe], path)
 
         replace_file(
@@ -124,14 +125,13 @@ def fixed_name(path: Path) -> Path:
     return path.with_name(f"{path.stem}_FIXED{path.suffix}")
 
 
-def _unsafe(checkpoint: Checkpoint, gone: Collection[str] = ()) -> list[Suspicion]:
-    """Return what is critical in the checkpoint's pickles, less those of settings that are gone."""
-    parts = [p for p in parts_of(checkpoint) if p.member != "data" or p.key not in gone]
-    return [found for found in suspicions(parts) if found.severity is Severity.CRITICAL]
+def _unsafe(facts: Facts) -> list[Suspicion]:
+    """Return what is critical in the checkpoint's pickles, whatever rules were selected."""
+    return [found for found in facts.code if found.severity is Severity.CRITICAL]
 
 
 def _findings(found: list[Suspicion]) -> tuple[Finding, ...]:
-    return tuple(unsafe_pickle.check_code(found))
+    return tuple(unsafe_pickle.RULE.findings_in(LoadedCode(found)))
 
 
 def _refuse(new: list[Suspicion], path: str | Path) -> None:
@@ -159,17 +159,9 @@ def _is_same(source: Path, target: Path) -> bool:
 
 
 def _edits(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> Edits:
-    bare = checkpoint.is_bare
     tensors = checkpoint.tensors
     elements = [
-        ElementEdit(
-            BARE if bare else POLICY,
-            (*checkpoint.nesting, repair.name),
-            tensors[repair.name],
-            repair.positions,
-            repair.values,
-        )
-        for repair in plan.repaired
+        ElementEdit(None, (r.name,), tensors[r.name], r.positions, r.values) for r in plan.repaired
     ]
     for reset in plan.optimizer:
         kept = checkpoint.optimizers[reset.slot.optimizer].moments[reset.slot.number]
@@ -177,7 +169,7 @@ def _edits(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> Edits:
             if not isinstance(moment, Tensor):
                 continue
             positions = reset.positions
-            if key == "step":
+            if key == STEP:
                 if not reset.step_reset:
                     continue
                 positions = positions[:1] * 0
@@ -185,26 +177,26 @@ def _edits(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> Edits:
                 continue
             zeros = positions.astype(moment.dtype.code) * 0
             path = ("state", reset.slot.number, key)
-            elements.append(ElementEdit(reset.file, path, moment, positions, zeros))
+            optimizer = reset.slot.optimizer
+            elements.append(ElementEdit(optimizer, path, moment, positions, zeros))
+    changes = {change.name: change.after for change in plan.settings if change.optimizer is None}
     # A rate that is to be corrected stands in every optimizer too; a schedule's own does not.
-    rates = {f"{name}.lr" for name in checkpoint.optimizers}
-    changes = {change.key: change.after for change in plan.settings if change.key not in rates}
-    corrects_rates = not rates.isdisjoint(change.key for change in plan.settings)
+    corrects_rates = any(change.optimizer is not None for change in plan.settings)
     return Edits(
         elements=elements,
         learning_rate=changes.pop("learning_rate") if corrects_rates else None,
         settings={key: after for key, after in changes.items() if after is not None},
         removed=[key for key, after in changes.items() if after is None],
-        added={} if bare else {RECORD: _record(checkpoint, plan, seed)},
+        record=_record(checkpoint, plan, seed) if checkpoint.container.has_record else None,
     )
 
 
 def _record(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> bytes:
     """Return the note about this repair, after those about earlier ones."""
     earlier: Any = []
-    if RECORD in checkpoint.archive:
+    if checkpoint.record is not None:
         try:
-            earlier = json.loads(bytes(checkpoint.archive.read(RECORD)))["repairs"]
+            earlier = json.loads(bytes(checkpoint.record))["repairs"]
         except (ValueError, KeyError, TypeError, RecursionError):
             earlier = None
     if not isinstance(earlier, list):
@@ -241,13 +233,13 @@ def _verify(plan: RepairPlan, original: Checkpoint, copy: Checkpoint) -> None:
         if expected.tobytes() != copy.tensors[name].values.tobytes():
             wrong.append(name)
     for change in plan.settings:
-        optimizer = copy.optimizers.get(change.key.removesuffix(".lr"))
-        rates: set[float | None] = set()
-        if optimizer is not None:
-            rates = {group.learning_rate for group in optimizer.groups}
-        elif change.after is not None or change.key not in copy.hyperparameters:
-            rates = {copy.hyperparameters.number(change.key)}
-        if rates != {change.after}:
+        found: set[float | None] = set()
+        if change.optimizer is not None:
+            state = copy.optimizers.get(change.optimizer)
+            found = {group.learning_rate for group in state.groups} if state else set()
+        elif change.after is not None or change.name not in copy.hyperparameters:
+            found = {copy.hyperparameters.number(change.name)}
+        if found != {change.after}:
             wrong.append(change.key)
     for reset in plan.optimizer:
         for moment in copy.optimizers[reset.slot.optimizer].moments[reset.slot.number].values():

@@ -70,14 +70,20 @@ class MomentReset:
 
 @dataclass(frozen=True, slots=True)
 class SettingChange:
-    """A setting inside the checkpoint: `key` in `data`, or `<optimizer>.lr`.
+    """A setting inside the checkpoint that gets another value, or goes: then `after` is None.
 
-    `after` is None where the setting goes.
+    It is called `name` in `data`, or, with an `optimizer`, in the groups of that optimizer.
     """
 
-    key: str
+    name: str
     before: float | str | None
     after: float | None
+    optimizer: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What people and JSON call it: `learning_rate`, `actor.optimizer.lr`."""
+        return self.name if self.optimizer is None else f"{self.optimizer}.{self.name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sacdoctor.checkpoint import Checkpoint, OptimizerState, Tensor
-from sacdoctor.diagnosis.anatomy import Anatomy
-from sacdoctor.diagnosis.coverage import Coverage, Slot, cover
+from sacdoctor.diagnosis.coverage import Slot
+from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.statistics import zero_positions
-from sacdoctor.layers import Kind, Role, online_name
+from sacdoctor.layers import Kind, Role, online_name, target_name
 from sacdoctor.model import LayerReport, Report
+from sacdoctor.optimizers import STEP
 from sacdoctor.repair.initialisers import describe, encoded, initial_values
 from sacdoctor.repair.model import (
     Left,
@@ -36,17 +37,17 @@ NORM_LEFT = "a normalisation's bias starts at 0.0 and is left there"
 
 
 def make_plan(
-    checkpoint: Checkpoint,
+    facts: Facts,
     report: Report,
     options: RepairOptions,
     donor: Checkpoint | None = None,
 ) -> RepairPlan:
-    """Return what to do about the findings of `report`, which is about `checkpoint`.
+    """Return what to do about the findings of `report`, which was made from `facts`.
 
     Raises `RepairError` where the donor does not fit, a target network has no online
     counterpart, or a setting is not this algorithm's.
     """
-    return _Planner(checkpoint, report, options, donor).plan()
+    return _Planner(facts, report, options, donor).plan()
 
 
 class _Planner:
@@ -54,17 +55,18 @@ class _Planner:
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        facts: Facts,
         report: Report,
         options: RepairOptions,
         donor: Checkpoint | None,
     ) -> None:
-        self.checkpoint = checkpoint
+        self.checkpoint = facts.checkpoint
         self.report = report
         self.options = options
         self.donor = donor
-        self.anatomy = Anatomy.of(checkpoint.tensors)
-        self.tensors = checkpoint.tensors
+        self.facts = facts
+        self.anatomy = facts.anatomy
+        self.tensors = facts.tensors
         self.repaired: list[TensorRepair] = []
         self.left: list[Left] = []
 
@@ -130,7 +132,7 @@ class _Planner:
             yield ONLINE, f"the value of {online}", self._repaired_values(name, online)
             return
         if self.options.from_target:
-            target = _target_name(name)
+            target = target_name(name)
             if target in self.tensors:
                 self._check_same_form(self.checkpoint.path, target, self.tensors[target], name)
                 yield TARGET, f"the value of {target}", self.tensors[target].values.reshape(-1)
@@ -170,7 +172,7 @@ class _Planner:
 
     def _moments(self) -> Iterator[MomentReset]:
         optimizers = self.checkpoint.optimizers
-        coverage: Coverage = cover(self.anatomy, self.tensors, optimizers)
+        coverage = self.facts.coverage
         positions: dict[str, list[NDArray[np.int64]]] = {}
         for repair in self.repaired:
             positions.setdefault(repair.name, []).append(repair.positions)
@@ -198,8 +200,8 @@ class _Planner:
             changes = [
                 SettingChange("learning_rate", "a schedule" if known is None else known, rate),
                 *(
-                    SettingChange(f"{name}.lr", _rate_of(optimizer, rate), rate)
-                    for name, optimizer in self.checkpoint.optimizers.items()
+                    SettingChange("lr", _rate_of(state, rate), rate, optimizer)
+                    for optimizer, state in self.checkpoint.optimizers.items()
                 ),
             ]
             if any(change.before != rate for change in changes):
@@ -223,16 +225,11 @@ def _is_alive(values: NDArray[Any], tensor: Tensor) -> NDArray[np.bool_]:
     return np.asarray((values != 0) & np.isfinite(values))
 
 
-def _rate_of(optimizer: OptimizerState, wanted: float) -> float | str | None:
+def _rate_of(state: OptimizerState, wanted: float) -> float | str | None:
     """Return the first group's rate that is not the wanted one, a NaN or infinity in words."""
-    rates = [group.learning_rate for group in optimizer.groups]
+    rates = [group.learning_rate for group in state.groups]
     rate = next((rate for rate in rates if rate != wanted), wanted)
     return rate if rate is None or isfinite(rate) else str(rate)
-
-
-def _target_name(name: str) -> str:
-    network, _, rest = name.partition(".")
-    return f"{network}_target.{rest}"
 
 
 def _reset(
@@ -244,7 +241,7 @@ def _reset(
 ) -> MomentReset:
     if len(positions) < tensor.numel:
         return MomentReset(slot, name, positions, step_reset=False)
-    step = kept.get("step")
+    step = kept.get(STEP)
     if step is None or isinstance(step, Tensor):
         return MomentReset(slot, name, positions, step_reset=step is not None)
     note = "its step is a plain number in this file and stays"

@@ -11,7 +11,7 @@ from sacdoctor.checkpoint.schedules import constant_of
 from sacdoctor.errors import CheckpointError
 from sacdoctor.repair.model import Left, SettingChange
 from sacdoctor.trust.parts import PickledPart, parts_of
-from sacdoctor.trust.suspicions import told, words
+from sacdoctor.trust.suspicions import description, each_once
 
 REBUILT = {
     "lr_schedule": ("learning_rate",),
@@ -64,7 +64,7 @@ def strip(
 
 
 def _what(part: PickledPart) -> str:
-    return ", ".join(map(words, told(part.references)[:3]))
+    return ", ".join(map(description, each_once(part.references)[:3]))
 
 
 def _constant(checkpoint: Checkpoint, key: str) -> float | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,13 @@ _TRUE, _FALSE = b"\x88", b"\x89"
 _WHOLE_NUMBERS = ((b"K", 2), (b"M", 3), (b"J", 5))
 """Opcodes of whole numbers and their lengths; what is longer does more than put a number there."""
 
-Change = tuple[int, int, Iterator[bytes | memoryview]]
-"""Start and end of some bytes of the old file, and what comes in their place."""
+
+class Replacement(NamedTuple):
+    """Bytes of the old file, from `start` to `end`, and the `pieces` that come in their place."""
+
+    start: int
+    end: int
+    pieces: Iterator[bytes | memoryview]
 
 
 def write_without_oldest(
@@ -41,11 +46,11 @@ def write_without_oldest(
     """
     if not 0 < rows < buffer.size:
         raise ValueError(f"rows must be 1 to {buffer.size - 1}, got {rows}")
-    changes = sorted(_changes(buffer, rows), key=lambda change: change[0])
+    replacements = sorted(_replacements(buffer, rows), key=lambda replacement: replacement.start)
 
     def write(file: BinaryIO) -> None:
         at = 0
-        for start, end, pieces in changes:
+        for start, end, pieces in replacements:
             _copy(buffer.buffer, at, start, file)
             for piece in pieces:
                 file.write(piece)
@@ -64,16 +69,16 @@ def _copy(data: memoryview, start: int, end: int, file: BinaryIO) -> None:
         release(piece, at)
 
 
-def _changes(buffer: ReplayBuffer, rows: int) -> Iterator[Change]:
+def _replacements(buffer: ReplayBuffer, rows: int) -> Iterator[Replacement]:
     """Yield what is put in the place of what. Raises before anything is written."""
     yield _number(buffer, buffer.size - rows)
     start, end = buffer.places.get("full", (0, 0))
     if bytes(buffer.buffer[start:end]) not in (_TRUE, _FALSE):
         raise _unsuited("`full` is not kept as True or False")
-    yield start, end, iter((_FALSE,))
+    yield Replacement(start, end, iter((_FALSE,)))
     for start, end in buffer.frames:
         # A frame announces its length, which may change; a pickle is as good without frames.
-        yield start, end, iter(())
+        yield Replacement(start, end, iter(()))
     _check_infos(buffer)
     replaced = _episodes(buffer, rows)
     places: set[int] = set()
@@ -86,11 +91,11 @@ def _changes(buffer: ReplayBuffer, rows: int) -> Iterator[Change]:
         places.add(start)
         new = replaced.get(name)
         pieces = _moved(buffer, name, rows) if new is None else iter((new.tobytes(),))
-        yield start, start + array.nbytes, pieces
+        yield Replacement(start, start + array.nbytes, pieces)
 
 
-def _number(buffer: ReplayBuffer, pos: int) -> Change:
-    """Return the change of `pos`, a whole number in its shortest form (pickletools: BININT*)."""
+def _number(buffer: ReplayBuffer, pos: int) -> Replacement:
+    """Return what replaces `pos`, a whole number in its shortest form (pickletools: BININT*)."""
     start, end = buffer.places.get("pos", (0, 0))
     if (bytes(buffer.buffer[start : start + 1]), end - start) not in _WHOLE_NUMBERS:
         raise _unsuited("`pos` is not kept as a plain whole number")
@@ -100,7 +105,7 @@ def _number(buffer: ReplayBuffer, pos: int) -> Change:
         new = b"M" + pos.to_bytes(2, "little")
     else:
         new = b"J" + pos.to_bytes(4, "little")
-    return start, end, iter((new,))
+    return Replacement(start, end, iter((new,)))
 
 
 def _moved(buffer: ReplayBuffer, name: str, rows: int) -> Iterator[bytes | memoryview]:

@@ -3,8 +3,6 @@
 What a scan needs is exported here; correcting files stands in `fix_config.py`, which imports more.
 """
 
-from sacdoctor.settings.algorithms import ALGORITHMS, algorithm_named
-from sacdoctor.settings.ranges import LEARNING_RATES, LearningRates
 from sacdoctor.settings.verdicts import (
     Verdict,
     judge_clip_grad_value,
@@ -15,11 +13,7 @@ from sacdoctor.settings.verdicts import (
 )
 
 __all__ = [
-    "ALGORITHMS",
-    "LEARNING_RATES",
-    "LearningRates",
     "Verdict",
-    "algorithm_named",
     "judge_clip_grad_value",
     "judge_learning_rate",
     "judge_learning_starts",

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import ceil
 
+from sacdoctor.algorithms import algorithm_named
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.settings.algorithms import HAS_LEARNING_STARTS, algorithm_named
 from sacdoctor.settings.document import Edit, Entry, Language, Scalar, Section, Value
 from sacdoctor.settings.numbers import Written, read_number, write_count, write_number
 from sacdoctor.settings.verdicts import (
@@ -238,7 +238,7 @@ def _add_learning_starts(settings: list[Setting], warmup: float, found: Correcti
     warmups = [setting for setting in settings if setting.name == "no_trading_warmup_steps"]
     for anchor in (rates or warmups)[:1]:
         verdict = judge_learning_starts(anchor.algorithm, None, warmup)
-        if anchor.algorithm not in HAS_LEARNING_STARTS or verdict is None:
+        if verdict is None:
             continue
         path = anchor.path.removesuffix(anchor.entry.key) + verdict.key
         text = write_count(ceil(verdict.recommended or 0))

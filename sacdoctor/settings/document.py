@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 
 from sacdoctor.errors import SacdoctorError
 
@@ -16,7 +16,7 @@ Place = tuple[int | str, ...]
 """Where a value stands: start and end in a YAML or JSON text, the keys that lead to it in TOML."""
 
 
-class Language(str, Enum):
+class Language(StrEnum):
     """What a settings file is written in."""
 
     YAML = "yaml"

@@ -11,11 +11,12 @@ from math import isfinite
 from pathlib import Path
 from types import ModuleType
 
+from sacdoctor.algorithms import ALGORITHMS, TRAINED_VARIABLES, algorithm_in, algorithm_named
 from sacdoctor.checkpoint import Checkpoint
+from sacdoctor.checkpoint.formats import ENDINGS as CHECKPOINT_ENDINGS
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.settings import json_document, toml_document, yaml_document
-from sacdoctor.settings.algorithms import ALGORITHMS, CLIPS_GRADIENTS, algorithm_in, algorithm_named
 from sacdoctor.settings.corrections import (
     Change,
     Corrections,
@@ -45,7 +46,6 @@ _ENDINGS = {
     ".json": Language.JSON,
     ".toml": Language.TOML,
 }
-_CHECKPOINTS = (".zip", ".pth", ".pt")
 _MODULES: dict[Language, ModuleType] = {
     Language.YAML: yaml_document,
     Language.JSON: json_document,
@@ -123,7 +123,7 @@ def fix_config(
         return FixedConfig((), settings=recommended(name or "SAC"))
     path = Path(source)
     try:
-        if path.suffix.lower() in _CHECKPOINTS:
+        if path.suffix.lower() in CHECKPOINT_ENDINGS:
             return _fix_checkpoint(path, name, warmup_steps)
         data = _read(path)
         if data.startswith(b"PK\x03\x04"):
@@ -244,8 +244,8 @@ def _parsed(text: str, language: Language | None) -> tuple[Language, Section]:
 
 def _fix_checkpoint(path: Path, algorithm: str | None, warmup: int | None) -> FixedConfig:
     with Checkpoint(path) as checkpoint:
-        if checkpoint.is_bare:
-            raise SacdoctorError("it is a bare state dict, which holds no settings")
+        if not checkpoint.container.has_settings:
+            raise SacdoctorError(f"it is {checkpoint.container.name}, which holds no settings")
         name = algorithm or checkpoint.algorithm
         if name is None:
             raise SacdoctorError(
@@ -268,7 +268,7 @@ def _fix_checkpoint(path: Path, algorithm: str | None, warmup: int | None) -> Fi
         # Where the constructor takes none, what the checkpoint says is nobody's setting.
         max_grad_norm=values.get(
             "max_grad_norm",
-            norm if name in CLIPS_GRADIENTS else recommended(name).max_grad_norm,
+            norm if ALGORITHMS[name].clips else recommended(name).max_grad_norm,
         ),
         no_trading_warmup_steps=_count(values.get("no_trading_warmup_steps", warmup)),
         learning_starts=_count(values.get("learning_starts", starts)),
@@ -299,7 +299,7 @@ def _judged(checkpoint: Checkpoint, name: str) -> Iterator[tuple[str, Verdict | 
         yield spelled(rate), judge_learning_rate(name, rate)
     elif applied is not None:
         yield f"a schedule at {spelled(applied)}", _too_high(name, applied)
-    if name in CLIPS_GRADIENTS and "max_grad_norm" in saved:
+    if ALGORITHMS[name].clips and "max_grad_norm" in saved:
         yield "null" if norm is None else spelled(norm), judge_max_grad_norm(name, norm)
 
 
@@ -317,7 +317,7 @@ def _applied_rate(checkpoint: Checkpoint) -> float | None:
     rates = [
         state.learning_rate
         for name, state in checkpoint.optimizers.items()
-        if not name.startswith("ent_coef") and state.learning_rate is not None
+        if name not in TRAINED_VARIABLES and state.learning_rate is not None
     ]
     return max(rates, default=None)
 

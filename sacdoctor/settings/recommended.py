@@ -5,13 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sacdoctor.settings.algorithms import HAS_LEARNING_STARTS
-from sacdoctor.settings.ranges import (
-    CLIP_GRAD_VALUE,
-    LEARNING_RATES,
-    MAX_GRAD_NORM,
-    WARMUP_STEPS,
-)
+from sacdoctor.algorithms import ALGORITHMS
+from sacdoctor.settings.ranges import CLIP_GRAD_VALUE, MAX_GRAD_NORM, WARMUP_STEPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +29,11 @@ class Settings:
 
 def recommended(algorithm: str) -> Settings:
     """Return the recommended settings for an algorithm of `ALGORITHMS`."""
-    from_buffer = algorithm in HAS_LEARNING_STARTS
+    row = ALGORITHMS[algorithm]
     return Settings(
         algorithm=algorithm,
-        learning_rate=LEARNING_RATES[algorithm].recommended,
-        # TRPO bounds each step of the policy by itself, and ARS has no gradient.
-        max_grad_norm=None if algorithm == "ARS" else MAX_GRAD_NORM,
+        learning_rate=row.learning_rates.recommended,
+        max_grad_norm=MAX_GRAD_NORM if row.has_gradients else None,
         no_trading_warmup_steps=WARMUP_STEPS,
-        learning_starts=WARMUP_STEPS if from_buffer else None,
+        learning_starts=WARMUP_STEPS if row.replays else None,
     )

@@ -6,13 +6,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sacdoctor.algorithms import ALGORITHMS
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.settings.algorithms import CLIPS_GRADIENTS, HAS_LEARNING_STARTS
 from sacdoctor.settings.document import Language
 from sacdoctor.settings.numbers import LINEAR, spelled, write_number
-from sacdoctor.settings.ranges import LEARNING_RATES, LONGEST_WARMUP, MAX_GRAD_NORM_RANGE
+from sacdoctor.settings.ranges import LONGEST_WARMUP, MAX_GRAD_NORM_RANGE
 from sacdoctor.settings.recommended import Settings
-from sacdoctor.settings.snippet import POLICIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +38,22 @@ def render_zoo(settings: Settings) -> str:
     Raises `SacdoctorError` for an algorithm that rl-zoo does not train.
     """
     name = settings.algorithm
-    if name == "MaskablePPO":
-        raise SacdoctorError("rl-zoo does not train MaskablePPO: use another --format")
-    rate = settings.learning_rate or LEARNING_RATES[name].recommended
+    row = ALGORITHMS[name]
+    if not row.in_rl_zoo:
+        raise SacdoctorError(f"rl-zoo does not train {name}: use another --format")
+    rate = settings.learning_rate or row.learning_rates.recommended
     number = write_number(rate, "1e-4")
     entries = [
         ("n_timesteps", "!!float 1e6"),
-        ("policy", f"'{POLICIES.get(name, 'MlpPolicy')}'"),
+        ("policy", f"'{row.policy}'"),
         ("learning_rate", f"{LINEAR}{number}" if settings.linear else f"!!float {number}"),
     ]
     head = f"# {name} for rl-zoo. `default` holds for every environment that is not listed.\n"
-    if settings.max_grad_norm is not None and name in CLIPS_GRADIENTS:
+    if settings.max_grad_norm is not None and row.clips:
         entries.append(("max_grad_norm", f"{settings.max_grad_norm}"))
     elif settings.max_grad_norm is not None:
         head += f"# {_elsewhere(name)} (see --format python).\n"
-    if settings.learning_starts is not None and name in HAS_LEARNING_STARTS:
+    if settings.learning_starts is not None and row.replays:
         entries.append(("learning_starts", str(settings.learning_starts)))
     was = {key: f"  # was {text}" for key, text in settings.was.items()}
     return f"{head}default:\n" + "".join(
@@ -84,7 +84,8 @@ def convert(data: dict[str, object], language: Language) -> str:
 
 def _lines(settings: Settings) -> Iterator[_Line]:
     name = settings.algorithm
-    safe = LEARNING_RATES[name]
+    row = ALGORITHMS[name]
+    safe = row.learning_rates
     yield _Line("algorithm", name, "")
     if settings.learning_rate is not None:
         rate: object = settings.learning_rate
@@ -96,7 +97,7 @@ def _lines(settings: Settings) -> Iterator[_Line]:
     if settings.max_grad_norm is not None:
         low, high = MAX_GRAD_NORM_RANGE
         comment = f"safe: {spelled(low)} to {spelled(high)}"
-        if name not in CLIPS_GRADIENTS:
+        if not row.clips:
             comment = f"{comment}; {_elsewhere(name)}"
         yield _commented(settings, "max_grad_norm", settings.max_grad_norm, comment)
     yield _commented(settings, "clip_grad_value", settings.clip_grad_value, "the norm is clipped")

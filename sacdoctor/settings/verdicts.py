@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
-from sacdoctor.settings.algorithms import HAS_LEARNING_STARTS
+from sacdoctor.algorithms import ALGORITHMS
 from sacdoctor.settings.numbers import spelled
 from sacdoctor.settings.ranges import (
     CLIP_GRAD_VALUE,
-    DQN_MAX_GRAD_NORM,
-    LEARNING_RATES,
     LEARNING_STARTS,
     LONGEST_WARMUP,
     MAX_GRAD_NORM,
     MAX_GRAD_NORM_RANGE,
     WARMUP_STEPS,
 )
+from sacdoctor.severity import Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ class Verdict:
     recommended: float | None
     low: float | None
     high: float | None
-    severity: Literal["warning", "critical"]
+    severity: Severity
     message: str
 
 
@@ -47,12 +45,13 @@ def judge_learning_rate(algorithm: str, rate: float) -> Verdict | None:
 
     Raises `KeyError` for a name that is not in `ALGORITHMS`.
     """
-    safe = LEARNING_RATES[algorithm]
+    safe = ALGORITHMS[algorithm].learning_rates
     if safe.low <= rate <= safe.high:
         return None
-    severity: Literal["warning", "critical"] = "warning"
+    severity = Severity.WARNING
     if not rate > 0:  # and not a number
-        severity, message = "critical", "nothing learns unless the learning rate is above 0"
+        severity = Severity.CRITICAL
+        message = "nothing learns unless the learning rate is above 0"
     elif rate < safe.low:
         message = (
             f"{_times(safe.recommended / rate)} below the recommended {spelled(safe.recommended)} "
@@ -65,7 +64,7 @@ def judge_learning_rate(algorithm: str, rate: float) -> Verdict | None:
             f"and {_times(rate / safe.high)} the upper end of the safe range {spelled(safe.high)}"
         )
         if rate > safe.critical_above:
-            severity = "critical"
+            severity = Severity.CRITICAL
         elif rate <= safe.tuned:
             message += f", though rl-zoo's tuned settings go up to {spelled(safe.tuned)}"
     return Verdict("learning_rate", rate, safe.recommended, safe.low, safe.high, severity, message)
@@ -75,21 +74,28 @@ def judge_max_grad_norm(algorithm: str | None, norm: float | None) -> Verdict | 
     """Return what is wrong with the largest gradient norm, None where it is safe.
 
     A `norm` of None is no clipping. What an SB3 constructor does by itself is safe for its
-    algorithm: 10 for DQN and QRDQN, none for QRDQN. TRPO and ARS clip nothing, whatever their
-    settings say (sb3-contrib saves 0.0 in every TRPO checkpoint).
+    algorithm: 10 for DQN, none for QRDQN. Algorithms that update their policy by other means than
+    an optimizer clip nothing, whatever their settings say (sb3-contrib saves 0.0 in every TRPO
+    checkpoint).
+
+    Raises `KeyError` for a name that is not in `ALGORITHMS`.
     """
-    if algorithm in ("TRPO", "ARS") or (algorithm == "QRDQN" and norm is None):
-        return None
+    row = None if algorithm is None else ALGORITHMS[algorithm]
     low, high = MAX_GRAD_NORM_RANGE
-    if algorithm in ("DQN", "QRDQN"):
-        high = DQN_MAX_GRAD_NORM
+    if row is not None and row.updates_by_other_means:
+        return None
+    if row is not None and row.clips:
+        if norm == row.max_grad_norm:
+            return None
+        high = row.loosest_max_grad_norm or high
     if norm is not None and low <= norm <= high:
         return None
-    severity: Literal["warning", "critical"] = "warning"
+    severity = Severity.WARNING
     if norm is None:
         message = "gradients are not clipped: one bad batch can throw the weights anywhere"
     elif not norm > 0:
-        severity, message = "critical", "every gradient is scaled to nothing, so nothing learns"
+        severity = Severity.CRITICAL
+        message = "every gradient is scaled to nothing, so nothing learns"
     elif norm < low:
         message = f"below {spelled(low)} is too tight: most gradients are cut short"
     else:
@@ -102,7 +108,7 @@ def judge_clip_grad_value(value: float | None) -> Verdict | None:
     if value is None:
         return None
     message = "clipping each element turns the gradient's direction; max_grad_norm keeps it"
-    return Verdict("clip_grad_value", value, CLIP_GRAD_VALUE, None, None, "warning", message)
+    return Verdict("clip_grad_value", value, CLIP_GRAD_VALUE, None, None, Severity.WARNING, message)
 
 
 def judge_warmup_steps(steps: float) -> Verdict | None:
@@ -117,7 +123,7 @@ def judge_warmup_steps(steps: float) -> Verdict | None:
     else:
         message = "a warm-up cannot last less than 0 steps"
     return Verdict(
-        "no_trading_warmup_steps", steps, WARMUP_STEPS, 0, LONGEST_WARMUP, "warning", message
+        "no_trading_warmup_steps", steps, WARMUP_STEPS, 0, LONGEST_WARMUP, Severity.WARNING, message
     )
 
 
@@ -128,8 +134,10 @@ def judge_learning_starts(
 
     `learning_starts` None is SB3's default; a `warmup_steps` of 0 is no forced warm-up. Algorithms
     that learn from no replay buffer have no such setting.
+
+    Raises `KeyError` for a name that is not in `ALGORITHMS`.
     """
-    if algorithm is not None and algorithm not in HAS_LEARNING_STARTS:
+    if algorithm is not None and not ALGORITHMS[algorithm].replays:
         return None
     starts = LEARNING_STARTS if learning_starts is None else learning_starts
     if warmup_steps <= 0 or starts >= warmup_steps or math.isnan(warmup_steps):
@@ -140,7 +148,13 @@ def judge_learning_starts(
         f"until step {spelled(warmup_steps)}"
     )
     return Verdict(
-        "learning_starts", learning_starts, warmup_steps, warmup_steps, None, "warning", message
+        "learning_starts",
+        learning_starts,
+        warmup_steps,
+        warmup_steps,
+        None,
+        Severity.WARNING,
+        message,
     )
 
 

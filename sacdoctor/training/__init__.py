@@ -9,17 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sacdoctor.training.gradients.guard import GradientGuard
-    from sacdoctor.training.health.callback import TrainingHealthCallback
-    from sacdoctor.training.live.missing_parameters import MissingParameters, add_missing_parameters
-    from sacdoctor.training.warmup.executed_actions import (
+    from sacdoctor.training.gradients import GradientGuard
+    from sacdoctor.training.health import TrainingHealthCallback
+    from sacdoctor.training.live import MissingParameters, add_missing_parameters
+    from sacdoctor.training.warmup import (
         ExecutedActionDictReplayBuffer,
         ExecutedActionMixin,
         ExecutedActionReplayBuffer,
+        ForcedActionWarmup,
+        WarmupGuard,
     )
-    from sacdoctor.training.warmup.forced_actions import ForcedActionWarmup
-    from sacdoctor.training.warmup.guard import WarmupGuard
-    from sacdoctor.training.zeros.prevention import (
+    from sacdoctor.training.zeros import (
         ZeroWeightsPreventionCallback,
         create_zero_prevention_system,
     )
@@ -39,17 +39,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ExecutedActionDictReplayBuffer": "warmup.executed_actions",
-    "ExecutedActionMixin": "warmup.executed_actions",
-    "ExecutedActionReplayBuffer": "warmup.executed_actions",
-    "ForcedActionWarmup": "warmup.forced_actions",
-    "GradientGuard": "gradients.guard",
-    "MissingParameters": "live.missing_parameters",
-    "TrainingHealthCallback": "health.callback",
-    "WarmupGuard": "warmup.guard",
-    "ZeroWeightsPreventionCallback": "zeros.prevention",
-    "add_missing_parameters": "live.missing_parameters",
-    "create_zero_prevention_system": "zeros.prevention",
+    "ExecutedActionDictReplayBuffer": "warmup",
+    "ExecutedActionMixin": "warmup",
+    "ExecutedActionReplayBuffer": "warmup",
+    "ForcedActionWarmup": "warmup",
+    "GradientGuard": "gradients",
+    "MissingParameters": "live",
+    "TrainingHealthCallback": "health",
+    "WarmupGuard": "warmup",
+    "ZeroWeightsPreventionCallback": "zeros",
+    "add_missing_parameters": "live",
+    "create_zero_prevention_system": "zeros",
 }
 _EXTRA = ("stable_baselines3", "sb3_contrib", "gymnasium")
 

@@ -7,28 +7,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sacdoctor.archive.reading import Budget
 from sacdoctor.archive.zip_end import ends_as_zip
-from sacdoctor.checkpoint.checkpoint import Checkpoint
+from sacdoctor.checkpoint import Checkpoint, Limits
+from sacdoctor.checkpoint.formats import CONTAINERS
+from sacdoctor.checkpoint.formats import ENDINGS as CHECKPOINT_ENDINGS
 from sacdoctor.checkpoint.hyperparameters import Pickled, decoded
-from sacdoctor.checkpoint.torch_file import is_legacy
 from sacdoctor.errors import CheckpointError, CorruptCheckpoint
 from sacdoctor.files.paging import map_file
-from sacdoctor.pickles import Name
+from sacdoctor.pickles import Name, is_pickle
 from sacdoctor.trust.references import (
     Kind,
-    Limits,
     Reference,
-    is_pickle,
     references,
     torch_references,
 )
 
-_TORCH_ENDINGS = (".pth", ".pt")
-_CHECKPOINT_ENDINGS = (".zip", *_TORCH_ENDINGS)
 _PICKLE_ENDINGS = (".pkl", ".pickle")
-ENDINGS = (*_CHECKPOINT_ENDINGS, *_PICKLE_ENDINGS)
+ENDINGS = (
+    *dict.fromkeys(end for kind in CONTAINERS if kind.has_pickles for end in kind.endings),
+    *_PICKLE_ENDINGS,
+)
 """How files that hold pickles are named: checkpoints, state dicts, replay buffers."""
+
+
+def place_of(member: str, key: str) -> str:
+    """Return in words where a pickle stands; either may be empty."""
+    return " ".join(part for part in (member, key) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class PickledPart:
     @property
     def place(self) -> str:
         """Where it stands, in words."""
-        return " ".join(part for part in (self.member, self.key) if part)
+        return place_of(self.member, self.key)
 
     def readable(self) -> PickledPart:
         """Return the part without the note that it cannot be read to its end."""
@@ -60,12 +64,16 @@ def is_pickle_file(path: str | Path) -> bool:
     be opened is none.
     """
     name = str(path).lower()
-    if name.endswith(_CHECKPOINT_ENDINGS):
+    if name.endswith(CHECKPOINT_ENDINGS):
         return False
     start = _start_of_file(path)
-    if is_legacy(memoryview(start)) or start.startswith(b"PK"):
+    if not is_pickle(start) and not (start and name.endswith(_PICKLE_ENDINGS)):
         return False
-    return is_pickle(start) or (bool(start) and name.endswith(_PICKLE_ENDINGS))
+    try:
+        buffer = map_file(Path(path))
+    except CheckpointError:
+        return False
+    return not any(kind.opens(buffer) for kind in CONTAINERS)
 
 
 def begins_as_pickle(path: str | Path) -> bool:
@@ -102,44 +110,30 @@ def parts_of_pickle(path: str | Path) -> tuple[PickledPart, ...]:
 def parts_of(checkpoint: Checkpoint) -> Iterator[PickledPart]:
     """Yield each pickle of an open checkpoint that refers to anything outside the allow list.
 
-    A member that the strict reader has read is not walked again: all its names are on a shorter
-    list still. Raises `CorruptCheckpoint` for damage, after all that can be read.
+    These are the same whatever was read of the checkpoint before; only the work differs: a pickle
+    that was read and is proven plain is not walked again, for nothing would be found. Raises
+    `CorruptCheckpoint` for damage, after all that can be read.
     """
-    found = _bare(checkpoint) if checkpoint.is_bare else _members(checkpoint)
-    return (part for part in found if part.references)
+    return (part for part in _parts(checkpoint) if part.references)
 
 
-def _bare(checkpoint: Checkpoint) -> Iterator[PickledPart]:
-    if "" not in checkpoint.understood:
-        yield PickledPart("", "", torch_references(checkpoint.buffer, _limits(checkpoint)))
-
-
-def _limits(checkpoint: Checkpoint) -> Limits:
-    archive = checkpoint.torch_archive if checkpoint.is_bare else checkpoint.archive
-    expansion = Budget.of(len(checkpoint.buffer)) if archive is None else archive.budget
-    return Limits(checkpoint.pickle_budget, expansion)
-
-
-def _members(checkpoint: Checkpoint) -> Iterator[PickledPart]:
-    archive, limits = checkpoint.archive, _limits(checkpoint)
+def _parts(checkpoint: Checkpoint) -> Iterator[PickledPart]:
     damage: CheckpointError | None = None
     try:
         for key, encoded in encoded_pickles(checkpoint):
-            yield PickledPart("data", key, references_in_text(encoded, limits))
+            yield PickledPart("data", key, references_in_text(encoded, checkpoint.limits))
     except CheckpointError as error:
         damage = error
-    for name in archive:
-        if name == "data" or name in checkpoint.understood:
+    for file in checkpoint.pickles():
+        if file.is_plain:
             continue
+        walk = torch_references if file.is_torch else references
         try:
-            if name.lower().endswith(_TORCH_ENDINGS):
-                yield PickledPart(name, "", torch_references(archive.read(name), limits))
-            elif name.lower().endswith(_PICKLE_ENDINGS) or is_pickle(archive.start_of(name, 2)):
-                yield PickledPart(name, "", references(archive.read(name), limits))
+            yield PickledPart(file.member, "", walk(file.read(), checkpoint.limits))
         except CorruptCheckpoint as error:
             damage = damage or error
         except CheckpointError as error:
-            yield PickledPart(name, "", (_unread(error.reason),))
+            yield PickledPart(file.member, "", (_unread(error.reason),))
     if damage is not None:
         raise damage.at(checkpoint.path)
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
-from sacdoctor.archive.reading import Archive, Budget
+from sacdoctor.archive.reading import Archive
+from sacdoctor.checkpoint import Limits
 from sacdoctor.errors import CheckpointError
-from sacdoctor.pickles import ENCODE, Machine, Made, Name, WalkBudget, encode
+from sacdoctor.pickles import ENCODE, Machine, Made, Name, encode
 from sacdoctor.trust.allowed_names import ALLOWED_IMPORTS, is_allowed
 
 MAX_NAME = 500
@@ -29,7 +30,7 @@ _REFERENCE = 400
 """Bytes that a reference and its name take, beside the texts of both."""
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """What a pickle does with what it refers to."""
 
     NAME = "refers to"
@@ -56,18 +57,6 @@ class Reference:
     uses: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the file that a pickle stands in may still take: for walks, and for inflated members."""
-
-    walks: WalkBudget
-    expansion: Budget
-
-    @classmethod
-    def of(cls, file_size: int) -> Limits:
-        return cls(WalkBudget.of(file_size), Budget.of(file_size))
-
-
 def references(data: memoryview, limits: Limits | None = None) -> tuple[Reference, ...]:
     """Return what the pickle in `data` refers to outside the allow list, in its order.
 
@@ -85,11 +74,6 @@ def torch_references(data: memoryview, limits: Limits | None = None) -> tuple[Re
     recorder.walk_torch(data)
     recorder.look_into_what_was_given()
     return tuple(recorder.found)
-
-
-def is_pickle(start: bytes) -> bool:
-    """Return whether bytes begin as a pickle of protocol 2 to 5 does."""
-    return start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
 
 
 class _Recorder:

@@ -10,7 +10,7 @@ from sacdoctor.pickles import Name
 from sacdoctor.printable import printable
 from sacdoctor.severity import Severity
 from sacdoctor.trust.allowed_names import ARITHMETIC, DANGEROUS_IN_CODE
-from sacdoctor.trust.parts import PickledPart
+from sacdoctor.trust.parts import PickledPart, place_of
 from sacdoctor.trust.references import Kind, Reference
 
 _CLASSES = frozenset(
@@ -25,16 +25,40 @@ become attributes of the model, its schedules and its methods among them, and SB
 
 @dataclass(frozen=True, slots=True)
 class Suspicion:
-    """One reference outside the allow list, where it stands, and how bad it is."""
+    """One reference outside the allow list, where it stands, and how bad it is.
 
-    place: str
+    `member` and `key` are those of its `PickledPart`.
+    """
+
+    member: str
+    key: str
     reference: Reference
     severity: Severity
+
+    @property
+    def place(self) -> str:
+        """Where it stands, in words."""
+        return place_of(self.member, self.key)
 
     @property
     def is_mere_reference(self) -> bool:
         """Whether it is a class or function of the user's that the pickle does not call."""
         return self.severity is Severity.NOTICE and self.reference.kind is Kind.NAME
+
+
+class LoadedCode(tuple[Suspicion, ...]):
+    """What loading a file would run, as rules look at it: the suspicions, the worst first."""
+
+    @classmethod
+    def in_words(cls) -> str:
+        return "the code that loading a file runs"
+
+    def without_mere_references(self) -> LoadedCode:
+        """Return it without classes of the user's that are only referred to.
+
+        They say nothing about a model's health, but something about its code.
+        """
+        return LoadedCode(found for found in self if not found.is_mere_reference)
 
 
 def suspicions(parts: Iterable[PickledPart]) -> tuple[Suspicion, ...]:
@@ -46,17 +70,18 @@ def suspicions(parts: Iterable[PickledPart]) -> tuple[Suspicion, ...]:
     finds, or is used by code. Notice: a class or function of the user's that is only referred to,
     and code that only computes.
     """
-    found = [(part, reference) for part in parts for reference in told(part.references)]
+    found = [(part, reference) for part in parts for reference in each_once(part.references)]
     if not found:
         return ()
-    names = {_asked(reference) for _, reference in found if reference.kind in _NAMED}
+    names = {_name_to_judge(reference) for _, reference in found if reference.kind in _NAMED}
     bad: frozenset[Name] = frozenset()
     if names:  # rare enough to leave out of the start of every scan
         from sacdoctor.trust.dangerous_names import dangerous
 
         bad = dangerous(names)
     judged = [
-        Suspicion(part.place, ref, _severity(part, ref, _asked(ref) in bad)) for part, ref in found
+        Suspicion(part.member, part.key, ref, _severity(part, ref, _name_to_judge(ref) in bad))
+        for part, ref in found
     ]
     return tuple(sorted(judged, key=lambda suspicion: -suspicion.severity.rank))
 
@@ -66,14 +91,17 @@ _OF_NAMES = (Kind.NAME, Kind.GIVE, Kind.MAKE, Kind.CALL)
 _NAMED = (*_OF_NAMES, Kind.IMPORT)
 
 
-def told(references: Sequence[Reference]) -> list[Reference]:
-    """Return the references, each name once: what is called is referred to as well."""
+def each_once(references: Sequence[Reference]) -> list[Reference]:
+    """Return the references with each name once: of a name, the most that is done with it.
+
+    What a pickle calls it refers to as well, and saying both would say the same twice.
+    """
     strongest = {r.name: r for kind in _OF_NAMES for r in references if r.kind is kind}
     return [r for r in references if r.kind not in _OF_NAMES or strongest[r.name] is r]
 
 
-def _asked(reference: Reference) -> Name:
-    """Return the name to judge; an imported module is judged as if all of it were asked for."""
+def _name_to_judge(reference: Reference) -> Name:
+    """Return the name to look up; an imported module is judged as if all of it were asked for."""
     name = reference.name
     return Name(name.module, "module") if reference.kind is Kind.IMPORT else name
 
@@ -96,7 +124,7 @@ def evidence(found: Sequence[Suspicion]) -> str:
     by_place: dict[str, list[str]] = {}
     for suspicion in found:
         place = printable(suspicion.place)
-        by_place.setdefault(place, []).append(words(suspicion.reference))
+        by_place.setdefault(place, []).append(description(suspicion.reference))
     places: dict[str, list[str]] = {}
     for place, items in by_place.items():
         places.setdefault("; ".join(items), []).append(place)
@@ -105,12 +133,12 @@ def evidence(found: Sequence[Suspicion]) -> str:
     )
 
 
-def words(reference: Reference) -> str:
-    """Return in words, and in one line, what a pickle does with what it refers to."""
-    return printable(_words(reference))
+def description(reference: Reference) -> str:
+    """Return in one line what a pickle does with what it refers to, e.g. `calls os.system`."""
+    return printable(_description(reference))
 
 
-def _words(reference: Reference) -> str:
+def _description(reference: Reference) -> str:
     name = reference.name
     if reference.kind is Kind.CODE:
         names = ", ".join(reference.uses) or "no names"

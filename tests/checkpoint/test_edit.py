@@ -13,7 +13,7 @@ import pytest
 import torch as th
 
 from sacdoctor.checkpoint import Checkpoint
-from sacdoctor.checkpoint.edit import Edits, edited
+from sacdoctor.checkpoint.edits import Edits
 from sacdoctor.errors import UnsupportedCheckpoint
 from tests.archives import members_of, saved, sb3_members, zip_of
 from tests.repair import truth
@@ -28,7 +28,7 @@ def with_rate(folder: Path, optimizer: bytes, rate: float = RATE) -> dict[str, b
     path = folder / "m.zip"
     path.write_bytes(zip_of(members))
     with Checkpoint(path) as checkpoint:
-        pieces = edited(checkpoint, Edits(learning_rate=rate))
+        pieces = checkpoint.edited(Edits(learning_rate=rate))
         return members_of(b"".join(bytes(piece) for piece in pieces))
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch as th
 
 from sacdoctor import Checkpoint, SacdoctorError, scan
+from sacdoctor.checkpoint.formats import sb3_zip, torch_zip
 from sacdoctor.errors import CorruptCheckpoint
 from tests.archives import members_of, saved, sb3_members, write_sb3, zip_of
 
@@ -39,7 +40,7 @@ def test_records_are_found_in_any_case_of_letters(tmp_path: Path) -> None:
     path = tmp_path / "policy.pth"
     path.write_bytes(zip_of(inner))
     with Checkpoint(path) as checkpoint:
-        assert checkpoint.is_bare
+        assert checkpoint.container is torch_zip.CONTAINER
         assert checkpoint.tensors.keys() == POLICY.keys()
 
 
@@ -48,7 +49,7 @@ def test_a_state_dict_with_anything_beside_it_is_none(tmp_path: Path, beside: st
     path = tmp_path / "model.zip"
     path.write_bytes(zip_of({**members_of(saved(POLICY)), beside: b"{}"}))
     with Checkpoint(path) as checkpoint:
-        assert not checkpoint.is_bare
+        assert checkpoint.container is sb3_zip.CONTAINER
 
 
 def test_a_checkpoint_with_a_state_dict_beside_it_is_a_checkpoint(tmp_path: Path) -> None:

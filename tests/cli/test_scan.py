@@ -380,8 +380,10 @@ def test_scan_needs_neither_torch_nor_stable_baselines3(
 def test_the_wrapper_does_block_torch() -> None:
     import subprocess
 
-    command = WRAPPER.format(blocked=BLOCKED, rest="import torch")
-    done = subprocess.run([sys.executable, "-c", command], capture_output=True, check=False)
+    from tests.conftest import child_environment
+
+    command = [sys.executable, "-c", WRAPPER.format(blocked=BLOCKED, rest="import torch")]
+    done = subprocess.run(command, capture_output=True, env=child_environment(), check=False)
     assert b"ModuleNotFoundError" in done.stderr or b"ImportError" in done.stderr
 
 

@@ -20,6 +20,8 @@ import torch as th
 from tests.archives import write_sb3
 from tests.conftest import Run, child_environment
 
+pytestmark = pytest.mark.slow
+
 pty = pytest.importorskip("pty", reason="needs pseudo terminals")
 
 COMMAND = [sys.executable, "-m", "sacdoctor", "scan"]
@@ -283,4 +285,4 @@ def test_a_scan_takes_less_than_importing_torch(shell: Run, healthy: Path) -> No
 
     ours = min(seconds(lambda: shell("scan", healthy)) for _ in range(3))
     torch = [sys.executable, "-c", "import torch"]
-    assert ours < seconds(lambda: subprocess.run(torch, check=True))
+    assert ours < seconds(lambda: subprocess.run(torch, check=True, env=child_environment()))

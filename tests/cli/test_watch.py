@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -61,7 +62,10 @@ def test_ctrl_c_ends_it_with_130_and_one_word(folder: Path) -> None:
         assert child.stderr is not None
         lines = [child.stdout.readline() for _ in range(2)]  # they come at once, not at the end
         child.send_signal(signal.SIGINT)
-        assert child.wait(timeout=10) == 130
+        try:
+            assert child.wait(timeout=10) == 130
+        finally:
+            child.kill()  # else the test waits for as long as the child watches
         assert child.stderr.read() == "sacdoctor: interrupted\n"
     assert all(line.endswith("\n") for line in lines)
 
@@ -77,6 +81,26 @@ def test_reader_that_has_seen_enough_ends_it_quietly(folder: Path) -> None:
         check=True,
     )
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX signals")
+def test_who_starts_it_to_ignore_ctrl_c_is_obeyed(folder: Path) -> None:
+    """As with `nohup sacdoctor watch run &` in a script: it goes on when the script is stopped."""
+    with subprocess.Popen(
+        [*COMMAND, str(folder), "--fail-on", "never", "--interval", "0.05"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=child_environment(),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    ) as child:
+        assert child.stdout is not None
+        for _ in range(2):
+            child.stdout.readline()
+        child.send_signal(signal.SIGINT)
+        shutil.copy(folder / "1_good.zip", folder / "3_late.zip")
+        assert "3_late.zip" in child.stdout.readline()
+        child.terminate()
+        assert child.wait(timeout=10) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize(

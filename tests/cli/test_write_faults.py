@@ -26,7 +26,10 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from tests.archives import write_sb3
 from tests.conftest import ROOT, Run, child_environment
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork"),
+    pytest.mark.slow,
+]
 
 NOBODY = 65_534
 SETTINGS = "algorithm: SAC\nlearning_rate: 0.05  # too high\n"
@@ -241,15 +244,15 @@ def test_an_interrupted_report_is_none(
     folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C in the middle of many checkpoints: the report of before stays."""
-    from sacdoctor.report import json as report_json
+    from sacdoctor.report.formats.json import scan as scan_json
 
-    honest: Callable[..., Iterator[str]] = report_json.render
+    honest: Callable[..., Iterator[str]] = scan_json.render
 
     def interrupted(*arguments: object, **options: object) -> Iterator[str]:
         yield from [*honest(*arguments, **options)][:1]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(report_json, "render", interrupted)
+    monkeypatch.setattr(scan_json, "render", interrupted)
     before = state(folder)
     assert run("scan", "model.zip", "--format", "json", "--output", "old.json").code == 130
     assert state(folder) == before

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch as th
+from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from torch import nn
 
 from sacdoctor import LayerReport
@@ -194,6 +195,37 @@ def test_moment_that_decayed_from_one_hides_whether_a_gradient_came(
         cause(tmp_path, moments, optimizer=rmsprop, alpha=alpha, step=step)
         == "reset-after-training"
     )
+
+
+def test_a_moment_decays_by_the_options_of_its_own_group(tmp_path: Path) -> None:
+    """SB3's RMSpropTFLike, run live over two groups; the first has another α."""
+    head, net = nn.Linear(4, 2), nn.Linear(3, 4)
+    groups = [
+        {"params": [*head.parameters()], "alpha": 0.5},
+        {"params": [*net.parameters()], "alpha": 0.99},
+    ]
+    optimizer = RMSpropTFLike(groups)
+    for _ in range(20):
+        for parameter in (*head.parameters(), net.weight):
+            parameter.grad = th.ones_like(parameter)
+        net.bias.grad = th.zeros_like(net.bias)
+        optimizer.step()
+    nn.init.zeros_(net.bias)
+    policy = {f"head.{n}": t for n, t in head.state_dict().items()}
+    policy |= {f"net.{n}": t for n, t in net.state_dict().items()}
+    found = report(tmp_path, policy, PPO, {"policy.optimizer": optimizer.state_dict()})
+    bias = layer(found, "net.bias")
+    assert bias.cause == "unknown"
+    assert bias.evidence is not None and "started at 1 (RMSpropTFLike)" in bias.evidence
+
+
+def test_a_step_that_is_no_single_number_stops_nothing(tmp_path: Path) -> None:
+    state = rmsprop([WEIGHT, th.zeros(4), *HEAD_MOMENTS])
+    for kept in state["state"].values():
+        kept["step"] = th.ones(2)
+    found = report(tmp_path, {**NET, **HEAD}, PPO, {"policy.optimizer": state})
+    assert found.error is None
+    assert layer(found, "net.bias").cause == "zero-gradient"
 
 
 @pytest.mark.parametrize(("scale", "expected"), [(1.0, "unknown"), (9.0, "reset-after-training")])

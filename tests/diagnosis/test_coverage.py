@@ -33,7 +33,7 @@ OPEN = {
 
 def coverage(path: Path) -> Coverage:
     with Checkpoint(path) as checkpoint:
-        return Facts.of(checkpoint).coverage
+        return Facts(checkpoint).coverage
 
 
 # -- the labelled checkpoints ------------------------------------------------------------------
@@ -55,7 +55,7 @@ def test_every_slot_is_the_live_parameters(labelled: Labelled, name: str) -> Non
 def test_what_is_outside_is_in_no_live_optimizer(labelled: Labelled, name: str) -> None:
     label = labelled.label(name)
     with Checkpoint(labelled.path(name)) as checkpoint:
-        facts = Facts.of(checkpoint)
+        facts = Facts(checkpoint)
         outside = facts.coverage.outside & {*facts.parameters()}  # less buffers
     entered = {tensor for names in label["optimizers"].values() for tensor in names}
     assert not facts.coverage.outside & entered

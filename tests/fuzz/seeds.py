@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch as th
+from safetensors.torch import save
 
 from fixtures.make import CHECKPOINTS
 from tests.archives import DEFLATED, members_of, saved, sb3_members, zip_of
@@ -108,6 +109,7 @@ def seeds() -> dict[str, list[bytes]]:
         "diff": checkpoints,
         "config": [YAML, TOML, JSON],
         "legacy": [saved(policy, legacy=True), saved(optimizers, legacy=True)],
+        "safetensors": [save(policy), save({"a": th.ones(1, 2), "e": th.zeros(0)}, {"k": "v"})],
         "replay_buffer": _replay_buffers(),
     }
 

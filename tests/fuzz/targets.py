@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from sacdoctor.archive.reading import Archive, Budget
+from sacdoctor.checkpoint import Limits
 from sacdoctor.checkpoint.dtypes import DTYPES
+from sacdoctor.checkpoint.formats.safetensors import Safetensors
 from sacdoctor.checkpoint.hyperparameters import Pickled, read_hyperparameters
 from sacdoctor.checkpoint.optimizer_state import optimizer_state
 from sacdoctor.checkpoint.tensors import Storage
 from sacdoctor.checkpoint.torch_file import read_legacy, read_torch_archive
 from sacdoctor.checkpoint.torch_names import TORCH_NAMES
-from sacdoctor.cli.terminal import console
 from sacdoctor.diagnosis.scan import report_of_error
 from sacdoctor.diagnosis.scan import scan as scan_file
 from sacdoctor.errors import SacdoctorError
@@ -24,8 +25,8 @@ from sacdoctor.history.difference import diff as diff_files
 from sacdoctor.pickles import ListedNames, Symbols, read_pickle
 from sacdoctor.repair import RepairOptions
 from sacdoctor.repair import fix as fix_file
-from sacdoctor.report import diff_json, diff_table, fix_json, fix_table, table
-from sacdoctor.report import json as report_json
+from sacdoctor.report.formats import formats_for
+from sacdoctor.report.results import DiffResult, FixResults, ScanResult
 from sacdoctor.settings.document import Language
 from sacdoctor.settings.fix_config import fix_text
 
@@ -76,7 +77,7 @@ def data(data: bytes) -> None:
 
 def optimizer(data: bytes) -> None:
     """A file that `torch.save` wrote of an optimizer's state."""
-    state = optimizer_state(read_torch_archive(opened(data)))
+    state = optimizer_state(read_torch_archive(opened(data)).content)
     assert len(state.entries) >= 0
     for group in state.groups:
         assert group.learning_rate is None or isinstance(group.learning_rate, float)
@@ -87,18 +88,21 @@ def legacy(data: bytes) -> None:
     read_legacy(memoryview(data))
 
 
+def safetensors(data: bytes) -> None:
+    """A safetensors file with all of its tensors."""
+    for tensor in Safetensors(memoryview(data), Limits.of(len(data))).tensors().values():
+        tensor.values.tobytes()
+
+
 def scan(data: bytes) -> None:
-    """A whole scan with both of its outputs."""
+    """A whole scan with all of its outputs."""
     refused: SacdoctorError | None = None
     with written(data) as path:
         try:
             report = scan_file(path)
         except SacdoctorError as error:
             refused, report = error, report_of_error(error)
-    encodable("".join(report_json.render([report], all_tensors=True)))
-    out = io.StringIO()
-    table.print_reports(console(out), [report], all_tensors=True)
-    encodable(out.getvalue())
+    shown(ScanResult([report], all_tensors=True))
     if refused is not None:
         raise refused
 
@@ -110,10 +114,7 @@ def fix(data: bytes) -> None:
         options = RepairOptions(learning_rate=1e-4, max_grad_norm=0.5)
     with written(data) as path:
         result = fix_file(path, output=path.with_name("out.zip"), options=options, force=True)
-    encodable(fix_json.render([result], several=False))
-    out = io.StringIO()
-    fix_table.print_result(console(out), result, dry_run=False)
-    encodable(out.getvalue())
+    shown(FixResults([result], several=False, dry_run=False))
 
 
 def diff(data: bytes) -> None:
@@ -122,11 +123,7 @@ def diff(data: bytes) -> None:
         sound = path.with_name("sound.zip")
         sound.write_bytes(sound_checkpoint())
         for pair in ((path, sound), (sound, path)):
-            difference = diff_files(*pair)
-            encodable(diff_json.render(difference))
-            out = io.StringIO()
-            diff_table.print_difference(console(out), difference)
-            encodable(out.getvalue())
+            shown(DiffResult(diff_files(*pair)))
 
 
 def config(data: bytes) -> None:
@@ -156,10 +153,18 @@ def replay_buffer(data: bytes) -> None:
 TARGETS: dict[str, Target] = {
     target.__name__: target
     for target in (
-        *(archive, listed, symbols, data, optimizer, legacy),
+        *(archive, listed, symbols, data, optimizer, legacy, safetensors),
         *(scan, fix, diff, config, replay_buffer),
     )
 }
+
+
+def shown(result: object) -> None:
+    """Every format that shows such a result can, and what it writes is text."""
+    for format in formats_for(type(result)):
+        out = io.StringIO()
+        format.write(result, out)
+        encodable(out.getvalue())
 
 
 def encodable(text: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch as th
 
 from sacdoctor import ScanOptions, scan
-from sacdoctor.layers import online_name, roles
+from sacdoctor.layers import online_name, roles, target_name
 from tests import torch_truth
 from tests.agents import train
 from tests.archives import write_sb3
@@ -88,6 +88,7 @@ def test_components_of_an_agent(
 )
 def test_online_counterpart_of_a_target(name: str, online: str | None) -> None:
     assert online_name(name) == online
+    assert online is None or target_name(online) == name
 
 
 @pytest.mark.parametrize("algorithm", ["SAC", "TD3", "DQN", "QRDQN", "TQC", "DDPG"])

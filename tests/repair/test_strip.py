@@ -15,15 +15,15 @@ import pytest
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import LinearSchedule
 
-from sacdoctor import ScanOptions, scan
+from sacdoctor import Checkpoint, ScanOptions, scan
 from sacdoctor.repair import RepairError, RepairOptions, fix
 from tests import torch_truth
 from tests.archives import members_of, saved, zip_of
 from tests.checkpoint.test_schedules import constant_fn, get_schedule_fn
 from tests.conftest import Run
+from tests.corpus import each_file
 from tests.payloads import Calls, serialized, with_settings
 from tests.repair.conftest import Patients
-from tests.test_corpus import FILES
 
 STRIP = RepairOptions(strip_code=True)
 GATE = ScanOptions(select=("SD6",))
@@ -204,7 +204,7 @@ def test_nothing_to_strip_writes_nothing(patients: Patients) -> None:
     assert (result.output, result.plan.unstripped) == (None, ())
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@each_file
 def test_files_from_the_wild_keep_only_what_is_said(path: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.zip"
     left = stripped(path, output)
@@ -310,7 +310,7 @@ def test_dangerous_code_that_the_input_does_not_run_is_refused(
     )
     other = rewritten(patients.healthy("PPO"), tmp_path / "other.zip", foo=hostile)
     module = sys.modules[fix.__module__]
-    monkeypatch.setattr(module, "edited", lambda *_: [other.read_bytes()])
+    monkeypatch.setattr(Checkpoint, "edited", lambda *_: [other.read_bytes()])
     monkeypatch.setattr(module, "_verify", lambda *_: None)
     with pytest.raises(RepairError, match=f"data foo: calls {os.name}.system.* was thrown away"):
         fix(source, options=STRIP)

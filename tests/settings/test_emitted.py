@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,11 @@ import sb3_contrib
 import stable_baselines3
 from ruamel.yaml import YAML
 
+from sacdoctor.algorithms import ALGORITHMS
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.settings import ALGORITHMS
 from sacdoctor.settings.document import Language
 from sacdoctor.settings.fix_config import fix_config, fix_text
-from sacdoctor.settings.snippet import SB3
 from tests.conftest import child_environment
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 RUN_ALL = """
 import json, sys, torch
@@ -89,6 +84,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_the_script_trains_and_clips(trained: dict[str, Any], name: str) -> None:
     result = trained[name]
@@ -106,6 +102,7 @@ def test_the_script_trains_and_clips(trained: dict[str, Any], name: str) -> None
         assert result["learning_starts"] == 200
 
 
+@pytest.mark.slow
 def test_a_linear_schedule_stays_one(trained: dict[str, Any]) -> None:
     assert trained["linear"]["learning_rate"] == 1e-4
     assert trained["linear"]["end"] == 0.0
@@ -129,7 +126,7 @@ def test_the_constructor_accepts_what_rl_zoo_would_give_it(name: str) -> None:
     section = yaml(fix_config(algorithm=name).as_zoo())["default"]
     assert section.pop("n_timesteps") == 1e6
     env = "Pendulum-v1" if name in ("SAC", "TD3", "DDPG", "TQC", "CrossQ") else "CartPole-v1"
-    module = stable_baselines3 if name in SB3 else sb3_contrib
+    module = stable_baselines3 if hasattr(stable_baselines3, name) else sb3_contrib
     model = getattr(module, name)(section.pop("policy"), env, **section)
     assert model.learning_rate == section["learning_rate"]
 

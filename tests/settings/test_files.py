@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from sacdoctor.algorithms import ALGORITHMS
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.settings import ALGORITHMS
 from sacdoctor.settings.document import Language
 from sacdoctor.settings.fix_config import fix_config, fix_text
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 YML = """\
 # My run.

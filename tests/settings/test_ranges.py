@@ -8,15 +8,8 @@ import pytest
 import sb3_contrib
 import stable_baselines3
 
-from sacdoctor.settings import (
-    ALGORITHMS,
-    LEARNING_RATES,
-    algorithm_named,
-    judge_learning_rate,
-    judge_learning_starts,
-    judge_max_grad_norm,
-)
-from sacdoctor.settings.algorithms import CLIPS_GRADIENTS, HAS_LEARNING_STARTS, algorithm_in
+from sacdoctor.algorithms import ALGORITHMS
+from sacdoctor.settings import judge_learning_rate, judge_learning_starts, judge_max_grad_norm
 from sacdoctor.settings.recommended import recommended
 
 ZOO = {
@@ -49,17 +42,11 @@ def test_sb3s_own_defaults_are_safe(name: str) -> None:
         assert judge_max_grad_norm(name, defaults["max_grad_norm"].default) is None
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_where_a_setting_lives_is_what_the_constructors_say(name: str) -> None:
-    assert ("max_grad_norm" in parameters(name)) == (name in CLIPS_GRADIENTS)
-    assert ("learning_starts" in parameters(name)) == (name in HAS_LEARNING_STARTS)
-
-
 @pytest.mark.parametrize(("name", "rate"), [(n, rate) for n in ZOO for rate in ZOO[n]])
 def test_no_rate_that_rl_zoo_tuned_is_critical(name: str, rate: float) -> None:
     verdict = judge_learning_rate(name, rate)
     assert verdict is None or verdict.severity == "warning"
-    assert rate <= LEARNING_RATES[name].tuned or name == "PPO"
+    assert rate <= ALGORITHMS[name].learning_rates.tuned or name == "PPO"
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -74,51 +61,16 @@ def test_what_is_recommended_is_safe(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_range_is_in_order_and_has_a_source(name: str) -> None:
-    rates = LEARNING_RATES[name]
+    rates = ALGORITHMS[name].learning_rates
     assert 0 < rates.low <= rates.recommended <= rates.high < rates.critical_above * 1.000001
     assert rates.source
 
 
 def test_the_ranges_that_are_given() -> None:
     def ends(name: str) -> tuple[float, float]:
-        return LEARNING_RATES[name].low, LEARNING_RATES[name].high
+        return ALGORITHMS[name].learning_rates.low, ALGORITHMS[name].learning_rates.high
 
     assert ends("SAC") == (1e-5, 3e-4)
-    assert LEARNING_RATES["SAC"].recommended == 1e-4
+    assert ALGORITHMS["SAC"].learning_rates.recommended == 1e-4
     assert ends("PPO") == ends("MaskablePPO") == ends("RecurrentPPO") == (1e-5, 1e-3)
     assert ends("A2C") == (1e-4, 1e-2)
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("sac", "SAC"),
-        ("SAC", "SAC"),
-        ("ppo_lstm", "RecurrentPPO"),
-        ("recurrent-ppo", "RecurrentPPO"),
-        ("MaskablePPO", "MaskablePPO"),
-        ("stable_baselines3.sac.SAC", "SAC"),
-        ("sb3_contrib.QRDQN", "QRDQN"),
-        ("crossq", "CrossQ"),
-        ("aes", None),
-        ("", None),
-    ],
-)
-def test_algorithms_go_by_several_names(text: str, name: str | None) -> None:
-    assert algorithm_named(text) == name
-
-
-@pytest.mark.parametrize(
-    ("stem", "name"),
-    [
-        ("sac", "SAC"),
-        ("ppo_lstm", "RecurrentPPO"),
-        ("my_ppo_lstm_run", "RecurrentPPO"),
-        ("trading-td3.v2", "TD3"),
-        ("sac_or_ppo", None),
-        ("settings", None),
-        ("disaccord", None),
-    ],
-)
-def test_a_file_may_be_named_after_its_algorithm(stem: str, name: str | None) -> None:
-    assert algorithm_in(stem) == name

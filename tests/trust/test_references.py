@@ -23,7 +23,7 @@ from sacdoctor.severity import Severity
 from sacdoctor.trust.dangerous_names import LIBRARIES_IN_PICKLESCAN, dangerous
 from sacdoctor.trust.parts import PickledPart
 from sacdoctor.trust.references import Kind, Reference, references, torch_references
-from sacdoctor.trust.suspicions import Suspicion, evidence, suspicions, words
+from sacdoctor.trust.suspicions import Suspicion, description, evidence, suspicions
 from tests import payloads
 from tests.archives import members_of, saved, zip_of
 from tests.payloads import Calls, by_hand, indirect, text, touching
@@ -38,7 +38,9 @@ def judged(data: bytes) -> tuple[Suspicion, ...]:
 
 def worst(data: bytes) -> str:
     """What is critical in the pickle, in words."""
-    return "; ".join(words(s.reference) for s in judged(data) if s.severity is Severity.CRITICAL)
+    return "; ".join(
+        description(s.reference) for s in judged(data) if s.severity is Severity.CRITICAL
+    )
 
 
 def severities(data: bytes) -> set[str]:
@@ -122,7 +124,7 @@ def test_names_cannot_pass_for_lines_of_their_own() -> None:
         data = b"\x80\x04" + text(module) + text("f") + b"\x93)R."
         told = evidence(judged(data))
         assert told.isprintable()
-        assert evidence([Suspicion("x\ny", Reference(Kind.CALL, Name("m", "f")), _BAD)]) == (
+        assert evidence([Suspicion("x\ny", "", Reference(Kind.CALL, Name("m", "f")), _BAD)]) == (
             "x\\ny: calls m.f"
         )
 
@@ -297,7 +299,7 @@ def test_words_of_code_may_stand_for_other_names() -> None:
     floor = payloads.touch
     data = cloudpickle.dumps(schedule)
     assert severities(data) == {"notice", "warning"}
-    assert "touch" in "; ".join(words(s.reference) for s in judged(data))
+    assert "touch" in "; ".join(description(s.reference) for s in judged(data))
 
 
 def test_enum_of_the_users_own_is_a_notice() -> None:

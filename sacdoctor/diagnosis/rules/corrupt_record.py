@@ -24,22 +24,28 @@ No fix.
 
 from __future__ import annotations
 
-from sacdoctor.errors import SacdoctorError
+from collections.abc import Iterator
+
+from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.errors import CorruptCheckpoint
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
 
-CODE = "SD701"
-NAME = "corrupt-record"
 
-
-def finding(error: SacdoctorError) -> Finding:
-    """Return the finding about a file that contradicts itself."""
-    return Finding(
-        CODE,
-        NAME,
+def check(error: CorruptCheckpoint) -> Iterator[Finding]:
+    """Yield the finding about a file that contradicts itself."""
+    yield RULE.finding(
         Severity.CRITICAL,
-        (),
         "the file is damaged",
-        error.reason,
-        "Use an earlier checkpoint, or copy the file again from where it came from.",
+        evidence=error.reason,
+        remedy="Use an earlier checkpoint, or copy the file again from where it came from.",
     )
+
+
+RULE = Rule(
+    code="SD701",
+    name="corrupt-record",
+    doc=__doc__,
+    severities=(Severity.CRITICAL,),
+    checks=(Check(CorruptCheckpoint, check),),
+)

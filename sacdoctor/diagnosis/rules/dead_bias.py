@@ -30,12 +30,10 @@ from collections.abc import Iterator
 
 from sacdoctor.diagnosis.causes import OUTLAST_REPAIR
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.diagnosis.wording import biases, counted_causes, share_of_zeros
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
-
-CODE = "SD101"
-NAME = "dead-bias"
 
 
 def check(examination: Examination) -> Iterator[Finding]:
@@ -48,12 +46,23 @@ def check(examination: Examination) -> Iterator[Finding]:
     remedy = "Run `sacdoctor fix` for a repaired copy"
     if not redraw_lasts:
         remedy = "Remove the cause first (see the findings below); then run `sacdoctor fix`"
-    yield Finding(
-        CODE,
-        NAME,
+    yield RULE.finding(
         Severity.CRITICAL,
-        tuple(layer.name for layer in dead),
         f"{biases(len(dead))} more than {limit:g} % zero",
-        f"{share_of_zeros(dead)}; {counted_causes(dead)}",
-        remedy + ".",
+        evidence=f"{share_of_zeros(dead)}; {counted_causes(dead)}",
+        remedy=remedy + ".",
+        tensors=tuple(layer.name for layer in dead),
     )
+
+
+RULE = Rule(
+    code="SD101",
+    name="dead-bias",
+    doc=__doc__,
+    severities=(Severity.CRITICAL,),
+    checks=(Check(Examination, check),),
+    cured_by=("fix",),
+    about_zeros=True,
+    grades_biases=True,
+    takes_initial_zeros=True,
+)

@@ -31,11 +31,10 @@ import numpy as np
 
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
 
-CODE = "SD104"
-NAME = "dead-unit"
 _KINDS = ("Linear", "Conv")
 
 
@@ -59,15 +58,15 @@ def check(examination: Examination) -> Iterator[Finding]:
     if found:
         units = sum(dead for dead, _ in found.values())
         names = [f"{name} {dead:,} of {rows:,}" for name, (dead, rows) in found.items()]
-        yield Finding(
-            CODE,
-            NAME,
+        yield RULE.finding(
             Severity.WARNING,
-            tuple(found),
             f"{units:,} unit{'s are' if units > 1 else ' is'} dead: nothing comes in",
-            ", ".join(names[:4]) + (" and others" if len(names) > 4 else ""),
-            "Lower the learning rate, use an activation with a gradient everywhere, or make the "
-            "layer narrower.",
+            evidence=", ".join(names[:4]) + (" and others" if len(names) > 4 else ""),
+            remedy=(
+                "Lower the learning rate, use an activation with a gradient everywhere, or make "
+                "the layer narrower."
+            ),
+            tensors=tuple(found),
         )
 
 
@@ -78,3 +77,13 @@ def _dead_rows(facts: Facts, name: str) -> int:
     if bias is not None and bias.shape == weight.shape[:1]:
         rows &= bias.values == 0
     return int(np.count_nonzero(rows))
+
+
+RULE = Rule(
+    code="SD104",
+    name="dead-unit",
+    doc=__doc__,
+    severities=(Severity.WARNING,),
+    checks=(Check(Examination, check),),
+    about_zeros=True,
+)

@@ -28,11 +28,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
 
-CODE = "SD103"
-NAME = "dead-weight"
 MOSTLY = 50.0
 """Percent. Trained weights hold no exact zeros; a pruned or padded one may hold some."""
 
@@ -54,13 +53,23 @@ def check(examination: Examination) -> Iterator[Finding]:
     ):
         if found:
             names = [f"{layer.name} {layer.zero_percent:.3g} %" for layer in found]
-            yield Finding(
-                CODE,
-                NAME,
+            yield RULE.finding(
                 severity,
-                tuple(layer.name for layer in found),
                 f"{len(found)} weight tensor{'s are' if len(found) > 1 else ' is'} {words}",
-                ", ".join(names[:4]) + (" and others" if len(names) > 4 else ""),
-                "Initialise the layer anew or load it from an earlier checkpoint; `fix` does not "
-                "re-draw weights.",
+                evidence=", ".join(names[:4]) + (" and others" if len(names) > 4 else ""),
+                remedy=(
+                    "Initialise the layer anew or load it from an earlier checkpoint; `fix` does "
+                    "not re-draw weights."
+                ),
+                tensors=tuple(layer.name for layer in found),
             )
+
+
+RULE = Rule(
+    code="SD103",
+    name="dead-weight",
+    doc=__doc__,
+    severities=(Severity.CRITICAL, Severity.WARNING),
+    checks=(Check(Examination, check),),
+    about_zeros=True,
+)

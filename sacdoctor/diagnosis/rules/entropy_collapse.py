@@ -30,11 +30,10 @@ from collections.abc import Iterator
 from math import exp
 
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
 
-CODE = "SD504"
-NAME = "entropy-collapse"
 WARNING = 1e-5
 CRITICAL = 1e-6
 """Forty and four hundred times below the lowest coefficient of healthy trained checkpoints."""
@@ -49,12 +48,21 @@ def check(examination: Examination) -> Iterator[Finding]:
     coefficient = exp(min(log_coefficient, 700.0))
     if not coefficient < WARNING:
         return
-    yield Finding(
-        CODE,
-        NAME,
+    yield RULE.finding(
         Severity.CRITICAL if coefficient < CRITICAL else Severity.WARNING,
-        (),
         "the entropy coefficient has collapsed",
-        f"log_ent_coef {log_coefficient:.3g}: entropy coefficient {coefficient:.1e}",
-        "Scale the rewards to about 1, raise target_entropy, or fix ent_coef (0.05) for a while.",
+        evidence=f"log_ent_coef {log_coefficient:.3g}: entropy coefficient {coefficient:.1e}",
+        remedy=(
+            "Scale the rewards to about 1, raise target_entropy, or fix ent_coef (0.05) for a "
+            "while."
+        ),
     )
+
+
+RULE = Rule(
+    code="SD504",
+    name="entropy-collapse",
+    doc=__doc__,
+    severities=(Severity.CRITICAL, Severity.WARNING),
+    checks=(Check(Examination, check),),
+)

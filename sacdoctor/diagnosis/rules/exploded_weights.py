@@ -26,12 +26,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.diagnosis.statistics import largest
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
 
-CODE = "SD302"
-NAME = "exploded-weights"
 WARNING = 100.0
 CRITICAL = 1_000.0
 """Absolute values: over 3 and 30 times the largest that healthy trained checkpoints showed (31,
@@ -52,13 +51,22 @@ def check(examination: Examination) -> Iterator[Finding]:
         return
     ordered = sorted(found.items(), key=lambda item: -item[1])
     severity = Severity.CRITICAL if ordered[0][1] > CRITICAL else Severity.WARNING
-    yield Finding(
-        CODE,
-        NAME,
+    yield RULE.finding(
         severity,
-        tuple(name for name, _ in ordered),
         f"{len(found)} tensor{'s hold' if len(found) > 1 else ' holds'} values above {WARNING:g}",
-        ", ".join(f"{name} up to {size:.3g}" for name, size in ordered[:3]),
-        "Go back to a checkpoint from before; lower the learning rate, clip the gradients, scale "
-        "the rewards to about 1.",
+        evidence=", ".join(f"{name} up to {size:.3g}" for name, size in ordered[:3]),
+        remedy=(
+            "Go back to a checkpoint from before; lower the learning rate, clip the gradients, "
+            "scale the rewards to about 1."
+        ),
+        tensors=tuple(name for name, _ in ordered),
     )
+
+
+RULE = Rule(
+    code="SD302",
+    name="exploded-weights",
+    doc=__doc__,
+    severities=(Severity.CRITICAL, Severity.WARNING),
+    checks=(Check(Examination, check),),
+)

@@ -32,15 +32,14 @@ from math import isfinite, sqrt
 
 import numpy as np
 
-from sacdoctor.checkpoint import OptimizerState, ParameterGroup, Tensor
-from sacdoctor.diagnosis.coverage import second_moment
+from sacdoctor.checkpoint import OptimizerState, Tensor
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.diagnosis.statistics import as_numbers
 from sacdoctor.model import Finding
+from sacdoctor.optimizers import SECOND_MOMENTS, decay_of, starting_at_one
 from sacdoctor.severity import Severity
 
-CODE = "SD303"
-NAME = "exploding-gradients"
 WARNING = 10_000.0
 CRITICAL = 1_000_000.0
 """Estimated norms. Healthy unclipped networks reach 1,160 on Pendulum, with its returns of −1,000
@@ -56,14 +55,16 @@ def check(examination: Examination) -> Iterator[Finding]:
     if not large:
         return
     severity = Severity.CRITICAL if max(large.values()) > CRITICAL else Severity.WARNING
-    yield Finding(
-        CODE,
-        NAME,
+    yield RULE.finding(
         severity,
-        (),
         f"gradients explode in {' and '.join(large)}",
-        ", ".join(f"{name}: estimated gradient norm {norm:,.0f}" for name, norm in large.items()),
-        "Scale the rewards to about 1 (VecNormalize), clip the gradients, lower the learning rate.",
+        evidence=", ".join(
+            f"{name}: estimated gradient norm {norm:,.0f}" for name, norm in large.items()
+        ),
+        remedy=(
+            "Scale the rewards to about 1 (VecNormalize), clip the gradients, lower the learning "
+            "rate."
+        ),
     )
 
 
@@ -95,7 +96,7 @@ class _SecondMoment:
     moment: Tensor
     decay: float
     step: float
-    is_rmsprop: bool
+    key: str
 
     @property
     def start(self) -> float:
@@ -110,35 +111,34 @@ class _SecondMoment:
     @property
     def may_have_started_at_one(self) -> bool:
         """Whether no element is below what is left of that start: squares are only added."""
+        if starting_at_one(self.key) is None:
+            return False
         least = self.start * (1.0 - self.rounding)
-        return self.is_rmsprop and bool(np.all(as_numbers(self.moment) >= least))
+        return bool(np.all(as_numbers(self.moment) >= least))
 
 
 def _second_moments(state: OptimizerState) -> Iterator[_SecondMoment]:
     met: set[int] = set()
     for group in state.groups:
-        decay = _decay(group)
         # An entry may be listed twice, where a parameter was given to the optimizer twice.
         for number in group.params:
             if number in met:
                 continue
             met.add(number)
-            kept = state.moments.get(number, {})
-            moment, step = second_moment(kept), _step(kept.get("step"))
-            if moment is None or moment.is_expanded or decay is None or not step or step < 1:
+            kept, step = state.moments.get(number, {}), state.step(number)
+            key = next((k for k in SECOND_MOMENTS if isinstance(kept.get(k), Tensor)), None)
+            if key is None or kept[key].is_expanded or not step or step < 1:
                 continue
-            yield _SecondMoment(moment, decay, step, "square_avg" in kept)
+            decay = decay_of(key, group.options)
+            if decay is not None:
+                yield _SecondMoment(kept[key], decay, step, key)
 
 
-def _decay(group: ParameterGroup) -> float | None:
-    betas = group.options.get("betas")
-    value = betas[1] if isinstance(betas, (tuple, list)) and len(betas) == 2 else None
-    if value is None:
-        value = group.options.get("alpha")
-    return float(value) if isinstance(value, (int, float)) and 0 <= value < 1 else None
-
-
-def _step(value: object) -> float | None:
-    if isinstance(value, Tensor):
-        value = value.item() if value.numel == 1 and not value.dtype.zero_mask else None
-    return float(value) if isinstance(value, (int, float)) else None
+RULE = Rule(
+    code="SD303",
+    name="exploding-gradients",
+    doc=__doc__,
+    severities=(Severity.CRITICAL, Severity.WARNING),
+    checks=(Check(Examination, check),),
+    needs_optimizers=True,
+)

@@ -31,11 +31,10 @@ from math import exp
 import numpy as np
 
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
 
-CODE = "SD505"
-NAME = "exploration-collapse"
 WARNING = 0.01
 CRITICAL = 0.001
 
@@ -53,12 +52,24 @@ def check(examination: Examination) -> Iterator[Finding]:
         largest = exp(min(float(np.max(values)), 700.0))
         if largest >= WARNING:
             continue
-        yield Finding(
-            CODE,
-            NAME,
+        yield RULE.finding(
             Severity.CRITICAL if largest < CRITICAL else Severity.WARNING,
-            (layer.name,),
             "the policy's actions no longer vary",
-            f"{layer.name}: standard deviation at most {largest:.1e} in {values.size} dimensions",
-            "Raise ent_coef or log_std_init, or go back to a checkpoint that still explores.",
+            evidence=(
+                f"{layer.name}: standard deviation at most {largest:.1e} in {values.size} "
+                "dimensions"
+            ),
+            remedy=(
+                "Raise ent_coef or log_std_init, or go back to a checkpoint that still explores."
+            ),
+            tensors=(layer.name,),
         )
+
+
+RULE = Rule(
+    code="SD505",
+    name="exploration-collapse",
+    doc=__doc__,
+    severities=(Severity.CRITICAL, Severity.WARNING),
+    checks=(Check(Examination, check),),
+)

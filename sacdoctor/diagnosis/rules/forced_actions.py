@@ -31,35 +31,38 @@ Safe: `sacdoctor warmup --clean OUT.pkl` writes a buffer without these transitio
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
+from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.diagnosis.warmup_facts import ForcedTransitions
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
-
-if TYPE_CHECKING:
-    from sacdoctor.replay.forced_head import ForcedHead
-
-CODE = "SD503"
-NAME = "forced-actions"
 
 MOST = 0.5
 """Share of the stored transitions above which most of what is sampled was forced."""
 
 
-def finding(head: ForcedHead, share: float, updated: bool) -> Finding:
-    """Return the finding about a forced head that fills `share` of the stored transitions.
-
-    `updated`: the model has been updated.
-    """
+def check(forced: ForcedTransitions) -> Iterator[Finding]:
+    """Yield the finding about the forced head of a replay buffer."""
+    head = forced.head
     kind = "one action" if head.stored == "constant" else "actions that were not carried out"
-    return Finding(
-        CODE,
-        NAME,
-        Severity.CRITICAL if share > MOST and updated else Severity.WARNING,
-        (),
-        f"the first {head.transitions:,} transitions store {kind}, {100 * share:.1f} % of the "
-        "buffer",
-        head.evidence,
-        "`sacdoctor warmup BUFFER --clean OUT.pkl` writes the buffer without them; "
-        "ExecutedActionReplayBuffer stores what is carried out.",
+    yield RULE.finding(
+        Severity.CRITICAL if forced.share > MOST and forced.updated else Severity.WARNING,
+        f"the first {head.transitions:,} transitions store {kind}, {100 * forced.share:.1f} % of "
+        "the buffer",
+        evidence=head.evidence,
+        remedy=(
+            "`sacdoctor warmup BUFFER --clean OUT.pkl` writes the buffer without them; "
+            "ExecutedActionReplayBuffer stores what is carried out."
+        ),
     )
+
+
+RULE = Rule(
+    code="SD503",
+    name="forced-actions",
+    doc=__doc__,
+    severities=(Severity.CRITICAL, Severity.WARNING),
+    checks=(Check(ForcedTransitions, check),),
+    cured_by=("warmup --clean OUT.pkl",),
+)

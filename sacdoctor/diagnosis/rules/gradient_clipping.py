@@ -26,12 +26,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
 from sacdoctor.settings.verdicts import judge_max_grad_norm
 from sacdoctor.severity import Severity
-
-CODE = "SD402"
-NAME = "gradient-clipping"
 
 
 def check(examination: Examination) -> Iterator[Finding]:
@@ -41,12 +39,19 @@ def check(examination: Examination) -> Iterator[Finding]:
     verdict = judge_max_grad_norm(checkpoint.algorithm, norm) if norm is not None else None
     if norm is None or verdict is None:
         return
-    yield Finding(
-        CODE,
-        NAME,
-        Severity(verdict.severity),
-        (),
+    yield RULE.finding(
+        verdict.severity,
         f"max_grad_norm is {norm:g}",
-        verdict.message,
-        f"`sacdoctor fix --max-grad-norm {verdict.recommended:g}` corrects it in the file.",
+        evidence=verdict.message,
+        remedy=f"`sacdoctor fix --max-grad-norm {verdict.recommended:g}` corrects it in the file.",
     )
+
+
+RULE = Rule(
+    code="SD402",
+    name="gradient-clipping",
+    doc=__doc__,
+    severities=(Severity.CRITICAL, Severity.WARNING),
+    checks=(Check(Examination, check),),
+    cured_by=("fix --max-grad-norm NORM",),
+)

@@ -20,7 +20,7 @@ settings. `fix-config` shows the range and its source.
 Safe: with `--learning-rate` the rate changes in the settings and in every optimizer.
 
 ## References
-- Ranges and their sources: `sacdoctor/settings/ranges.py`
+- Ranges and their sources: `sacdoctor/algorithms.py`
 """
 
 from __future__ import annotations
@@ -28,13 +28,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
-from sacdoctor.settings.ranges import LEARNING_RATES
 from sacdoctor.settings.verdicts import judge_learning_rate
 from sacdoctor.severity import Severity
-
-CODE = "SD401"
-NAME = "learning-rate"
 
 
 def check(examination: Examination) -> Iterator[Finding]:
@@ -46,21 +43,32 @@ def check(examination: Examination) -> Iterator[Finding]:
     rate = configured
     if configured is None:
         rate = max((r for r in applied if r is not None), default=None)
-    if algorithm is None or algorithm not in LEARNING_RATES or rate is None:
+    if algorithm is None or rate is None:
         return
     if rate <= 0 and (configured is None or any(state.moments for state in optimizers.values())):
         return
     verdict = judge_learning_rate(algorithm, rate)
-    if verdict is None or (configured is None and (verdict.severity != "critical" or rate <= 0)):
+    if verdict is None or (
+        configured is None and (verdict.severity is not Severity.CRITICAL or rate <= 0)
+    ):
         return
     where = "learning_rate" if configured is not None else "the optimizers' last rate"
-    yield Finding(
-        CODE,
-        NAME,
-        Severity(verdict.severity),
-        (),
+    yield RULE.finding(
+        verdict.severity,
         f"the learning rate {rate:g} is outside {algorithm}'s safe range",
-        f"{where} {rate:g}: {verdict.message}",
-        f"`sacdoctor fix --learning-rate {verdict.recommended:g}` corrects it in the file, "
-        "`sacdoctor fix-config` in your settings.",
+        evidence=f"{where} {rate:g}: {verdict.message}",
+        remedy=(
+            f"`sacdoctor fix --learning-rate {verdict.recommended:g}` corrects it in the file, "
+            "`sacdoctor fix-config` in your settings."
+        ),
     )
+
+
+RULE = Rule(
+    code="SD401",
+    name="learning-rate",
+    doc=__doc__,
+    severities=(Severity.CRITICAL, Severity.WARNING),
+    checks=(Check(Examination, check),),
+    cured_by=("fix --learning-rate RATE", "fix-config"),
+)

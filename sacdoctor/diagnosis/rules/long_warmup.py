@@ -24,22 +24,48 @@ Settings can be corrected by `sacdoctor fix-config`; the transitions by `sacdoct
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.diagnosis.warmup_facts import JudgedSetting, Warmup
 from sacdoctor.model import Finding
-from sacdoctor.settings.verdicts import Verdict
+from sacdoctor.settings.verdicts import Verdict, judge_warmup_steps
 from sacdoctor.severity import Severity
 
-CODE = "SD502"
-NAME = "long-warmup"
+
+def check(warmup: Warmup) -> Iterator[Finding]:
+    """Yield a finding where the forced actions that were met are too many."""
+    verdict = judge_warmup_steps(warmup.steps)
+    if verdict is not None:
+        yield _finding(
+            verdict,
+            warmup.steps,
+            f"Force at most {verdict.recommended:,.0f} steps; `sacdoctor warmup BUFFER --clean "
+            "OUT.pkl` takes the transitions out of the buffer.",
+        )
 
 
-def finding(verdict: Verdict, steps: float, remedy: str) -> Finding:
-    """Return the finding about a warm-up of `steps` that the verdict is about."""
-    return Finding(
-        CODE,
-        NAME,
-        Severity(verdict.severity),
-        (),
+def check_setting(setting: JudgedSetting) -> Iterator[Finding]:
+    """Yield a finding where settings ask for too many."""
+    verdict = setting.verdict
+    if verdict.key == "no_trading_warmup_steps" and verdict.value is not None:
+        yield _finding(verdict, verdict.value, "`sacdoctor fix-config FILE --write` corrects it.")
+
+
+def _finding(verdict: Verdict, steps: float, remedy: str) -> Finding:
+    return RULE.finding(
+        verdict.severity,
         f"the warm-up lasts {steps:,.0f} steps",
-        verdict.message,
-        remedy,
+        evidence=verdict.message,
+        remedy=remedy,
     )
+
+
+RULE = Rule(
+    code="SD502",
+    name="long-warmup",
+    doc=__doc__,
+    severities=(Severity.WARNING,),
+    checks=(Check(Warmup, check), Check(JudgedSetting, check_setting)),
+    cured_by=("fix-config", "warmup --clean OUT.pkl"),
+)

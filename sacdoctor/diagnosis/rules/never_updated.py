@@ -27,24 +27,42 @@ Save a checkpoint with its optimizer (`model.save(path)`, nothing excluded) afte
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
-from sacdoctor.model import Finding
-from sacdoctor.severity import Severity
+from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.diagnosis.run_facts import RunFacts
+from sacdoctor.model import Cause, Finding
+from sacdoctor.severity import Severity, worst
 
-CODE = "SD207"
-NAME = "never-updated"
 
-
-def finding(tensors: Sequence[str], evidence: str, severity: Severity) -> Finding:
-    """Return the finding about parameters that a whole run left as they were."""
-    return Finding(
-        CODE,
-        NAME,
-        severity,
-        tuple(tensors),
-        f"{len(tensors):,} parameter{'s' if len(tensors) > 1 else ''} never moved",
-        evidence,
-        "If you did not freeze them: save a checkpoint with its optimizer and scan it, to see "
-        "whether they are not in the optimizer, have no gradient, or only gradients of 0.",
+def check(run: RunFacts) -> Iterator[Finding]:
+    """Yield one finding over all parameters that a whole run left as they were."""
+    still = [name for name in run.unmoved if name not in run.told]
+    if not still:
+        return
+    dead = {
+        layer.name: layer.severity
+        for layer in run.layers
+        if layer.severity and layer.cause is not Cause.NORMALISATION_INIT
+    }
+    named = next((name for name in still if name in dead), still[0])
+    yield RULE.finding(
+        worst([Severity.NOTICE, *(dead[name] for name in still if name in dead)]),
+        f"{len(still):,} parameter{'s' if len(still) > 1 else ''} never moved",
+        evidence=f"{named}: {run.unmoved[named].evidence}",
+        remedy=(
+            "If you did not freeze them: save a checkpoint with its optimizer and scan it, to see "
+            "whether they are not in the optimizer, have no gradient, or only gradients of 0."
+        ),
+        tensors=tuple(still),
     )
+
+
+RULE = Rule(
+    code="SD207",
+    name="never-updated",
+    doc=__doc__,
+    severities=(Severity.CRITICAL, Severity.WARNING, Severity.NOTICE),
+    checks=(Check(RunFacts, check),),
+    about_zeros=True,
+)

@@ -32,14 +32,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sacdoctor.diagnosis.causes import Cause
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.layers import online_name
-from sacdoctor.model import Finding
+from sacdoctor.model import Cause, Finding
 from sacdoctor.severity import Severity, worst
-
-CODE = "SD203"
-NAME = "no-gradient"
 
 
 def check(examination: Examination) -> Iterator[Finding]:
@@ -62,14 +59,27 @@ def check(examination: Examination) -> Iterator[Finding]:
     dead = examination.biases(Cause.NO_GRADIENT)
     severity = worst([Severity.NOTICE, *(layer.severity for layer in dead if layer.severity)])
     optimizers = sorted({slot.optimizer for name in never for slot in facts.coverage.slots[name]})
-    yield Finding(
-        CODE,
-        NAME,
+    yield RULE.finding(
         severity,
-        tuple(never),
         f"{len(never)} parameter{'s' if len(never) > 1 else ''} never had a gradient",
-        f"{' and '.join(optimizers)} lists them and keeps no moments for them, while it does "
-        f"for others; {len(dead)} of them are dead biases",
-        "Load the model and check `requires_grad` of these parameters: False means frozen, True "
-        "means that their output does not reach the loss.",
+        evidence=(
+            f"{' and '.join(optimizers)} lists them and keeps no moments for them, while it does "
+            f"for others; {len(dead)} of them are dead biases"
+        ),
+        remedy=(
+            "Load the model and check `requires_grad` of these parameters: False means frozen, "
+            "True means that their output does not reach the loss."
+        ),
+        tensors=tuple(never),
     )
+
+
+RULE = Rule(
+    code="SD203",
+    name="no-gradient",
+    doc=__doc__,
+    severities=(Severity.CRITICAL, Severity.WARNING, Severity.NOTICE),
+    checks=(Check(Examination, check),),
+    needs_optimizers=True,
+    about_zeros=True,
+)

@@ -32,12 +32,11 @@ import numpy as np
 from sacdoctor.checkpoint import Tensor
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.diagnosis.statistics import as_numbers, count_non_finite, non_finite_positions
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
 
-CODE = "SD301"
-NAME = "non-finite"
 SHOWN = 3
 
 
@@ -52,16 +51,16 @@ def check(examination: Examination) -> Iterator[Finding]:
         + ", ".join(str(list(at)) for at in non_finite_positions(tensor, SHOWN))
         for name, (count, tensor) in found.items()
     ]
-    yield Finding(
-        CODE,
-        NAME,
+    yield RULE.finding(
         Severity.CRITICAL,
-        tuple(found),
         f"{total:,} value{'s are' if total > 1 else ' is'} NaN or infinite, in "
         f"{len(found):,} tensor{'s' if len(found) > 1 else ''}",
-        "; ".join(details[:SHOWN]) + ("; and others" if len(details) > SHOWN else ""),
-        "Go back to the last finite checkpoint; wrap the environment in VecCheckNan to find the "
-        "source, and clip the gradients.",
+        evidence="; ".join(details[:SHOWN]) + ("; and others" if len(details) > SHOWN else ""),
+        remedy=(
+            "Go back to the last finite checkpoint; wrap the environment in VecCheckNan to find "
+            "the source, and clip the gradients."
+        ),
+        tensors=tuple(found),
     )
 
 
@@ -86,3 +85,12 @@ def _moments(facts: Facts) -> Iterator[tuple[str, Tensor]]:
             for key, value in kept.items():
                 if isinstance(value, Tensor):
                     yield f"{optimizer}[{number}].{key}", value
+
+
+RULE = Rule(
+    code="SD301",
+    name="non-finite",
+    doc=__doc__,
+    severities=(Severity.CRITICAL,),
+    checks=(Check(Examination, check),),
+)

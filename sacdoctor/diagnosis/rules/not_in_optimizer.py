@@ -43,11 +43,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
-
-CODE = "SD202"
-NAME = "not-in-optimizer"
 
 
 def check(examination: Examination) -> Iterator[Finding]:
@@ -68,15 +66,15 @@ def check(examination: Examination) -> Iterator[Finding]:
         return
     layers = {facts.anatomy.roles[name].layer for name in outside}
     entries = sum(len(state.entries) for state in facts.policy_optimizers.values())
-    yield Finding(
-        CODE,
-        NAME,
+    yield RULE.finding(
         Severity.CRITICAL,
-        tuple(outside),
         f"{len(outside)} parameters in {len(layers)} layers are in no optimizer and never learn",
-        f"the optimizers have {entries:,} entries, all of them for other tensors "
-        f"({', '.join(facts.policy_optimizers)})",
-        _remedy(outside, list(facts.policy_optimizers)),
+        evidence=(
+            f"the optimizers have {entries:,} entries, all of them for other tensors "
+            f"({', '.join(facts.policy_optimizers)})"
+        ),
+        remedy=_remedy(outside, list(facts.policy_optimizers)),
+        tensors=tuple(outside),
     )
 
 
@@ -99,3 +97,14 @@ def _remedy(outside: list[str], optimizers: list[str]) -> str:
             ["Once all layers exist, at the end of the policy's __init__, write:", *lines]
         )
     return f"{how}\nRe-drawing the biases will not last: nothing trains them."
+
+
+RULE = Rule(
+    code="SD202",
+    name="not-in-optimizer",
+    doc=__doc__,
+    severities=(Severity.CRITICAL,),
+    checks=(Check(Examination, check),),
+    needs_optimizers=True,
+    about_zeros=True,
+)

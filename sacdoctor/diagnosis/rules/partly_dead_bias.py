@@ -27,14 +27,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sacdoctor.diagnosis.causes import Cause
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.diagnosis.wording import biases, counted_causes, share_of_zeros
-from sacdoctor.model import Finding
+from sacdoctor.model import Cause, Finding
 from sacdoctor.severity import Severity
-
-CODE = "SD102"
-NAME = "partly-dead-bias"
 
 
 def check(examination: Examination) -> Iterator[Finding]:
@@ -42,16 +39,27 @@ def check(examination: Examination) -> Iterator[Finding]:
     partly = [
         layer
         for layer in examination.layers
-        if layer.severity is Severity.WARNING and layer.cause != Cause.UNTRAINED.value
+        if layer.severity is Severity.WARNING and layer.cause is not Cause.UNTRAINED
     ]
     if not partly:
         return
-    yield Finding(
-        CODE,
-        NAME,
+    yield RULE.finding(
         Severity.WARNING,
-        tuple(layer.name for layer in partly),
         f"{biases(len(partly))} more than {examination.thresholds.warning:g} % zero",
-        f"{share_of_zeros(partly)}; {counted_causes(partly)}",
-        "Watch whether the share grows; `sacdoctor fix` re-draws the zero elements.",
+        evidence=f"{share_of_zeros(partly)}; {counted_causes(partly)}",
+        remedy="Watch whether the share grows; `sacdoctor fix` re-draws the zero elements.",
+        tensors=tuple(layer.name for layer in partly),
     )
+
+
+RULE = Rule(
+    code="SD102",
+    name="partly-dead-bias",
+    doc=__doc__,
+    severities=(Severity.WARNING,),
+    checks=(Check(Examination, check),),
+    cured_by=("fix",),
+    about_zeros=True,
+    grades_biases=True,
+    takes_initial_zeros=True,
+)

@@ -26,13 +26,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sacdoctor.diagnosis.causes import Cause
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.diagnosis.wording import cause_finding
-from sacdoctor.model import Finding
-
-CODE = "SD205"
-NAME = "reset-after-training"
+from sacdoctor.model import Cause, Finding
+from sacdoctor.severity import Severity
 
 
 def check(examination: Examination) -> Iterator[Finding]:
@@ -40,10 +38,22 @@ def check(examination: Examination) -> Iterator[Finding]:
     is_one = len(examination.biases(Cause.RESET_AFTER_TRAINING)) == 1
     were, them = ("it was", "it") if is_one else ("they were", "them")
     yield from cause_finding(
-        CODE,
+        RULE,
         examination,
         Cause.RESET_AFTER_TRAINING,
         f"zero though {were} trained: something overwrote {them}",
         f"Recover {them} with `sacdoctor fix --donor earlier.zip` (or `--donor target`), and look "
         "for code that re-initialises or partly loads the policy.",
     )
+
+
+RULE = Rule(
+    code="SD205",
+    name="reset-after-training",
+    doc=__doc__,
+    severities=(Severity.CRITICAL, Severity.WARNING),
+    checks=(Check(Examination, check),),
+    cured_by=("fix --donor EARLIER.zip", "fix --donor target", "fix"),
+    needs_optimizers=True,
+    about_zeros=True,
+)

@@ -30,11 +30,9 @@ from collections.abc import Iterator
 from math import isclose
 
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
-
-CODE = "SD404"
-NAME = "schedule-mismatch"
 
 
 def check(examination: Examination) -> Iterator[Finding]:
@@ -52,12 +50,20 @@ def check(examination: Examination) -> Iterator[Finding]:
         and not isclose(group.learning_rate, configured, rel_tol=1e-6, abs_tol=1e-12)
     }
     if differing:
-        yield Finding(
-            CODE,
-            NAME,
+        yield RULE.finding(
             Severity.WARNING,
-            (),
             "the optimizers use another learning rate than the settings say",
-            f"learning_rate {configured:g}; {', '.join(sorted(differing))}",
-            f"`sacdoctor fix --learning-rate {configured:g}` brings both together.",
+            evidence=f"learning_rate {configured:g}; {', '.join(sorted(differing))}",
+            remedy=f"`sacdoctor fix --learning-rate {configured:g}` brings both together.",
         )
+
+
+RULE = Rule(
+    code="SD404",
+    name="schedule-mismatch",
+    doc=__doc__,
+    severities=(Severity.WARNING,),
+    checks=(Check(Examination, check),),
+    cured_by=("fix --learning-rate RATE",),
+    needs_optimizers=True,
+)

@@ -27,21 +27,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sacdoctor.diagnosis.causes import Cause
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.diagnosis.wording import cause_finding
-from sacdoctor.model import Finding
-
-CODE = "SD206"
-NAME = "target-out-of-sync"
+from sacdoctor.model import Cause, Finding
+from sacdoctor.severity import Severity
 
 
 def check(examination: Examination) -> Iterator[Finding]:
     """Yield one finding over all target biases that alone are zero."""
     yield from cause_finding(
-        CODE,
+        RULE,
         examination,
         Cause.TARGET_OUT_OF_SYNC,
         "zero while the online network's are not",
         "`sacdoctor fix` copies the online values into the target network.",
     )
+
+
+RULE = Rule(
+    code="SD206",
+    name="target-out-of-sync",
+    doc=__doc__,
+    severities=(Severity.CRITICAL, Severity.WARNING),
+    checks=(Check(Examination, check),),
+    cured_by=("fix",),
+    needs_optimizers=True,
+    about_zeros=True,
+)

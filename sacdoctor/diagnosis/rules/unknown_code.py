@@ -37,20 +37,18 @@ last rate in place of a schedule.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity, worst
 from sacdoctor.trust.references import Kind
-from sacdoctor.trust.suspicions import Suspicion, evidence
-
-CODE = "SD602"
-NAME = "unknown-code"
+from sacdoctor.trust.suspicions import LoadedCode, evidence
 
 
-def check_code(suspicions: Sequence[Suspicion]) -> Iterator[Finding]:
+def check(code: LoadedCode) -> Iterator[Finding]:
     """Yield a finding over all that is unknown without being known as dangerous."""
-    found = [s for s in suspicions if s.severity is not Severity.CRITICAL]
+    found = [s for s in code if s.severity is not Severity.CRITICAL]
     if not found:
         return
     kinds = {s.reference.kind for s in found}
@@ -61,12 +59,19 @@ def check_code(suspicions: Sequence[Suspicion]) -> Iterator[Finding]:
         message, remedy = "loading the file imports code that is not SB3's", ""
     else:
         message, remedy = "loading the file calls or imports what is not known to be harmless", ""
-    yield Finding(
-        CODE,
-        NAME,
+    yield RULE.finding(
         worst([s.severity for s in found]),
-        (),
         message,
-        evidence(found),
-        f"{remedy}Load it if you know this code, or trust where the file came from.",
+        evidence=evidence(found),
+        remedy=f"{remedy}Load it if you know this code, or trust where the file came from.",
     )
+
+
+RULE = Rule(
+    code="SD602",
+    name="unknown-code",
+    doc=__doc__,
+    severities=(Severity.WARNING, Severity.NOTICE),
+    checks=(Check(LoadedCode, check),),
+    cured_by=("fix --strip-code",),
+)

@@ -23,22 +23,33 @@ No fix.
 
 from __future__ import annotations
 
-from sacdoctor.errors import SacdoctorError
+from collections.abc import Iterator
+
+from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.errors import CorruptCheckpoint, SacdoctorError
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
 
-CODE = "SD702"
-NAME = "unreadable"
 
-
-def finding(error: SacdoctorError) -> Finding:
-    """Return the finding about a file that cannot be read."""
-    return Finding(
-        CODE,
-        NAME,
+def check(error: SacdoctorError) -> Iterator[Finding]:
+    """Yield the finding about a file that cannot be read, unless it is damaged."""
+    if isinstance(error, CorruptCheckpoint):
+        return
+    yield RULE.finding(
         Severity.CRITICAL,
-        (),
         "the file cannot be read as a checkpoint",
-        error.reason,
-        "Check the path, and that the file was written by SB3's model.save() or is a state dict.",
+        evidence=error.reason,
+        remedy=(
+            "Check the path, and that the file was written by SB3's model.save() or is a state "
+            "dict."
+        ),
     )
+
+
+RULE = Rule(
+    code="SD702",
+    name="unreadable",
+    doc=__doc__,
+    severities=(Severity.CRITICAL,),
+    checks=(Check(SacdoctorError, check),),
+)

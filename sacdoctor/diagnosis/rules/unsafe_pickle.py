@@ -34,31 +34,36 @@ not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
 from sacdoctor.trust.references import Kind
-from sacdoctor.trust.suspicions import Suspicion, evidence
-
-CODE = "SD601"
-NAME = "unsafe-pickle"
+from sacdoctor.trust.suspicions import LoadedCode, evidence
 
 
-def check_code(suspicions: Sequence[Suspicion]) -> Iterator[Finding]:
+def check(code: LoadedCode) -> Iterator[Finding]:
     """Yield a finding over all that is critical."""
-    found = [s for s in suspicions if s.severity is Severity.CRITICAL]
+    found = [s for s in code if s.severity is Severity.CRITICAL]
     if not found:
         return
     known = any(s.reference.kind not in (Kind.UNREAD, Kind.COMPUTED) for s in found)
-    yield Finding(
-        CODE,
-        NAME,
+    yield RULE.finding(
         Severity.CRITICAL,
-        (),
         "loading the file would run dangerous code"
         if known
         else "what loading the file would run cannot be known",
-        evidence(found),
-        "Do not load it with SB3, torch or pickle. Get the weights from somebody you trust.",
+        evidence=evidence(found),
+        remedy="Do not load it with SB3, torch or pickle. Get the weights from somebody you trust.",
     )
+
+
+RULE = Rule(
+    code="SD601",
+    name="unsafe-pickle",
+    doc=__doc__,
+    severities=(Severity.CRITICAL,),
+    checks=(Check(LoadedCode, check),),
+    cured_by=("fix --strip-code",),
+)

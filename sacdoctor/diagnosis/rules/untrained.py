@@ -25,21 +25,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sacdoctor.diagnosis.causes import Cause
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.diagnosis.wording import cause_finding
-from sacdoctor.model import Finding
-
-CODE = "SD201"
-NAME = "untrained"
+from sacdoctor.model import Cause, Finding
+from sacdoctor.severity import Severity
 
 
 def check(examination: Examination) -> Iterator[Finding]:
     """Yield one finding over all biases that are zero because nothing was trained."""
     yield from cause_finding(
-        CODE,
+        RULE,
         examination,
         Cause.UNTRAINED,
         "zero because the model was never trained",
         "Scan a checkpoint from after the first updates.",
     )
+
+
+RULE = Rule(
+    code="SD201",
+    name="untrained",
+    doc=__doc__,
+    severities=(Severity.WARNING,),
+    checks=(Check(Examination, check),),
+    needs_optimizers=True,
+    about_zeros=True,
+    takes_initial_zeros=True,
+)

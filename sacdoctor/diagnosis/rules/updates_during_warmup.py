@@ -29,40 +29,53 @@ Settings can be corrected by `sacdoctor fix-config`; what was learned stays in t
 
 from __future__ import annotations
 
-from sacdoctor.model import Finding
-from sacdoctor.settings.verdicts import Verdict
-from sacdoctor.severity import Severity
+from collections.abc import Iterator
 
-CODE = "SD501"
-NAME = "updates-during-warmup"
+from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.diagnosis.warmup_facts import JudgedSetting, Warmup
+from sacdoctor.model import Finding
+from sacdoctor.severity import Severity
 
 MOST = 0.5
 """Share of all updates above which most of what was learned came from forced actions."""
 
 
-def finding(updates: int, of: int, learning_starts: int, warmup: int) -> Finding:
-    """Return the finding about `updates` `of` all that were made before timestep `warmup`."""
-    return Finding(
-        CODE,
-        NAME,
+def check(warmup: Warmup) -> Iterator[Finding]:
+    """Yield a finding where updates were made before the forced actions ended."""
+    updates, counters = warmup.updates, warmup.counters
+    if not updates or counters is None:
+        return
+    of = counters.n_updates
+    yield RULE.finding(
         Severity.CRITICAL if updates > MOST * of else Severity.WARNING,
-        (),
         f"{updates:,} of {of:,} updates used forced actions alone",
-        f"updates began after {learning_starts:,} steps (learning_starts), actions were forced "
-        f"until step {warmup:,}",
-        f"Set learning_starts to {warmup:,}: `sacdoctor fix-config MODEL.zip --warmup-steps "
-        f"{warmup}`; in training, WarmupGuard holds updates back.",
+        evidence=(
+            f"updates began after {counters.learning_starts:,} steps (learning_starts), actions "
+            f"were forced until step {warmup.steps:,}"
+        ),
+        remedy=(
+            f"Set learning_starts to {warmup.steps:,}: `sacdoctor fix-config MODEL.zip "
+            f"--warmup-steps {warmup.steps}`; in training, WarmupGuard holds updates back."
+        ),
     )
 
 
-def finding_in_settings(verdict: Verdict, key: str) -> Finding:
-    """Return the finding about settings (at `key`) that let updates begin too early."""
-    return Finding(
-        CODE,
-        NAME,
-        Severity(verdict.severity),
-        (),
-        f"{key} lets updates begin during the warm-up",
-        verdict.message,
-        "`sacdoctor fix-config FILE --write` corrects it.",
-    )
+def check_setting(setting: JudgedSetting) -> Iterator[Finding]:
+    """Yield a finding where settings let updates begin too early."""
+    if setting.verdict.key == "learning_starts":
+        yield RULE.finding(
+            setting.verdict.severity,
+            f"{setting.key} lets updates begin during the warm-up",
+            evidence=setting.verdict.message,
+            remedy="`sacdoctor fix-config FILE --write` corrects it.",
+        )
+
+
+RULE = Rule(
+    code="SD501",
+    name="updates-during-warmup",
+    doc=__doc__,
+    severities=(Severity.CRITICAL, Severity.WARNING),
+    checks=(Check(Warmup, check), Check(JudgedSetting, check_setting)),
+    cured_by=("fix-config",),
+)

@@ -28,12 +28,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
 from sacdoctor.settings.verdicts import judge_clip_grad_value
 from sacdoctor.severity import Severity
-
-CODE = "SD403"
-NAME = "value-clipping"
 
 
 def check(examination: Examination) -> Iterator[Finding]:
@@ -42,24 +40,30 @@ def check(examination: Examination) -> Iterator[Finding]:
     value = settings.number("clip_grad_value")
     verdict = judge_clip_grad_value(value)
     if verdict is not None:
-        yield Finding(
-            CODE,
-            NAME,
-            Severity(verdict.severity),
-            (),
+        yield RULE.finding(
+            verdict.severity,
             f"clip_grad_value is {value:g}",
-            verdict.message,
-            "Remove it and clip by norm: `sacdoctor fix-config` does so in a settings file.",
+            evidence=verdict.message,
+            remedy="Remove it and clip by norm: `sacdoctor fix-config` does so in a settings file.",
         )
     if settings.get("clip_range_vf") is not None:
         number = settings.number("clip_range_vf")
-        yield Finding(
-            CODE,
-            NAME,
+        yield RULE.finding(
             Severity.NOTICE,
-            (),
             "PPO's value function is clipped",
-            f"clip_range_vf is {'a schedule' if number is None else f'{number:g}'}; SB3's default "
-            "is None, because the right range depends on the scale of the returns",
-            "Set clip_range_vf=None unless the returns are normalised.",
+            evidence=(
+                f"clip_range_vf is {'a schedule' if number is None else f'{number:g}'}; SB3's "
+                "default is None, because the right range depends on the scale of the returns"
+            ),
+            remedy="Set clip_range_vf=None unless the returns are normalised.",
         )
+
+
+RULE = Rule(
+    code="SD403",
+    name="value-clipping",
+    doc=__doc__,
+    severities=(Severity.WARNING, Severity.NOTICE),
+    checks=(Check(Examination, check),),
+    cured_by=("fix-config",),
+)

@@ -27,22 +27,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sacdoctor.diagnosis.causes import Cause
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.diagnosis.wording import cause_finding
-from sacdoctor.model import Finding
-
-CODE = "SD204"
-NAME = "zero-gradient"
+from sacdoctor.model import Cause, Finding
+from sacdoctor.severity import Severity
 
 
 def check(examination: Examination) -> Iterator[Finding]:
     """Yield one finding over all biases whose gradients were all zero."""
     yield from cause_finding(
-        CODE,
+        RULE,
         examination,
         Cause.ZERO_GRADIENT,
         "zero because every gradient that came was exactly 0",
         "Look for ReLU units that are off for every observation and for branches multiplied by 0; "
         "re-drawing lasts only if they come back to life.",
     )
+
+
+RULE = Rule(
+    code="SD204",
+    name="zero-gradient",
+    doc=__doc__,
+    severities=(Severity.CRITICAL, Severity.WARNING),
+    checks=(Check(Examination, check),),
+    needs_optimizers=True,
+    about_zeros=True,
+)

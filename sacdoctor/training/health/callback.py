@@ -15,12 +15,17 @@ from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
+from sacdoctor.diagnosis.returns import SPREADS, WINDOW
 from sacdoctor.diagnosis.rules.entropy_collapse import WARNING as LEAST_ENTROPY_COEFFICIENT
 from sacdoctor.settings.ranges import RATE_STEP
+from sacdoctor.training.health.crash import (
+    CrashDetector,
+    Episode,
+    RewardCrash,
+    TrainingEvent,
+)
 from sacdoctor.training.health.signs import (
     ACTION_WINDOW,
-    CRASH_SPREADS,
-    CRASH_WINDOW,
     GROWTH_FACTOR,
     GROWTH_LEAST,
     GROWTH_RECENT,
@@ -28,16 +33,12 @@ from sacdoctor.training.health.signs import (
     LEAST_ACTION_STD,
     SHARPE_WINDOW,
     Array,
-    CrashDetector,
-    Episode,
     HealthWarning,
-    RewardCrash,
-    TrainingEvent,
     action_std,
     growth,
     sharpe_ratio,
 )
-from sacdoctor.training.warmup.forced_actions import FORCED
+from sacdoctor.training.warmup import FORCED
 
 LOG = logging.getLogger(__name__)
 
@@ -71,8 +72,8 @@ class TrainingHealthCallback(BaseCallback):
 
     def __init__(
         self,
-        crash_window: int = CRASH_WINDOW,
-        crash_spreads: float = CRASH_SPREADS,
+        crash_window: int = WINDOW,
+        crash_spreads: float = SPREADS,
         least_action_std: float = LEAST_ACTION_STD,
         growth_factor: float = GROWTH_FACTOR,
         sharpe: bool = False,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch as th
 from torch import nn
 
-from sacdoctor.diagnosis.causes import Cause, Verdict
-from sacdoctor.diagnosis.coverage import SECOND_MOMENTS
+from sacdoctor.diagnosis.causes import Attribution
+from sacdoctor.model import Cause
+from sacdoctor.optimizers import TELLING_MOMENTS, Optimizer, optimizer_among
 from sacdoctor.training.live.model import LiveModel, is_target, parameters_of
 
 
-def cause_of(live: LiveModel, name: str) -> Verdict:
+def cause_of(live: LiveModel, name: str) -> Attribution:
     """Return why the bias `name`, some of whose elements are zero, is so.
 
     The causes are those of a scan, in the same order; a live model has more evidence: identity
@@ -18,7 +19,9 @@ def cause_of(live: LiveModel, name: str) -> Verdict:
     """
     parameter = live.parameters[name]
     if not live.was_updated:
-        return Verdict(Cause.UNTRAINED, "no update has taken place: the zeros are initial values")
+        return Attribution(
+            Cause.UNTRAINED, "no update has taken place: the zeros are initial values"
+        )
     online = live.counterpart(name)
     if online is not None:
         return _of_target(live, name, online)
@@ -27,38 +30,42 @@ def cause_of(live: LiveModel, name: str) -> Verdict:
     if live.updates_without_optimizer:
         return _unknown(f"{type(live.model).__name__} updates its policy without an optimizer")
     if not parameter.requires_grad:
-        return Verdict(Cause.NO_GRADIENT, "it is frozen: its requires_grad is False")
+        return Attribution(Cause.NO_GRADIENT, "it is frozen: its requires_grad is False")
     owners = live.owners.get(id(parameter), ())
     if not owners:
         held = sum(any(id(p) == key for key in live.owners) for p in live.parameters.values())
-        return Verdict(
+        return Attribution(
             Cause.NOT_IN_OPTIMIZER,
             f"{held:,} of the {len(live.parameters):,} parameters are in "
             f"{' or '.join(live.optimizers) or 'an optimizer'}, and this one is not",
         )
     stepped = [owner for owner in owners if live.has_stepped(owner)]
     if not stepped:
-        return Verdict(Cause.UNTRAINED, f"{' and '.join(owners)} has made no step yet")
+        return Attribution(Cause.UNTRAINED, f"{' and '.join(owners)} has made no step yet")
     return _of_gradients(live.optimizers[stepped[0]], stepped[0], parameter)
 
 
-def _of_target(live: LiveModel, name: str, online: str) -> Verdict:
+def _of_target(live: LiveModel, name: str, online: str) -> Attribution:
     dead = live.parameters[name] == 0
     both = int((dead & (live.parameters[online] == 0)).sum())
     zeros = int(dead.sum())
     if 2 * both < zeros:
         if not live.targets_have_followed:
-            return Verdict(Cause.UNTRAINED, "it has not followed its online counterpart yet")
-        return Verdict(
+            return Attribution(Cause.UNTRAINED, "it has not followed its online counterpart yet")
+        return Attribution(
             Cause.TARGET_OUT_OF_SYNC,
             f"{online} is not zero in {zeros - both:,} of the {zeros:,} elements that are zero "
             "here",
         )
-    verdict = cause_of(live, online)
-    return Verdict(verdict.cause, f"as its online counterpart {online}: {verdict.evidence}")
+    attribution = cause_of(live, online)
+    return Attribution(
+        attribution.cause, f"as its online counterpart {online}: {attribution.evidence}"
+    )
 
 
-def _of_gradients(optimizer: th.optim.Optimizer, label: str, parameter: nn.Parameter) -> Verdict:
+def _of_gradients(
+    optimizer: th.optim.Optimizer, label: str, parameter: nn.Parameter
+) -> Attribution:
     """Judge by the last update's gradient, and by the sum of all of them.
 
     SB3 clears gradients just before the next backward pass, so those of the last update are there
@@ -67,28 +74,26 @@ def _of_gradients(optimizer: th.optim.Optimizer, label: str, parameter: nn.Param
     others = list(parameters_of(optimizer))
     gradient, kept = parameter.grad, optimizer.state.get(parameter) or {}
     if gradient is None and any(other.grad is not None for other in others):
-        return Verdict(
+        return Attribution(
             Cause.NO_GRADIENT,
             f"its gradient is None after an update, that of others in {label} is not",
         )
     if not kept and any(optimizer.state.values()):
-        return Verdict(
+        return Attribution(
             Cause.NO_GRADIENT,
             f"{label} keeps moments for others and none for it: its gradient was always None",
         )
     if gradient is None and not kept:
-        if any(other.grad is not None for other in others) or _is_plain_sgd(optimizer):
+        if any(other.grad is not None for other in others) or _keeps_nothing(optimizer):
             return _unknown(f"{label} keeps no moments, and there is no gradient to look at")
-        return Verdict(Cause.NO_GRADIENT, f"no parameter of {label} has had a gradient")
+        return Attribution(Cause.NO_GRADIENT, f"no parameter of {label} has had a gradient")
     dead = parameter == 0
     zeros = int(dead.sum())
-    key, moment = next(
-        ((k, kept[k]) for k in (*SECOND_MOMENTS, "momentum_buffer") if k in kept), ("", None)
-    )
+    key, moment = next(((k, kept[k]) for k in TELLING_MOMENTS if k in kept), ("", None))
     if isinstance(moment, th.Tensor) and moment.shape == parameter.shape:
         still = int((moment[dead] == 0).sum())
         if 2 * still > zeros:
-            return Verdict(
+            return Attribution(
                 Cause.ZERO_GRADIENT,
                 f"its {key} in {label} is exactly 0 in {still:,} of the {zeros:,} elements that "
                 "are zero: every gradient that came was 0",
@@ -96,23 +101,29 @@ def _of_gradients(optimizer: th.optim.Optimizer, label: str, parameter: nn.Param
     if gradient is not None:
         still = int((gradient[dead] == 0).sum())
         if 2 * still > zeros:
-            return Verdict(
+            return Attribution(
                 Cause.ZERO_GRADIENT,
                 f"its gradient in the last update is exactly 0 in {still:,} of the {zeros:,} "
                 "elements that are zero",
             )
-    elif type(optimizer).__name__ == "RMSpropTFLike":
+    elif (row := _row(optimizer)) is not None and row.starts_at_one:
         return _unknown(f"its {key} in {label} started at 1 and may hide that no gradient came")
-    return Verdict(
+    return Attribution(
         Cause.RESET_AFTER_TRAINING,
         f"gradients reach it through {label}: it was trained, then something set "
         f"{zeros:,} elements to 0",
     )
 
 
-def _is_plain_sgd(optimizer: th.optim.Optimizer) -> bool:
-    return isinstance(optimizer, th.optim.SGD) and not optimizer.defaults.get("momentum")
+def _row(optimizer: th.optim.Optimizer) -> Optimizer | None:
+    return optimizer_among(cls.__name__ for cls in type(optimizer).__mro__)
 
 
-def _unknown(evidence: str) -> Verdict:
-    return Verdict(Cause.UNKNOWN, evidence)
+def _keeps_nothing(optimizer: th.optim.Optimizer) -> bool:
+    """Return whether it is one without a second moment, with its momentum off: plain SGD."""
+    row = _row(optimizer)
+    return row is not None and row.second_moment is None and not optimizer.defaults.get("momentum")
+
+
+def _unknown(evidence: str) -> Attribution:
+    return Attribution(Cause.UNKNOWN, evidence)

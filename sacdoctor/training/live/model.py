@@ -12,7 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
-from sacdoctor.diagnosis.facts import WITHOUT_OPTIMIZER
+from sacdoctor.algorithms import ALGORITHMS, Algorithm
 from sacdoctor.layers import Role, online_name, roles
 
 _TARGET = re.compile(r"(^|[._])target([._]|$)")
@@ -77,14 +77,20 @@ class LiveModel:
         }
 
     @property
+    def algorithm(self) -> Algorithm | None:
+        """What is known of the model's class, or of the nearest that it is derived from."""
+        names = (cls.__name__ for cls in type(self.model).__mro__)
+        return next((ALGORITHMS[name] for name in names if name in ALGORITHMS), None)
+
+    @property
     def updates_without_optimizer(self) -> bool:
         """Whether the algorithm updates parameters by other means than its optimizers."""
-        return _is_one_of(self.model, WITHOUT_OPTIMIZER)
+        return self.algorithm is not None and self.algorithm.updates_by_other_means
 
     @property
     def keeps_its_own_weights(self) -> bool:
         """Whether the policy's weights are a copy that the algorithm overwrites: ARS."""
-        return _is_one_of(self.model, ("ARS",))
+        return self.algorithm is not None and not self.algorithm.has_gradients
 
     @property
     def n_updates(self) -> int:
@@ -169,10 +175,6 @@ def has_state(optimizer: th.optim.Optimizer) -> bool:
 
 def _counter(model: BaseAlgorithm) -> int:
     return int(getattr(model, "_n_updates", 0))
-
-
-def _is_one_of(model: BaseAlgorithm, algorithms: tuple[str, ...]) -> bool:
-    return any(cls.__name__ in algorithms for cls in type(model).__mro__)
 
 
 def _optimizers(model: BaseAlgorithm) -> Iterator[tuple[str, th.optim.Optimizer]]:

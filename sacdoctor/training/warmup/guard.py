@@ -13,6 +13,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from sacdoctor.diagnosis.rules import long_warmup, updates_during_warmup
+from sacdoctor.diagnosis.rules.interface import Rule
 from sacdoctor.settings.ranges import WARMUP_STEPS
 from sacdoctor.settings.verdicts import judge_learning_starts, judge_warmup_steps
 from sacdoctor.training.warmup.forced_actions import FORCED, ForcedActionWarmup
@@ -176,11 +178,11 @@ class WarmupGuard(BaseCallback):
             early = judge_learning_starts(None, self.model.learning_starts, self._end)
             if early is not None:
                 message = f"{early.message}; the guard holds them back"
-                found.append(WarmupFinding("SD501", "updates-during-warmup", message))
+                found.append(_finding(updates_during_warmup.RULE, message))
         long = judge_warmup_steps(self._end)
         if long is not None:
             message = f"a warm-up of {self._end:,} steps: {long.message}"
-            found.append(WarmupFinding("SD502", "long-warmup", message))
+            found.append(_finding(long_warmup.RULE, message))
         return tuple(found)
 
     def _hold_back(self) -> None:
@@ -196,6 +198,10 @@ class WarmupGuard(BaseCallback):
         LOG.info("%s", message)
         if self.verbose >= 1:
             print(f"WarmupGuard: {message}")
+
+
+def _finding(rule: Rule, message: str) -> WarmupFinding:
+    return WarmupFinding(rule.code, rule.name, message)
 
 
 class _Hold:

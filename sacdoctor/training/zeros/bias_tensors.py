@@ -10,6 +10,7 @@ import torch as th
 
 from sacdoctor.checkpoint.dtypes import DTYPES
 from sacdoctor.layers import NORM_WEIGHTS, Kind, Role
+from sacdoctor.optimizers import STEP
 from sacdoctor.repair.initialisers import encoded, initial_values
 
 
@@ -98,7 +99,7 @@ def clear_moments(
     for key, value in state.items():
         if not isinstance(value, th.Tensor):
             continue
-        if key == "step":
+        if key == STEP:
             if whole:
                 value.zero_()
         elif value.shape == parameter.shape:

@@ -23,11 +23,12 @@ from fixtures.make import CHECKPOINTS
 from sacdoctor import Finding, Report, ScanOptions, scan
 from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
 from sacdoctor.fleet import scan_all
-from sacdoctor.report.table import finding_text
+from sacdoctor.report.formats.table.style import finding_text
 from tests import agents
 from tests.archives import Entry, members_of, raw_zip, saved, zip_of
+from tests.conftest import child_environment
+from tests.corpus import each_file
 from tests.payloads import Calls, serialized, with_settings
-from tests.test_corpus import FILES
 
 GATE = ScanOptions(select=("SD6",))
 Write = Callable[[dict[str, bytes]], Path]
@@ -266,7 +267,7 @@ def test_model_and_buffer_as_sb3_saves_them_have_no_finding(tmp_path: Path, name
         assert report(tmp_path / "buffer.pkl").findings == ()
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@each_file
 def test_nothing_in_the_wild_is_unsafe_or_worse_than_a_notice(path: Path) -> None:
     found = report(path)
     assert found.status in ("healthy", "notice")
@@ -365,7 +366,8 @@ from sacdoctor import ScanOptions, scan
 scan({str(healthy)!r}); scan({str(healthy)!r}, ScanOptions(select=("SD6",)))
 assert not [name for name in sys.modules if name.startswith("picklescan")]
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    command = [sys.executable, "-c", code]
+    subprocess.run(command, check=True, timeout=60, env=child_environment())
 
 
 def test_pickle_in_place_of_a_torch_file_is_named(tmp_path: Path, payload: Calls) -> None:

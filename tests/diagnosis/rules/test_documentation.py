@@ -9,8 +9,11 @@ from pkgutil import iter_modules
 import pytest
 
 from sacdoctor.diagnosis import rules
-from sacdoctor.diagnosis.causes import Cause
-from sacdoctor.diagnosis.rules.registry import RULES, Rule
+from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.rules.interface import Rule
+from sacdoctor.diagnosis.rules.registry import RULES
+from sacdoctor.model import Cause
+from sacdoctor.trust.suspicions import LoadedCode
 
 HEADINGS = [
     "What it does",
@@ -67,13 +70,13 @@ def test_code_fences_are_closed(rule: Rule) -> None:
 def test_name_is_the_designs_and_that_of_its_file(rule: Rule) -> None:
     assert rule.name == NAMES[rule.code]
     module = import_module(f"{rules.__name__}.{rule.name.replace('-', '_')}")
-    assert (rule.code, rule.name) == (module.CODE, module.NAME)
+    assert module.RULE is rule
 
 
 @each_rule
 def test_rule_checks_unless_its_fault_shows_elsewhere(rule: Rule) -> None:
-    assert (rule.check is None) == (rule.code in ELSEWHERE | OF_CODE)
-    assert (rule.check_code is not None) == (rule.code in OF_CODE)
+    assert rule.looks_at(Examination) == (rule.code not in ELSEWHERE | OF_CODE)
+    assert rule.looks_at(LoadedCode) == (rule.code in OF_CODE)
 
 
 def test_codes_are_unique_and_in_order() -> None:
@@ -84,7 +87,7 @@ def test_codes_are_unique_and_in_order() -> None:
 def test_no_rule_is_forgotten() -> None:
     files = {module.name for module in iter_modules(rules.__path__)}
     registered = {rule.name.replace("-", "_") for rule in RULES}
-    assert registered == files - {"registry"}
+    assert registered == files - {"interface", "registry"}
     assert {rule.code for rule in RULES} >= {*NAMES}
 
 

@@ -1,4 +1,4 @@
-"""Rules are chosen by code or prefix; what is not chosen neither speaks nor counts."""
+"""Rules are chosen by code, prefix or name; what is not chosen neither speaks nor counts."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ def codes(report: Report) -> list[str]:
         ((), ("SD1", "SD2", "SD3", "SD4", "SD5"), ["SD601", "SD602", "SD701", "SD702"]),
         (("SD202",), ("SD202",), []),
         ((), ("SD",), []),
+        (("unsafe-pickle",), (), ["SD601"]),
+        (("SD70", "dead-bias"), ("unreadable",), ["SD101", "SD701"]),
     ],
     ids=str,
 )
@@ -37,7 +39,9 @@ def test_selected_rules(
     assert [rule.code for rule in selected(select, ignore)] == expected
 
 
-@pytest.mark.parametrize("code", ["SD999", "sd101", "E501", "SD1011", "dead-bias", " SD101"])
+@pytest.mark.parametrize(
+    "code", ["SD999", "sd101", "E501", "SD1011", "dead-", "Dead-Bias", " SD101"]
+)
 def test_code_that_no_rule_has_is_refused(code: str) -> None:
     with pytest.raises(ValueError, match="no rule"):
         selected((code,), ())

@@ -9,7 +9,7 @@ import pytest
 import torch as th
 
 from sacdoctor import Finding
-from sacdoctor.settings.ranges import LEARNING_RATES
+from sacdoctor.algorithms import ALGORITHMS
 from tests.diagnosis.handmade import DQN, PPO, SAC, TRPO, adam, finding, report
 
 POLICY = {"net.bias": th.ones(2)}
@@ -87,7 +87,8 @@ def test_remedy_names_a_rate_within_the_range(tmp_path: Path) -> None:
     found = judged(tmp_path, "SD401", {**SAC, "learning_rate": 5e-3})
     assert found is not None
     rate = float(found.remedy.split("--learning-rate ")[1].split("`")[0])
-    assert LEARNING_RATES["SAC"].low <= rate <= LEARNING_RATES["SAC"].high
+    safe = ALGORITHMS["SAC"].learning_rates
+    assert safe.low <= rate <= safe.high
 
 
 # -- SD402 -------------------------------------------------------------------------------------

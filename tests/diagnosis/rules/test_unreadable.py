@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sacdoctor import SacdoctorError, scan
-from sacdoctor.diagnosis.rules.registry import from_error
+from sacdoctor.diagnosis.rules.registry import RULES, findings
 from sacdoctor.diagnosis.scan import report_of_error
 from sacdoctor.errors import (
     CheckpointError,
@@ -30,7 +30,7 @@ from sacdoctor.errors import (
 )
 def test_finding_follows_from_the_kind_of_error(kind: type[SacdoctorError], code: str) -> None:
     error = kind("the reason", "model.zip")
-    finding = from_error(error)
+    (finding,) = findings([error], RULES)
     assert (finding.rule, finding.severity, finding.evidence) == (code, "critical", "the reason")
     report = report_of_error(error)
     assert (report.path, report.status, report.error) == ("model.zip", "error", "the reason")
@@ -51,4 +51,5 @@ def test_file_in_place_of_a_checkpoint(tmp_path: Path, content: bytes, code: str
     path.write_bytes(content)
     with pytest.raises(CheckpointError) as caught:
         scan(path)
-    assert from_error(caught.value).rule in ({code} if code else {"SD701", "SD702"})
+    (finding,) = findings([caught.value], RULES)
+    assert finding.rule in ({code} if code else {"SD701", "SD702"})

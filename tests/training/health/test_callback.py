@@ -1,4 +1,4 @@
-"""Signs of trouble, found in series made by hand; and silence where training is healthy."""
+"""Trouble in a training is warned of once, with what preceded it; health is left in peace."""
 
 import math
 from pathlib import Path
@@ -15,87 +15,13 @@ from stable_baselines3.common.callbacks import BaseCallback
 from fixtures.environments import Tracking
 from sacdoctor.training import ForcedActionWarmup, TrainingHealthCallback, WarmupGuard
 from sacdoctor.training.health.callback import LEAST_ENTROPY_COEFFICIENT
-from sacdoctor.training.health.signs import action_std, growth, reward_crashes, sharpe_ratio
+from tests.training.health.test_crash import alternating
+
+pytestmark = pytest.mark.slow
 
 th.set_num_threads(1)
 
 EPISODE_STEPS = 8
-
-
-def alternating(low: float, high: float, count: int) -> list[float]:
-    return [low, high] * (count // 2)
-
-
-def test_a_fall_is_a_crash_that_begins_with_its_first_low_episode() -> None:
-    returns = alternating(90.0, 110.0, 24) + alternating(5.0, 15.0, 20)
-    (crash,) = reward_crashes(returns)
-    assert crash.episode == 24
-    assert crash.timesteps == 25
-    assert crash.before == 100.0
-    assert crash.found_at <= 34  # within ten episodes
-    assert crash.after < 30.0
-
-
-def test_the_limit_is_three_standard_deviations() -> None:
-    # windows of four: mean 10 and standard deviation sqrt(4/3), then the same deviation lower
-    high = [9.0, 11.0, 9.0, 11.0]
-    spread = math.sqrt(4 / 3)
-
-    def fallen(spreads: float) -> int:
-        return len(reward_crashes(high + [value - spreads * spread for value in high], window=4))
-
-    assert fallen(2.99) == 0
-    assert fallen(3.01) == 1
-
-
-@pytest.mark.parametrize(
-    "returns",
-    [
-        [],
-        [1.0],
-        alternating(9.0, 11.0, 200),
-        [float(step) for step in range(200)],
-        [500.0] * 30 + [440.0] * 30,  # below 15 % of a mean without spread
-        [10.0] * 30 + [-1e3] + [10.0] * 30,  # one bad episode
-        list(np.random.default_rng(0).normal(-150.0, 60.0, 3_000)),
-        list(np.random.default_rng(1).exponential(100.0, 3_000)),
-    ],
-    ids=["none", "one", "steady", "rising", "small fall", "outlier", "noise", "skewed"],
-)
-def test_what_is_no_crash(returns: list[float]) -> None:
-    assert reward_crashes(returns) == ()
-
-
-def test_each_crash_is_told_once_and_a_second_one_after_a_recovery() -> None:
-    good, bad = alternating(90.0, 110.0, 20), alternating(0.0, 10.0, 40)
-    crashes = reward_crashes(good + bad + good + bad)
-    assert [crash.episode for crash in crashes] == [20, 80]
-
-
-def test_a_window_needs_two_episodes() -> None:
-    with pytest.raises(ValueError, match="at least 2"):
-        reward_crashes([1.0], window=1)
-
-
-def test_action_spread_is_measured_in_half_ranges() -> None:
-    space = spaces.Box(np.array([0.0, -2.0], np.float32), np.array([10.0, 2.0], np.float32))
-    actions = np.array([[0.0, -1.0], [10.0, 1.0]] * 50)  # deviations 5 of 5, and 1 of 2
-    assert action_std(actions, space) == pytest.approx(0.75)
-    uniform = np.random.default_rng(0).uniform([0.0, -2.0], [10.0, 2.0], (100_000, 2))
-    assert action_std(uniform, space) == pytest.approx(1 / math.sqrt(3), abs=0.01)
-    assert math.isnan(action_std(actions, spaces.Box(-np.inf, np.inf, (2,))))
-
-
-def test_growth_compares_medians_of_sizes() -> None:
-    assert growth([-2.0] * 80 + [60.0] * 20, floor=0.0) == pytest.approx(30.0)
-    assert growth([0.01] * 80 + [3.0] * 20, floor=1.0) == pytest.approx(3.0)
-    assert growth([1.0] * 99 + [1e9], floor=0.0) == pytest.approx(1.0)  # one batch alone
-
-
-def test_sharpe_ratio_is_mean_over_standard_deviation() -> None:
-    assert sharpe_ratio([1.0, 3.0]) == pytest.approx(2.0 / math.sqrt(2.0))
-    assert math.isnan(sharpe_ratio([1.0]))
-    assert math.isnan(sharpe_ratio([1.0, 1.0]))
 
 
 class Scripted(gym.Env[Any, Any]):

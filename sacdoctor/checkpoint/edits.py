@@ -1,0 +1,86 @@
+"""What is to change in a checkpoint, as plain values that know nothing of how files are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sacdoctor.checkpoint.tensors import Tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sacdoctor.archive.rewriting import Pieces
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ElementEdit:
+    """New values for some elements of one tensor.
+
+    `optimizer` is the one whose state holds the tensor, None for the policy's state dict; `path`
+    leads to it in there. `positions` count elements in C order; `values` has one raw element
+    (`tensor.dtype.code`) for each.
+    """
+
+    optimizer: str | None
+    path: tuple[str | int, ...]
+    tensor: Tensor
+    positions: NDArray[np.int64]
+    values: NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Edits:
+    """What is to change. `settings` get a new number, those in `removed` go.
+
+    `record` is the new note about repairs. A file that has no place for settings or the note has
+    them left out.
+    """
+
+    elements: Sequence[ElementEdit] = ()
+    learning_rate: float | None = None
+    settings: Mapping[str, float] = field(default_factory=dict)
+    removed: Sequence[str] = ()
+    record: bytes | None = None
+
+
+def edited_storages(elements: Sequence[ElementEdit]) -> dict[str, bytes]:
+    """Return the new bytes of every storage that changes, by its key; their size is as before.
+
+    All tensors must be of one state dict, where no two storages share a key.
+    """
+    contents: dict[str, bytearray] = {}
+    for edit in elements:
+        storage = edit.tensor.storage
+        content = contents.setdefault(storage.key, bytearray(storage.data))
+        values = np.frombuffer(content, dtype=edit.tensor.dtype.code, count=storage.numel)
+        values[_storage_positions(edit.tensor, edit.positions)] = edit.values
+    return {key: bytes(content) for key, content in contents.items()}
+
+
+def edited_in_place(buffer: memoryview, elements: Sequence[ElementEdit]) -> Pieces:
+    """Return the bytes of a file with `elements` in it, all others as they are.
+
+    Each of their storages must stand in the file as it is, at its `position`.
+    """
+    changed = edited_storages(elements)
+    starts = {edit.tensor.storage.position: edit.tensor.storage.key for edit in elements}
+    pieces: list[bytes | memoryview] = []
+    at = 0
+    for start in sorted(start for start in starts if start is not None):
+        content = changed[starts[start]]
+        pieces += [buffer[at:start], content]
+        at = start + len(content)
+    return [*pieces, buffer[at:]]
+
+
+def _storage_positions(tensor: Tensor, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    if tensor.is_contiguous:
+        return positions + tensor.offset
+    indices = np.unravel_index(positions, tensor.shape)
+    steps = zip(indices, tensor.stride, strict=True)
+    total = tensor.offset + sum(index * step for index, step in steps)
+    return np.asarray(total, dtype=np.int64)

@@ -1,0 +1,55 @@
+"""A bare state dict as `torch.save` writes it since PyTorch 1.6: a zip of one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from sacdoctor.archive.reading import Archive, Budget
+from sacdoctor.archive.rewriting import Pieces
+from sacdoctor.checkpoint.edit import edited_torch_archive
+from sacdoctor.checkpoint.edits import Edits
+from sacdoctor.checkpoint.formats.interface import Container, Contents, PickleFile
+from sacdoctor.checkpoint.limits import Limits
+from sacdoctor.checkpoint.state_dict import nested_state_dict
+from sacdoctor.checkpoint.tensors import Tensor
+from sacdoctor.checkpoint.torch_file import pickle_member, read_torch_archive
+from sacdoctor.errors import CheckpointError
+
+
+class TorchZip(Contents):
+    """A torch archive over its mapped bytes."""
+
+    def __init__(self, buffer: memoryview, limits: Limits) -> None:
+        self._archive = Archive(buffer, position=0, budget=limits.expansion)
+        self._limits = limits
+        self._is_plain = False
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        saved = read_torch_archive(self._archive, self._limits.walks)
+        self._is_plain = saved.is_plain
+        return nested_state_dict(saved.content)
+
+    def pickles(self) -> Iterator[PickleFile]:
+        yield PickleFile("", lambda: self._archive.buffer, True, self._is_plain)
+
+    def edited(self, edits: Edits) -> Pieces:
+        return edited_torch_archive(self._archive, edits.elements)
+
+
+def _opens(buffer: memoryview) -> bool:
+    try:
+        if bytes(buffer[:2]) != b"PK":
+            return False
+        archive = Archive(buffer, position=0, budget=Budget.of(len(buffer)))
+        return pickle_member(archive) is not None
+    except CheckpointError:
+        return False
+
+
+CONTAINER = Container(
+    name="a bare state dict",
+    endings=(".pth", ".pt"),
+    opens=_opens,
+    contents=TorchZip,
+    has_pickles=True,
+)

@@ -1,0 +1,78 @@
+"""JSON for scripts, version 1 of the schema; each kind of result has a file of its own.
+
+A file is imported when its kind of result is written: all formats are loaded for `--help`.
+"""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from sacdoctor.report.interface import Format
+from sacdoctor.report.results import (
+    DiffResult,
+    FixResults,
+    HistoryResult,
+    RulesResult,
+    ScanResult,
+    WarmupResult,
+    WatchResult,
+)
+
+
+def _scan(result: ScanResult, file: TextIO) -> None:
+    from sacdoctor.report.formats.json.scan import render
+
+    for piece in render(result.reports, all_tensors=result.all_tensors):
+        file.write(piece)
+
+
+def _fix(result: FixResults, file: TextIO) -> None:
+    from sacdoctor.report.formats.json.fix import render
+
+    if result.results:
+        file.write(render(result.results, several=result.several))
+
+
+def _diff(result: DiffResult, file: TextIO) -> None:
+    from sacdoctor.report.formats.json.diff import render
+
+    file.write(render(result.difference))
+
+
+def _history(result: HistoryResult, file: TextIO) -> None:
+    from sacdoctor.report.formats.json.history import render
+
+    file.write(render(result.history))
+
+
+def _watch(result: WatchResult, file: TextIO) -> None:
+    from sacdoctor.report.formats.json.watch import render
+
+    file.write(render(result.report, result.time))
+
+
+def _warmup(result: WarmupResult, file: TextIO) -> None:
+    from sacdoctor.report.formats.json.warmup import render
+
+    file.write(render(result.report, result.cleaned))
+
+
+def _rules(result: RulesResult, file: TextIO) -> None:
+    from sacdoctor.report.formats.json.rules import render
+
+    file.write(render(result.rules))
+
+
+FORMAT = Format(
+    "json",
+    "JSON for scripts",
+    {
+        ScanResult: _scan,
+        FixResults: _fix,
+        DiffResult: _diff,
+        HistoryResult: _history,
+        WatchResult: _watch,
+        WarmupResult: _warmup,
+        RulesResult: _rules,
+    },
+)

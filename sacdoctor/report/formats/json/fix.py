@@ -1,0 +1,52 @@
+"""The result of a repair as JSON, version 1 of the schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sacdoctor.repair import FixResult
+from sacdoctor.report.formats.json.schema import SCHEMA_VERSION, finding_document, summary_document
+
+
+def render(results: Sequence[FixResult], *, several: bool) -> str:
+    """Return one JSON document: the result itself, or with `several` a list of results."""
+    documents = [_result(result) for result in results]
+    document: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
+    document |= {"checkpoints": documents} if several else documents[0] if documents else {}
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+def _result(result: FixResult) -> dict[str, Any]:
+    plan, before, after = result.plan, result.before.summary, result.after
+    return {
+        "source": result.source,
+        "output": result.output,
+        "repaired": [
+            {"name": r.name, "elements": r.elements, "by": r.by, "fill": r.fill}
+            for r in plan.repaired
+        ],
+        "left": [{"name": left.name, "reason": left.reason} for left in plan.left],
+        "unstripped": [{"name": left.name, "reason": left.reason} for left in plan.unstripped],
+        "unsafe": [finding_document(finding) for finding in result.unsafe],
+        "optimizer": [
+            {
+                "file": reset.file,
+                "name": reset.name,
+                "elements": reset.elements,
+                "step_reset": reset.step_reset,
+                "note": reset.note or None,
+            }
+            for reset in plan.optimizer
+        ],
+        "settings": [
+            {"key": change.key, "before": change.before, "after": change.after}
+            for change in plan.settings
+        ],
+        "not_lasting": [
+            {"cause": cause, "tensors": list(names)} for cause, names in result.not_lasting.items()
+        ],
+        "before": summary_document(before) if before else None,
+        "after": summary_document(after.summary) if after and after.summary else None,
+    }

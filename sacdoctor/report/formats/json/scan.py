@@ -1,0 +1,73 @@
+"""Reports as JSON, written as they come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from sacdoctor import __version__
+from sacdoctor.model import LayerReport, Report
+from sacdoctor.report.formats.json.schema import (
+    DECIMALS,
+    SCHEMA_VERSION,
+    finding_document,
+    finite,
+    summary_document,
+)
+
+
+def render(reports: Iterable[Report], *, all_tensors: bool = False) -> Iterator[str]:
+    """Yield one JSON document over all reports, piece by piece as they come.
+
+    `layers` lists the biases, or with `all_tensors` every tensor.
+    """
+    head = {"schema_version": SCHEMA_VERSION, "sacdoctor": __version__}
+    yield json.dumps(head, indent=1)[:-2] + ',\n "checkpoints": ['
+    separator = ""
+    for report in reports:
+        document = json.dumps(_checkpoint(report, all_tensors), indent=1, allow_nan=False)
+        yield separator + document
+        separator = ", "
+    yield "]\n}\n"
+
+
+def _checkpoint(report: Report, all_tensors: bool) -> dict[str, Any]:
+    layers = report.layers if all_tensors else report.biases
+    return {
+        "path": report.path,
+        "status": report.status,
+        "error": report.error,
+        "algorithm": report.algorithm,
+        "policy_class": report.policy_class,
+        "sb3_version": report.sb3_version,
+        "num_timesteps": report.num_timesteps,
+        "n_updates": report.n_updates,
+        "learning_rate": finite(report.learning_rate),
+        "optimizer_learning_rates": {
+            name: finite(rate) for name, rate in report.optimizer_learning_rates.items()
+        },
+        "summary": summary_document(report.summary) if report.summary else None,
+        "layers": [_layer(layer) for layer in layers],
+        "findings": [finding_document(finding) for finding in report.findings],
+    }
+
+
+def _layer(layer: LayerReport) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "component": layer.component,
+        "kind": layer.kind,
+        "role": layer.role,
+        "shape": list(layer.shape),
+        "parameters": layer.parameters,
+        "zeros": layer.zeros,
+        "zero_percent": round(layer.zero_percent, DECIMALS),
+        "gates": None
+        if layer.gates is None
+        else {gate: round(percent, DECIMALS) for gate, percent in layer.gates.items()},
+        "severity": layer.severity,
+        "cause": layer.cause,
+        "evidence": layer.evidence,
+        "alias_of": layer.alias_of,
+    }

@@ -1,0 +1,35 @@
+"""What the documents of all verbs share: names in the schema are a promise to CI scripts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from math import isfinite
+from typing import Any
+
+from sacdoctor.model import Finding, Summary
+
+SCHEMA_VERSION = 1
+DECIMALS = 4
+
+
+def summary_document(counts: Summary) -> dict[str, Any]:
+    """Return the counts as the schema names them."""
+    return {**asdict(counts), "zero_percent": round(counts.zero_percent, DECIMALS)}
+
+
+def finding_document(finding: Finding) -> dict[str, Any]:
+    """Return a finding as the schema names its parts."""
+    return {
+        "rule": finding.rule,
+        "name": finding.name,
+        "severity": finding.severity,
+        "tensors": list(finding.tensors),
+        "message": finding.message,
+        "evidence": finding.evidence,
+        "remedy": finding.remedy,
+    }
+
+
+def finite(number: float | None) -> float | None:
+    """Return a number that JSON can hold, None for NaN and the infinities."""
+    return number if number is not None and isfinite(number) else None

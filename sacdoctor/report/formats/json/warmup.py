@@ -1,0 +1,43 @@
+"""The audit of a warm-up as JSON, version 1 of the schema."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sacdoctor.diagnosis.warmup import WarmupReport
+from sacdoctor.report.formats.json.schema import SCHEMA_VERSION, finding_document
+
+_DECIMALS = 6
+"""Of the share, which runs from 0 to 1."""
+
+
+def render(report: WarmupReport, cleaned: str | None = None) -> str:
+    """Return one JSON document; `cleaned` is the buffer that was written, if one was."""
+    head = report.forced_head
+    document: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "path": report.path,
+        "status": report.status,
+        "buffer": report.buffer,
+        "checkpoint": report.checkpoint,
+        "transitions": report.transitions,
+        "capacity": report.capacity,
+        "n_envs": report.n_envs,
+        "forced_head": None
+        if head is None
+        else {
+            "transitions": head.transitions,
+            "stored": head.stored,
+            "action": None if head.action is None else list(head.action),
+            "earliest": head.earliest,
+            "latest": head.latest,
+        },
+        "share": None if report.share is None else round(report.share, _DECIMALS),
+        "updates_during_forced": report.updates_during_forced,
+        "n_updates": report.n_updates,
+        "notes": list(report.notes),
+        "findings": [finding_document(finding) for finding in report.findings],
+        "cleaned": cleaned,
+    }
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"

@@ -1,0 +1,36 @@
+"""A checkpoint that has landed as one JSON object on one line."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+from sacdoctor.model import Report
+from sacdoctor.report.formats.json.schema import SCHEMA_VERSION
+
+
+def render(report: Report, time: datetime) -> str:
+    """Return the line; `time` is when the checkpoint was scanned, `findings` are the worst first.
+
+    `time` may come without a zone: it is the local time then.
+    """
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "time": time.astimezone().isoformat(timespec="seconds"),
+        "path": report.path,
+        "num_timesteps": report.num_timesteps,
+        "n_updates": report.n_updates,
+        "status": report.status,
+        "error": report.error,
+        "findings": [
+            {
+                "rule": finding.rule,
+                "name": finding.name,
+                "severity": finding.severity,
+                "tensors": list(finding.tensors),
+                "message": finding.message,
+            }
+            for finding in report.findings
+        ],
+    }
+    return json.dumps(document, allow_nan=False) + "\n"

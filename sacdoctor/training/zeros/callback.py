@@ -1,0 +1,230 @@
+"""The callback that finds biases which are going dead while training runs, and revives them."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+from stable_baselines3.common.callbacks import BaseCallback
+
+from sacdoctor.severity import Thresholds
+from sacdoctor.training.gradients import GRADIENT_WARNING, SAMPLED, GradientHooks, GradientRecord
+from sacdoctor.training.live import LiveModel, MissingParameters, add_missing_parameters
+from sacdoctor.training.zeros import messages
+from sacdoctor.training.zeros.bias_tensors import count
+from sacdoctor.training.zeros.checks import Check, dead_biases
+from sacdoctor.training.zeros.repair import repair
+
+LOGGER = logging.getLogger("sacdoctor")
+OnMissing = Literal["warn", "error", "add"]
+THRESHOLDS = Thresholds()
+
+
+class ZeroWeightsPreventionCallback(BaseCallback):
+    """Checks all biases of the policy during training, and repairs those that are dead.
+
+    Kinds, severities and new values are those of `sacdoctor scan` and `fix`. Works for SB3's and
+    sb3-contrib's algorithms and for custom policies; in a list, in `CallbackList`, or from a
+    `callback:` entry of rl-zoo. A healthy model trains to bit-identical weights with and without
+    it, unless `max_grad_norm` is given.
+
+    `history` has a `Check` per check; SB3's logger gets `sacdoctor/zero_percent`,
+    `sacdoctor/worst_zero_percent`, `sacdoctor/dead_biases`, `sacdoctor/repaired` (elements so far)
+    and `sacdoctor/gradient_norm/<optimizer>`; messages go to `logging.getLogger("sacdoctor")`.
+
+    :param check_frequency: environment steps between checks, over all environments
+    :param auto_fix: re-draw the exact zeros in biases at warning or worse, clear their moments in
+        the optimizers, and bring dead target networks in step. A tensor that nothing trains is
+        repaired once, any other at most three times
+    :param verbose: 0 warnings only, 1 repairs and a summary at the end, 2 every check
+    :param warning: percentage of zeros above which a bias is at warning
+    :param critical: percentage of zeros above which it is critical
+    :param stop: percentage of zeros above which training should stop
+    :param max_grad_norm: clip gradients to this norm per optimizer; None leaves them
+    :param gradient_warning: the norm above which to warn, where it is also 100 times the usual one:
+        healthy CrossQ, DDPG or TRPO pass 10 all the time (`GradientGuard` warns then). None,
+        without `max_grad_norm`: gradients are not looked at, nor are steps with NaN gradients
+        skipped
+    :param on_missing_parameters: trainable parameters that are in no optimizer: "warn", "error"
+        (refuse to train) or "add" (see `add_missing_parameters`)
+    :param stop_training: end training where a bias is above `stop`, before any repair, or a
+        parameter is NaN or infinite
+    :param seed: of the draws, which depend on it and the tensor's name alone; no random number
+        generator is touched
+
+    Raises `ValueError` for settings that make no sense; at the start of training
+    `MissingParameters`, where they are an error.
+    """
+
+    def __init__(
+        self,
+        check_frequency: int = 1000,
+        auto_fix: bool = True,
+        verbose: int = 1,
+        *,
+        warning: float = THRESHOLDS.warning,
+        critical: float = THRESHOLDS.critical,
+        stop: float = THRESHOLDS.stop,
+        max_grad_norm: float | None = None,
+        gradient_warning: float | None = GRADIENT_WARNING,
+        on_missing_parameters: OnMissing = "warn",
+        stop_training: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(verbose)
+        if check_frequency < 1:
+            raise ValueError(f"check_frequency is {check_frequency}, not 1 or more")
+        if on_missing_parameters not in get_args(OnMissing):
+            raise ValueError(
+                f"on_missing_parameters is {on_missing_parameters!r}, not one of "
+                f"{', '.join(map(repr, get_args(OnMissing)))}"
+            )
+        self.check_frequency = check_frequency
+        self.auto_fix = auto_fix
+        self.thresholds = Thresholds(warning=warning, critical=critical, stop=stop)
+        self.on_missing_parameters = on_missing_parameters
+        self.stop_training = stop_training
+        self.seed = seed
+        self.history: list[Check] = []
+        watches = max_grad_norm is not None or gradient_warning is not None
+        self._hooks = (
+            GradientHooks(max_grad_norm, gradient_warning, explosions_only=True, sampled=SAMPLED)
+            if watches
+            else None
+        )
+        self._live: LiveModel | None = None
+        self._repairs: Counter[str] = Counter()
+        self._elements_repaired = 0
+        self._outcomes: dict[str, messages.Outcome] = {}
+        self._non_finite: tuple[str, ...] = ()
+        self._checked_at = (-1, -1)
+        self._ends = False
+
+    @property
+    def gradients(self) -> Mapping[str, GradientRecord]:
+        """What passed through each optimizer, by its name; empty where it is not watched."""
+        return {} if self._hooks is None else self._hooks.records
+
+    def _init_callback(self) -> None:
+        self._live = None  # that of another model
+
+    def _on_training_start(self) -> None:
+        self._repairs.clear()
+        self._outcomes, self._non_finite = {}, ()
+        self._live = live = self._complete(LiveModel.of(self.model))
+        if frozen := live.frozen():
+            self._say(messages.frozen(live, frozen))
+        if self._hooks is not None:
+            self._hooks.attach(self.model, live.optimizers)
+        self._ends = self._must_stop(self.check())
+
+    def _on_step(self) -> bool:
+        due = self.num_timesteps // self.check_frequency
+        if not self._ends and due != self._checked_at[0] // self.check_frequency:
+            self._ends = self._must_stop(self.check())
+        return not self._ends
+
+    def _on_rollout_end(self) -> None:
+        if self._hooks is not None:
+            self._hooks.log(self.logger, now=False)
+
+    def _on_training_end(self) -> None:
+        if self._checked_at != (self.model.num_timesteps, getattr(self.model, "_n_updates", 0)):
+            self.check()
+        if self._hooks is not None:
+            self._hooks.log(self.logger)
+            self._hooks.detach()
+        if self.verbose >= 1:
+            self._say(messages.summary(self.history, self._elements_repaired))
+            for line in self._hooks.summary() if self._hooks is not None else ():
+                self._say(line)
+
+    def check(self) -> Check:
+        """Look at all biases now, repair what is to be repaired, and return what was found.
+
+        Called by SB3's events; of use on its own only during training.
+        """
+        live = self._live or LiveModel.of(self.model)
+        counts = count(live.parameters, list(live.biases), live.roles)
+        dead = tuple(dead_biases(live, counts, self.thresholds))
+        repaired, left = repair(live, dead if self.auto_fix else (), self._repairs, self.seed)
+        self._repairs.update(done.name for done in repaired)
+        self._elements_repaired += sum(done.elements for done in repaired)
+        elements = sum(bias.numel() for bias in live.biases.values())
+        check = Check(
+            num_timesteps=self.model.num_timesteps,
+            n_updates=live.n_updates,
+            updated=live.was_updated,
+            zero_percent=100.0 * sum(counts.zeros.values()) / max(1, elements),
+            biases=len(counts.zeros),
+            dead=dead,
+            repaired=repaired,
+            left=left,
+            non_finite=counts.non_finite,
+        )
+        self.history.append(check)
+        self._checked_at = (check.num_timesteps, check.n_updates)
+        self._report(check)
+        self._log(check)
+        return check
+
+    def _complete(self, live: LiveModel) -> LiveModel:
+        """Warn of parameters that no optimizer holds, refuse them, or return the model with them.
+
+        Raises `MissingParameters` where they are an error.
+        """
+        missing = live.missing()
+        if not missing:
+            return live
+        found = messages.missing(live, missing)
+        if self.on_missing_parameters == "error":
+            raise MissingParameters(f"{found}: create the optimizer after all layers")
+        adds = self.on_missing_parameters == "add"
+        if adds:
+            homes = add_missing_parameters(self.model)
+            live = LiveModel.of(self.model)
+            missing = live.missing()
+            if homes:
+                LOGGER.warning(messages.added(found, homes))
+        if missing:
+            LOGGER.warning(messages.never_trained(live, missing, can_be_added=not adds))
+        return live
+
+    def _report(self, check: Check) -> None:
+        """Warn of what is new since the last check, and say what was repaired."""
+        outcomes = messages.outcomes(check, self.auto_fix)
+        stop = self.thresholds.stop
+        for level, line in messages.dead(check, outcomes, self._outcomes, stop):
+            LOGGER.log(level, line)
+        self._outcomes = outcomes
+        if check.non_finite and check.non_finite != self._non_finite:
+            self._non_finite = check.non_finite
+            LOGGER.error(messages.non_finite(check))
+        for line in messages.repairs(check, singly=self.verbose >= 2):
+            self._say(line)
+        if self.verbose >= 2:
+            self._say(messages.state(check))
+
+    def _log(self, check: Check) -> None:
+        worst = max((bias.zero_percent for bias in check.dead), default=0.0)
+        self.logger.record("sacdoctor/zero_percent", check.zero_percent)
+        self.logger.record("sacdoctor/dead_biases", len(check.dead))
+        self.logger.record("sacdoctor/worst_zero_percent", worst)
+        self.logger.record("sacdoctor/repaired", self._elements_repaired)
+
+    def _must_stop(self, check: Check) -> bool:
+        if not self.stop_training:
+            return False
+        reason = messages.reason_to_stop(check, self.thresholds.stop)
+        if reason is not None:
+            LOGGER.error("training stops at %s steps: %s", f"{check.num_timesteps:,}", reason)
+        return reason is not None
+
+    def _say(self, line: str) -> None:
+        """Print as SB3's callbacks do, or log where somebody listens to that."""
+        if LOGGER.isEnabledFor(logging.INFO):
+            LOGGER.info(line)
+        elif self.verbose >= 1:
+            print(f"sacdoctor: {line}")

@@ -1,0 +1,148 @@
+"""What the callback tells of dead biases, repairs and parameters without an optimizer, as text."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from sacdoctor.diagnosis.wording import biases as biases_are
+from sacdoctor.model import Cause
+from sacdoctor.severity import worst
+from sacdoctor.training.live import LiveModel, listed
+from sacdoctor.training.zeros.checks import Check, DeadBias
+
+_SINGLY = 5
+"""So many repairs of one check have a line each; more share one."""
+
+
+class Outcome(NamedTuple):
+    """The cause of a dead bias, and what became of it in a check."""
+
+    cause: Cause
+    became: str
+
+
+def outcomes(check: Check, auto_fix: bool) -> dict[str, Outcome]:
+    """Return the outcome of each dead bias, by its name."""
+    lasts = {repair.name: repair.lasts for repair in check.repaired}
+
+    def became(name: str) -> str:
+        if name in check.left:
+            return f"not repaired: {check.left[name]}"
+        if not auto_fix:
+            return "not repaired: auto_fix is off"
+        if lasts[name]:
+            return "repaired"
+        return "repaired once, which will not last: nothing trains the new values"
+
+    return {bias.name: Outcome(bias.cause, became(bias.name)) for bias in check.dead}
+
+
+def dead(
+    check: Check, found: Mapping[str, Outcome], earlier: Mapping[str, Outcome], stop: float
+) -> Iterator[tuple[int, str]]:
+    """Yield a level of `logging` and a line per outcome, on the biases to which it is new.
+
+    `found` and `earlier` are the outcomes of this check and of the one before; `stop` is the
+    percentage of zeros above which training should not go on.
+    """
+    news: dict[Outcome, list[DeadBias]] = {}
+    for bias in check.dead:
+        if earlier.get(bias.name) != found[bias.name]:
+            news.setdefault(found[bias.name], []).append(bias)
+    for outcome, biases in news.items():
+        share = max(bias.zero_percent for bias in biases)
+        yield (
+            logging.ERROR if share > stop else logging.WARNING,
+            f"{_at(check)}: {worst([bias.severity for bias in biases]).value}: "
+            f"{biases_are(len(biases))} dead, up to {share:.0f} % zero, {outcome.cause} "
+            f"({listed([bias.name for bias in biases])}); {biases[0].name}: {biases[0].evidence}; "
+            f"{outcome.became}{'; stop training' if share > stop else ''}",
+        )
+
+
+def non_finite(check: Check) -> str:
+    """Return which tensors are not finite, and what to do."""
+    return (
+        f"{_at(check)}: {listed(check.non_finite)} hold NaN or infinite values; "
+        "go back to an earlier checkpoint"
+    )
+
+
+def repairs(check: Check, *, singly: bool) -> Iterator[str]:
+    """Yield what was set to what, in one line where it is much, unless each is wanted `singly`."""
+    if singly or len(check.repaired) <= _SINGLY:
+        for repair in check.repaired:
+            yield f"{_at(check)}: {repair.name}: {repair.elements:,} elements set to {repair.fill}"
+        return
+    elements = sum(repair.elements for repair in check.repaired)
+    names = listed([repair.name for repair in check.repaired])
+    yield f"{_at(check)}: {elements:,} elements of {len(check.repaired):,} biases revived ({names})"
+
+
+def state(check: Check) -> str:
+    """Return how many zeros there are, in one line."""
+    return f"{_at(check)}: {check.zero_percent:.2f} % zeros, {len(check.dead)} dead biases"
+
+
+def summary(history: Sequence[Check], elements_repaired: int) -> str:
+    """Return what all checks together found and did."""
+    repaired = {repair.name for check in history for repair in check.repaired}
+    died = {bias.name for check in history for bias in check.dead}
+    last = history[-1]
+    return (
+        f"{len(history):,} checks of {last.biases:,} biases: {len(died):,} were dead, "
+        f"{len(repaired):,} repaired ({elements_repaired:,} elements); "
+        f"{last.zero_percent:.2f} % zeros at the end"
+    )
+
+
+def reason_to_stop(check: Check, stop: float) -> str | None:
+    """Return why training should not go on, None where it may."""
+    if check.non_finite:
+        return f"{listed(check.non_finite)} not finite"
+    above = [bias.name for bias in check.dead if bias.zero_percent > stop]
+    return f"{listed(above)} above {stop:g} %" if above else None
+
+
+# -- at the start of training ------------------------------------------------------------------
+
+
+def missing(live: LiveModel, names: Collection[str]) -> str:
+    """Return how many parameters, and which, no optimizer holds."""
+    return _parameters(live, names, "in no optimizer")
+
+
+def never_trained(live: LiveModel, names: Collection[str], *, can_be_added: bool) -> str:
+    """Return what will become of parameters that no optimizer holds, and the remedy."""
+    line = (
+        f"{missing(live, names)} and will never be trained: create the optimizer after all layers"
+    )
+    return f"{line}, or on_missing_parameters='add'" if can_be_added else line
+
+
+def added(found: str, homes: Mapping[str, str]) -> str:
+    """Return where the missing parameters that were `found` went: `homes` has their optimizers."""
+    counts = Counter(homes.values()).items()
+    return (
+        f"{found}: added {', '.join(f'{number:,} to {home}' for home, number in counts)}; a model "
+        "saved from now on loads only into a policy that creates its optimizer after all layers, "
+        "or with add_missing_parameters and set_parameters"
+    )
+
+
+def frozen(live: LiveModel, names: Collection[str]) -> str:
+    """Return how many parameters, and which, are kept from training."""
+    return _parameters(live, names, "frozen and will not be trained")
+
+
+def _parameters(live: LiveModel, names: Collection[str], what: str) -> str:
+    return (
+        f"{len(names):,} of {len(live.parameters):,} parameters are {what} ({listed(list(names))})"
+    )
+
+
+def _at(check: Check) -> str:
+    return f"at {check.num_timesteps:,} steps"
