@@ -138,6 +138,8 @@ def _first_line(finding: Finding) -> str:
 
 
 def _code_despite(path: str, options: ScanOptions) -> tuple[Finding, ...]:
+    if is_pickle_file(path):
+        return ()  # it was looked into, and not one name was found
     parts: list[PickledPart] = []
     try:
         with Checkpoint(path) as checkpoint:
