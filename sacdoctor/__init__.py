@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from sacdoctor.version import __version__
 
 if TYPE_CHECKING:
     from sacdoctor.checkpoint import Checkpoint
@@ -44,6 +44,7 @@ __all__ = [
     "Summary",
     "Thresholds",
     "WarmupReport",
+    "__version__",
     "audit_warmup",
     "diff",
     "fix",

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sacdoctor import __version__
 from sacdoctor.checkpoint import Checkpoint, Tensor
 from sacdoctor.checkpoint.edits import Edits, ElementEdit
 from sacdoctor.checkpoint.formats import RECORD
@@ -27,6 +26,7 @@ from sacdoctor.repair.model import RepairError, RepairOptions, RepairPlan
 from sacdoctor.repair.plan import make_plan
 from sacdoctor.severity import Severity
 from sacdoctor.trust.suspicions import LoadedCode, Suspicion, evidence
+from sacdoctor.version import __version__
 
 _WRITTEN_AT_ONCE = 1024**2
 """Bytes. The system copies mapped pages in half the time if it is given them in small parts."""
