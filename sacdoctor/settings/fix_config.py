@@ -259,7 +259,7 @@ def _fix_checkpoint(path: Path, algorithm: str | None, warmup: int | None) -> Fi
     changes = tuple(
         Change(verdict.key, before, spelled(verdict.recommended or 0.0), verdict)
         for before, verdict in judged
-        if verdict is not None
+        if verdict is not None and verdict.must_change
     )
     values = {change.key: change.verdict.recommended for change in changes}
     settings = Settings(
