@@ -244,7 +244,8 @@ class _Completing:
     def completion(self) -> Completion | None:
         """Return the completed optimizer, None where it is complete already."""
         missing = [name for name in self.parameters if name not in self.numbers]
-        if missing:
+        unclaimed = set(self.state.entries) - set(self.numbers.values())
+        if missing or (unclaimed and len(self.state.entries) > len(self.parameters)):
             groups = self._groups()
             self._refuse_possible_buffers(missing)
             homes = [self._group_of(name, groups) for name in missing]

@@ -55,10 +55,11 @@ class FixResult:
     def not_lasting(self) -> dict[Cause, tuple[str, ...]]:
         """The repaired tensors whose cause is still there, by cause: they will die again."""
         trained = {name for completion in self.plan.completions for name in completion.added}
+        owners = {layer.name: layer.alias_of or layer.name for layer in self.before.layers}
         repaired = {
             repair.name
             for repair in self.plan.repaired
-            if (online_name(repair.name) or repair.name) not in trained
+            if owners.get(online_name(repair.name) or repair.name) not in trained
         }
         found: dict[Cause, tuple[str, ...]] = {}
         for layer in self.before.layers:
