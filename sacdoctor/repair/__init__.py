@@ -1,5 +1,6 @@
 """How a dead bias is re-drawn, a plan of what to repair, and carrying the plan out."""
 
+from sacdoctor.diagnosis.completion import Completion
 from sacdoctor.repair.fix import FixResult, fix, fixed_name
 from sacdoctor.repair.model import (
     Left,
@@ -13,6 +14,7 @@ from sacdoctor.repair.model import (
 from sacdoctor.repair.plan import make_plan
 
 __all__ = [
+    "Completion",
     "FixResult",
     "Left",
     "MomentReset",
