@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from sacdoctor.archive.reading import Archive
-from sacdoctor.archive.rewriting import Pieces, rewrite
+from sacdoctor.archive import Archive, Pieces, rewrite
 from sacdoctor.checkpoint.edit import edited_torch_file
 from sacdoctor.checkpoint.edits import Edits, ElementEdit
 from sacdoctor.checkpoint.formats.interface import RECORD, Container, Contents, PickleFile
