@@ -21,7 +21,12 @@ from fixtures.faulty_policies import (
 )
 from fixtures.faulty_training import train
 from fixtures.make import CHECKPOINTS, one_thread, trading_env
-from fixtures.policies import BrokenTwoHeadSACPolicy, TwoHeadV11SigmoidFixed
+from fixtures.policies import (
+    BrokenTwoHeadSACPolicy,
+    TwoHeadV11Sigmoid,
+    TwoHeadV11SigmoidFixed,
+    two_head_kwargs,
+)
 from sacdoctor import scan
 from sacdoctor.repair import RepairOptions, fix
 from sacdoctor.training import create_zero_prevention_system
@@ -380,6 +385,30 @@ def test_what_was_added_as_a_further_group_joins_the_first(tmp_path: Path) -> No
     names = [name for name, _ in again.policy.named_parameters()]
     (group,) = optimizer_of(tmp_path / "m_FIXED.zip")["param_groups"]
     assert group["param_names"] == names
+
+
+def test_a_group_that_was_added_by_hand_joins_the_first(tmp_path: Path) -> None:
+    with one_thread():
+        model = RecurrentPPO(
+            TwoHeadV11Sigmoid,
+            trading_env("small"),
+            n_steps=64,
+            batch_size=32,
+            n_epochs=1,
+            policy_kwargs=two_head_kwargs("small"),
+            device="cpu",
+        )
+        optimizer = model.policy.optimizer
+        late = [p for n, p in model.policy.named_parameters() if n not in held(model)]
+        options = {k: v for k, v in optimizer.param_groups[0].items() if k != "params"}
+        optimizer.add_param_group({**options, "params": late})
+        model.learn(128)
+    assert [len(group["params"]) for group in optimizer.param_groups] == [41, 91]
+    model.save(tmp_path / "m.zip")
+    fix(tmp_path / "m.zip", options=RepairOptions(complete_optimizer=True))
+    again = load_into(TwoHeadV11SigmoidFixed, tmp_path / "m_FIXED.zip", model)
+    assert len(moments(again)["policy.optimizer"]) == 132
+    assert_same_moments(moments(model), moments(again))
 
 
 def test_names_in_the_groups_are_completed_too(tmp_path: Path) -> None:
