@@ -30,6 +30,8 @@ KEYS = {
     "optimizer",
     "settings",
     "not_lasting",
+    "completed",
+    "loads_with",
     "before",
     "after",
 }
