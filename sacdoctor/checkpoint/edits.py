@@ -14,7 +14,7 @@ from sacdoctor.checkpoint.tensors import Tensor
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sacdoctor.archive.rewriting import Pieces
+    from sacdoctor.archive import Pieces
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,8 +15,7 @@ from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
 
-from sacdoctor.checkpoint import OptimizerState, ParameterGroup, Tensor
-from sacdoctor.checkpoint.hyperparameters import Pickled
+from sacdoctor.checkpoint import OptimizerState, ParameterGroup, Pickled, Tensor
 from sacdoctor.diagnosis.coverage import Coverage, cover
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.errors import SacdoctorError

@@ -1,7 +1,8 @@
 """How a dead bias is re-drawn, a plan of what to repair, and carrying the plan out."""
 
-from sacdoctor.diagnosis.completion import Completion
+from sacdoctor.diagnosis import Completion
 from sacdoctor.repair.fix import FixResult, fix, fixed_name
+from sacdoctor.repair.initialisers import describe, encoded, initial_values
 from sacdoctor.repair.model import (
     Left,
     MomentReset,
@@ -23,7 +24,10 @@ __all__ = [
     "RepairPlan",
     "SettingChange",
     "TensorRepair",
+    "describe",
+    "encoded",
     "fix",
     "fixed_name",
+    "initial_values",
     "make_plan",
 ]

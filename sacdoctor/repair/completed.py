@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sacdoctor.checkpoint import OptimizerState, Tensor
-from sacdoctor.checkpoint.edits import Edits, ElementEdit
-from sacdoctor.diagnosis.completion import Completion
+from sacdoctor.checkpoint import Edits, ElementEdit, OptimizerState, Tensor
+from sacdoctor.diagnosis import Completion
 
 
 def is_as_completed(

@@ -10,26 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sacdoctor import __version__
-from sacdoctor.checkpoint import Checkpoint, Tensor
-from sacdoctor.checkpoint.edits import Edits, ElementEdit
+from sacdoctor.checkpoint import Checkpoint, Edits, ElementEdit, Tensor
 from sacdoctor.checkpoint.formats import RECORD
-from sacdoctor.diagnosis import ScanOptions
-from sacdoctor.diagnosis.causes import OUTLAST_REPAIR
-from sacdoctor.diagnosis.completion import loading_call
-from sacdoctor.diagnosis.facts import Facts
+from sacdoctor.diagnosis import OUTLAST_REPAIR, Facts, loading_call, report_on
 from sacdoctor.diagnosis.rules import unsafe_pickle
-from sacdoctor.diagnosis.scan import report_on
 from sacdoctor.errors import CheckpointError
-from sacdoctor.files.atomic import replace_file
+from sacdoctor.files import replace_file
 from sacdoctor.layers import online_name
 from sacdoctor.model import Cause, Finding, Report
 from sacdoctor.optimizers import STEP
+from sacdoctor.options import ScanOptions
 from sacdoctor.repair.completed import is_as_completed
 from sacdoctor.repair.model import RepairError, RepairOptions, RepairPlan
 from sacdoctor.repair.plan import make_plan
 from sacdoctor.severity import Severity
-from sacdoctor.trust.suspicions import LoadedCode, Suspicion, evidence
+from sacdoctor.trust import LoadedCode, Suspicion, evidence
+from sacdoctor.version import __version__
 
 _WRITTEN_AT_ONCE = 1024**2
 """Bytes. The system copies mapped pages in half the time if it is given them in small parts."""

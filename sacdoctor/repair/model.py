@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sacdoctor.diagnosis.completion import Completion
-from sacdoctor.diagnosis.coverage import Slot
+from sacdoctor.diagnosis import Completion, Slot
 from sacdoctor.errors import SacdoctorError
 
 if TYPE_CHECKING:

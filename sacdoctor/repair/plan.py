@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sacdoctor.checkpoint import Checkpoint, OptimizerState, Tensor
-from sacdoctor.diagnosis.completion import Completion, completions
-from sacdoctor.diagnosis.coverage import Slot
-from sacdoctor.diagnosis.facts import Facts
-from sacdoctor.diagnosis.statistics import zero_positions
+from sacdoctor.diagnosis import Completion, Facts, Slot, completions, zero_positions
 from sacdoctor.layers import Kind, Role, online_name, target_name
 from sacdoctor.model import LayerReport, Report
 from sacdoctor.optimizers import STEP

@@ -17,6 +17,8 @@ from sacdoctor.training import ForcedActionWarmup, TrainingHealthCallback, Warmu
 from sacdoctor.training.health.callback import LEAST_ENTROPY_COEFFICIENT
 from tests.training.health.test_crash import alternating
 
+pytestmark = pytest.mark.slow
+
 th.set_num_threads(1)
 
 EPISODE_STEPS = 8

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sacdoctor.diagnosis.rules.registry import rule_named
+from sacdoctor.diagnosis.rules import rule_named
 from sacdoctor.model import Cause, Report, Summary
 from sacdoctor.printable import printable
 from sacdoctor.repair import Completion, FixResult, MomentReset, RepairPlan
