@@ -52,7 +52,7 @@ class Pickled:
     def holds_code(self) -> bool:
         """Return whether it is more than a name: a class from `__main__`, pickled whole."""
         try:
-            return not isinstance(read_pickle(self.pickle(), Symbols()), Name)
+            return not isinstance(self.read(Symbols()), Name)
         except CheckpointError:
             return True
 

@@ -26,8 +26,9 @@ _NAMED = 3
 _NAMES = "param_names"
 """What an optimizer that was given names keeps of them in each group, since PyTorch 2.6."""
 _MADE_BY_SB3 = re.compile(
-    r"(^|\.)(mlp_extractor|action_net|value_net|log_std|lstm_actor|lstm_critic|latent_pi|mu|qf\d+"
-    r"|q_networks)(\.|$)|^(q_net\.q_net|quantile_net\.quantile_net)\.|^critic\.(weight|bias)$"
+    r"(mlp_extractor|action_net|value_net|log_std|lstm_actor|lstm_critic)(\.|$)"
+    r"|actor\.(latent_pi|mu|log_std)(\.|$)|critic\.(weight|bias|qf\d+\.)"
+    r"|(q_net\.q_net|quantile_net\.quantile_net)\."
 )
 """What the policies of SB3 and sb3-contrib make before their optimizer, whatever the extractor.
 Source: the `_build`s and constructors in their policies.py."""
@@ -98,8 +99,11 @@ def completions(
             raise error.within(f"{optimizer}.pth").at(path) from None
         if completion is not None:
             found.append(completion)
-    lost = [name for name in facts.coverage.outside if homes[name] is None]
-    lost = [name for name in facts.tensors if name in lost and not _matches(name, buffers)]
+    lost = [
+        name
+        for name, home in homes.items()
+        if home is None and name in coverage.outside and not _matches(name, buffers)
+    ]
     if lost:
         raise CannotComplete(f"which optimizer is to train {_listed(lost)} does not follow", path)
     return tuple(found)
@@ -355,7 +359,7 @@ class _Completing:
             last |= dict.fromkeys(_modules(name), self.place[name])
         return bool(groups[0] and first == second) and all(
             self.place[name] > next(last[module] for module in _modules(name) if module in last)
-            and not _MADE_BY_SB3.search(name)
+            and not _MADE_BY_SB3.match(name)
             for name in groups[1]
         )
 

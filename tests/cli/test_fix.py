@@ -32,6 +32,8 @@ KEYS = {
     "optimizer",
     "settings",
     "not_lasting",
+    "completed",
+    "loads_with",
     "before",
     "after",
 }

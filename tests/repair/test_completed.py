@@ -21,7 +21,12 @@ from fixtures.faulty_policies import (
 )
 from fixtures.faulty_training import train
 from fixtures.make import CHECKPOINTS, one_thread, trading_env
-from fixtures.policies import BrokenTwoHeadSACPolicy, TwoHeadV11SigmoidFixed
+from fixtures.policies import (
+    BrokenTwoHeadSACPolicy,
+    TwoHeadV11Sigmoid,
+    TwoHeadV11SigmoidFixed,
+    two_head_kwargs,
+)
 from sacdoctor import scan
 from sacdoctor.repair import RepairOptions, fix
 from sacdoctor.training import create_zero_prevention_system
@@ -126,6 +131,7 @@ def test_all_other_members_stay_byte_for_byte(tmp_path: Path) -> None:
     truth.assert_sound(tmp_path / "m_FIXED.zip")
 
 
+@pytest.mark.slow
 def test_the_same_file_gives_the_same_bytes(tmp_path: Path, shell: Run) -> None:
     path = CHECKPOINTS / "two_head_broken.zip"
     outputs = [tmp_path / "one.zip", tmp_path / "other.zip"]
@@ -257,6 +263,7 @@ def test_sd202_keeps_the_target_network_out_of_dqns_optimizer(tmp_path: Path) ->
     )
 
 
+@pytest.mark.slow
 def test_a_class_that_was_pickled_whole_has_to_be_named(tmp_path: Path) -> None:
     class MyPolicy(LateActorCriticPolicy):  # as in a notebook: no module to import it from
         pass
@@ -292,6 +299,7 @@ class LatePerPart(LateGrouped):
             yield {"params": [p for _, p in of_extractor], "weight_decay": 0.1 * own}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", [LateGrouped, LatePerPart])
 def test_each_joins_the_group_that_its_like_are_in(tmp_path: Path, late: type) -> None:
     class Right(late):  # type: ignore[misc]
@@ -311,6 +319,7 @@ def test_each_joins_the_group_that_its_like_are_in(tmp_path: Path, late: type) -
     again.learn(64, reset_num_timesteps=False)
 
 
+@pytest.mark.slow
 def test_a_frozen_parameter_keeps_an_entry_without_moments(tmp_path: Path) -> None:
     def freeze(model: Any) -> None:
         model.policy.action_net.requires_grad_(False)
@@ -337,6 +346,7 @@ def added_to(policy: type, path: Path) -> Any:
     return model
 
 
+@pytest.mark.slow
 def test_a_model_with_added_parameters_loads_as_it_is(tmp_path: Path) -> None:
     model = added_to(LateActorCriticPolicy, tmp_path / "m.zip")
     assert fix(tmp_path / "m.zip", options=RepairOptions(complete_optimizer=True)).plan.is_empty
@@ -366,6 +376,7 @@ class LateNamed(LateActorCriticPolicy):
         )
 
 
+@pytest.mark.slow
 def test_what_was_added_as_a_further_group_joins_the_first(tmp_path: Path) -> None:
     model = added_to(LateNamed, tmp_path / "m.zip")
     assert len(model.policy.optimizer.param_groups) == 2
@@ -382,6 +393,32 @@ def test_what_was_added_as_a_further_group_joins_the_first(tmp_path: Path) -> No
     assert group["param_names"] == names
 
 
+@pytest.mark.slow
+def test_a_group_that_was_added_by_hand_joins_the_first(tmp_path: Path) -> None:
+    with one_thread():
+        model = RecurrentPPO(
+            TwoHeadV11Sigmoid,
+            trading_env("small"),
+            n_steps=64,
+            batch_size=32,
+            n_epochs=1,
+            policy_kwargs=two_head_kwargs("small"),
+            device="cpu",
+        )
+        optimizer = model.policy.optimizer
+        late = [p for n, p in model.policy.named_parameters() if n not in held(model)]
+        options = {k: v for k, v in optimizer.param_groups[0].items() if k != "params"}
+        optimizer.add_param_group({**options, "params": late})
+        model.learn(128)
+    assert [len(group["params"]) for group in optimizer.param_groups] == [41, 91]
+    model.save(tmp_path / "m.zip")
+    fix(tmp_path / "m.zip", options=RepairOptions(complete_optimizer=True))
+    again = load_into(TwoHeadV11SigmoidFixed, tmp_path / "m_FIXED.zip", model)
+    assert len(moments(again)["policy.optimizer"]) == 132
+    assert_same_moments(moments(model), moments(again))
+
+
+@pytest.mark.slow
 def test_names_in_the_groups_are_completed_too(tmp_path: Path) -> None:
     model = train("PPO", policy=LateNamed, extractor={"branch": "late"})
     model.save(tmp_path / "m.zip")
@@ -397,6 +434,7 @@ class TwoOnPurpose(GroupedActorCriticPolicy):
             yield {"params": [p for n, p in named if n.startswith("features_extractor") is own]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [TwoOnPurpose, GroupPerModulePolicy])
 def test_groups_on_purpose_are_left_alone(tmp_path: Path, policy: type) -> None:
     model = train("PPO", policy=policy, extractor={})
@@ -524,6 +562,7 @@ def test_a_written_optimizer_that_is_not_as_planned_is_thrown_away(
 # -- the fixtures ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_sac_with_extractors_made_late_to_the_end(tmp_path: Path) -> None:
     path, env = CHECKPOINTS / "sac_two_head_broken.zip", trading_env("small")
     old = sb3.SAC.load(path, env=env, device="cpu")

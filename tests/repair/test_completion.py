@@ -31,6 +31,8 @@ from tests.repair.completing import (
     refused,
 )
 
+pytestmark = pytest.mark.slow
+
 COMPLETE = RepairOptions(complete_optimizer=True)
 LATE = {
     "A2C": faulty_policies.LateActorCriticPolicy,
