@@ -63,9 +63,9 @@ def test_repair_walks_each_pickle_once(
     walked: Counter[bytes] = Counter()
     walk = parts.references
 
-    def counted(data: memoryview) -> object:
+    def counted(data: memoryview, limits: object) -> object:
         walked[bytes(data)] += 1
-        return walk(data)
+        return walk(data, limits)
 
     monkeypatch.setattr(parts, "references", counted)
     fix(broken, output=tmp_path / "fixed.zip")
@@ -76,6 +76,8 @@ def test_repair_walks_each_pickle_once(
 def test_scan_walks_no_pickle_that_was_read(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its tensors and moments are read by a list that is shorter than what may be loaded."""
     walked: list[int] = []
-    monkeypatch.setattr(parts, "torch_references", lambda data: walked.append(len(data)) or ())
+    monkeypatch.setattr(
+        parts, "torch_references", lambda data, limits: walked.append(len(data)) or ()
+    )
     assert scan(healthy).layers
     assert walked == []

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from sacdoctor.algorithms import algorithm_of
-from sacdoctor.archive.rewriting import Pieces
+from sacdoctor.archive import Pieces
 from sacdoctor.checkpoint.edits import Edits
 from sacdoctor.checkpoint.formats import Container, Contents, PickleFile, container_of
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters
@@ -17,7 +17,7 @@ from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.optimizer_state import OptimizerState
 from sacdoctor.checkpoint.tensors import Tensor
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.files.paging import map_file
+from sacdoctor.files import map_file
 
 
 class Checkpoint:

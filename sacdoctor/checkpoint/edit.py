@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sacdoctor.archive.reading import Archive
-from sacdoctor.archive.rewriting import Pieces, rewrite
+from sacdoctor.archive import Archive, Pieces, rewrite
 from sacdoctor.checkpoint.edits import ElementEdit, edited_storages
 from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.rate_edit import with_rate

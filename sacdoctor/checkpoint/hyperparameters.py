@@ -49,6 +49,13 @@ class Pickled:
         except CheckpointError:
             return None
 
+    def holds_code(self) -> bool:
+        """Return whether it is more than a name: a class from `__main__`, pickled whole."""
+        try:
+            return not isinstance(read_pickle(self.pickle(), Symbols()), Name)
+        except CheckpointError:
+            return True
+
 
 def decoded(encoded: str) -> bytes:
     """Return the bytes of a base64 text as SB3 decodes it: other characters are skipped.

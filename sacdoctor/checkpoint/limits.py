@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sacdoctor.archive.reading import Budget
+from sacdoctor.archive import Budget
 from sacdoctor.pickles import WalkBudget
 
 

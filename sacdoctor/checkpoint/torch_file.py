@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sacdoctor.archive.reading import STORED, Archive
+from sacdoctor.archive import STORED, Archive
 from sacdoctor.checkpoint.dtypes import DType
 from sacdoctor.checkpoint.tensors import Storage
 from sacdoctor.checkpoint.torch_names import TORCH_NAMES

@@ -65,6 +65,21 @@ def fix(
             "--strip-code", help="Put numbers in place of pickled schedules, which loading runs."
         ),
     ] = False,
+    complete_optimizer: Annotated[
+        bool,
+        typer.Option(
+            "--complete-optimizer",
+            help="Add the entries that a policy has which makes its optimizer last (SD202).",
+        ),
+    ] = False,
+    buffer: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Names of tensors that are buffers: no entry."),
+    ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Names of tensors that are parameters."),
+    ] = None,
     copy_if_healthy: Annotated[
         bool, typer.Option("--copy-if-healthy", help="Copy a checkpoint that needs no repair.")
     ] = False,
@@ -84,6 +99,8 @@ def fix(
     for name, value in (("--learning-rate", learning_rate), ("--max-grad-norm", max_grad_norm)):
         if value is not None and not 0 < value < float("inf"):
             raise typer.BadParameter(f"{name} must be above 0 and finite")
+    if (buffer or parameter) and not complete_optimizer:
+        raise typer.BadParameter("--buffer and --parameter belong to --complete-optimizer")
     scan_options = configuration().scan_options()
     targets = find_checkpoints(paths)
     if output is not None and len(targets) > 1:
@@ -96,6 +113,9 @@ def fix(
         learning_rate=learning_rate,
         max_grad_norm=max_grad_norm,
         strip_code=strip_code,
+        complete_optimizer=complete_optimizer,
+        buffers=tuple(buffer or ()),
+        parameters=tuple(parameter or ()),
     )
     results: list[FixResult] = []
     with progress(len(targets), "repairing") as advance:

@@ -126,7 +126,7 @@ def _rendered(fixed: FixedConfig, source: str | None, notation: Notation | None)
 
 
 def _write_back(path: Path, fixed: FixedConfig) -> None:
-    from sacdoctor.files.atomic import replace_file
+    from sacdoctor.files import replace_file
 
     if fixed.language is None:
         raise SacdoctorError(

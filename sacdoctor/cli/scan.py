@@ -24,9 +24,9 @@ from sacdoctor.report.results import ScanResult
 from sacdoctor.severity import Status
 
 if TYPE_CHECKING:
-    from sacdoctor.diagnosis import ScanOptions
     from sacdoctor.fleet import Target
     from sacdoctor.model import Report
+    from sacdoctor.options import ScanOptions
 
 
 def scan(

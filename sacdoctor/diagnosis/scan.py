@@ -11,21 +11,21 @@ from sacdoctor.algorithms import algorithm_of
 from sacdoctor.checkpoint import Checkpoint
 from sacdoctor.diagnosis.examination import Examination, examine
 from sacdoctor.diagnosis.facts import Facts
-from sacdoctor.diagnosis.options import ScanOptions
-from sacdoctor.diagnosis.rules.interface import Rule, Subject
-from sacdoctor.diagnosis.rules.registry import RULES, findings, selected
+from sacdoctor.diagnosis.rules import RULES, Rule, Subject, findings, selected
 from sacdoctor.errors import CorruptCheckpoint, SacdoctorError, UnsupportedCheckpoint
 from sacdoctor.model import Finding, LayerReport, Report, Summary
+from sacdoctor.options import ScanOptions
 from sacdoctor.severity import Severity, Status
-from sacdoctor.trust.parts import (
+from sacdoctor.trust import (
+    Kind,
+    LoadedCode,
     PickledPart,
     begins_as_pickle,
     is_pickle_file,
     parts_of,
     parts_of_pickle,
+    suspicions,
 )
-from sacdoctor.trust.references import Kind
-from sacdoctor.trust.suspicions import LoadedCode, suspicions
 
 _MAX_LINE = 120
 """Characters of a finding that stand in the line about a file that cannot be read."""

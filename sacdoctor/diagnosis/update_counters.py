@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from sacdoctor.checkpoint import Checkpoint
-from sacdoctor.checkpoint.hyperparameters import Pickled
+from sacdoctor.checkpoint import Checkpoint, Pickled
 from sacdoctor.errors import CheckpointError
 from sacdoctor.pickles import Made, Symbols
 

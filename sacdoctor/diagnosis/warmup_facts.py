@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from sacdoctor.diagnosis.update_counters import UpdateCounters
-    from sacdoctor.replay.forced_head import ForcedHead
-    from sacdoctor.settings.verdicts import Verdict
+    from sacdoctor.replay import ForcedHead
+    from sacdoctor.settings import Verdict
 
 
 class ForcedTransitions(NamedTuple):

@@ -3,12 +3,7 @@
 What their names become, a vocabulary says; values can be read together with their places.
 """
 
-from sacdoctor.pickles.arrays import (
-    NUMPY_ARRAYS,
-    NUMPY_NUMBERS,
-    PickledArray,
-    PickledDType,
-)
+from sacdoctor.pickles.arrays import NUMPY_ARRAYS, NUMPY_NUMBERS, PickledArray, PickledDType
 from sacdoctor.pickles.budget import WalkBudget
 from sacdoctor.pickles.encoded import ENCODE, ENCODED_BYTES, ENCODED_TEXT, encode
 from sacdoctor.pickles.machine import Machine, read_pickle

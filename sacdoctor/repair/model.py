@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sacdoctor.diagnosis.coverage import Slot
+from sacdoctor.diagnosis import Completion, Slot
 from sacdoctor.errors import SacdoctorError
 
 if TYPE_CHECKING:
@@ -90,7 +90,9 @@ class SettingChange:
 class RepairOptions:
     """What to repair and from what. `only` is a shell-style pattern of tensor names.
 
-    `strip_code`: pickled schedules give way to numbers.
+    `strip_code`: pickled schedules give way to numbers. `complete_optimizer`: parameters that have
+    no optimizer entry get one; `buffers` and `parameters` are patterns of names of tensors that
+    could be either, and are one of them.
     """
 
     seed: int = 0
@@ -100,6 +102,9 @@ class RepairOptions:
     learning_rate: float | None = None
     max_grad_norm: float | None = None
     strip_code: bool = False
+    complete_optimizer: bool = False
+    buffers: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +119,16 @@ class RepairPlan:
     optimizer: tuple[MomentReset, ...] = ()
     settings: tuple[SettingChange, ...] = ()
     unstripped: tuple[Left, ...] = ()
+    completions: tuple[Completion, ...] = ()
 
     @property
     def is_empty(self) -> bool:
         """Whether carrying the plan out would change nothing."""
-        return not self.repaired and not self.settings
+        return not self.repaired and not self.settings and not self.completions
+
+    def number(self, slot: Slot) -> int:
+        """Return the number that an optimizer's entry has once the plan is carried out."""
+        for completion in self.completions:
+            if completion.optimizer == slot.optimizer:
+                return completion.moved[slot.number]
+        return slot.number

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isfinite
 
-from sacdoctor.checkpoint import Checkpoint
-from sacdoctor.checkpoint.hyperparameters import Pickled
-from sacdoctor.checkpoint.schedules import constant_of
+from sacdoctor.checkpoint import Checkpoint, Pickled, constant_of
 from sacdoctor.errors import CheckpointError
 from sacdoctor.repair.model import Left, SettingChange
-from sacdoctor.trust.parts import PickledPart, parts_of
-from sacdoctor.trust.suspicions import description, each_once
+from sacdoctor.trust import PickledPart, description, each_once, parts_of
 
 REBUILT = {
     "lr_schedule": ("learning_rate",),

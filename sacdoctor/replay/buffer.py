@@ -20,7 +20,7 @@ from sacdoctor.errors import (
     SacdoctorError,
     UnsupportedCheckpoint,
 )
-from sacdoctor.files.paging import map_file, release
+from sacdoctor.files import map_file, release
 from sacdoctor.pickles import (
     ENCODED_BYTES,
     NUMPY_ARRAYS,

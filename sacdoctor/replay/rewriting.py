@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacdoctor.errors import CorruptCheckpoint, SacdoctorError, UnsupportedCheckpoint
-from sacdoctor.files.atomic import replace_file
-from sacdoctor.files.paging import release
+from sacdoctor.files import release, replace_file
 from sacdoctor.pickles import PickledArray
 from sacdoctor.replay.buffer import HER, ReplayBuffer, read_replay_buffer
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sacdoctor.archive.zip_end import ends_as_zip
-from sacdoctor.checkpoint import Checkpoint, Limits
+from sacdoctor.archive import ends_as_zip
+from sacdoctor.checkpoint import Checkpoint, Limits, Pickled, decoded
 from sacdoctor.checkpoint.formats import CONTAINERS
 from sacdoctor.checkpoint.formats import ENDINGS as CHECKPOINT_ENDINGS
-from sacdoctor.checkpoint.hyperparameters import Pickled, decoded
 from sacdoctor.errors import CheckpointError, CorruptCheckpoint
-from sacdoctor.files.paging import map_file
+from sacdoctor.files import map_file
 from sacdoctor.pickles import Name, is_pickle
 from sacdoctor.trust.references import (
     Kind,

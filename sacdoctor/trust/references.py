@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sacdoctor.archive.reading import Archive
+from sacdoctor.archive import Archive
 from sacdoctor.checkpoint import Limits
 from sacdoctor.errors import CheckpointError
 from sacdoctor.pickles import ENCODE, Machine, Made, Name, encode

@@ -54,11 +54,12 @@ def test_sd202_names_the_91_tensors_that_the_live_optimizer_does_not_know(full: 
     assert sorted(finding(full, "SD202").tensors) == sorted(missing)
 
 
-def test_sd202_says_what_to_write_and_that_re_drawing_will_not_last(full: Report) -> None:
+def test_sd202_says_what_to_write_and_how_the_checkpoint_comes_along(full: Report) -> None:
     remedy = finding(full, "SD202").remedy
     assert "self.optimizer = self.optimizer_class(" in remedy
     assert "self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs" in remedy
-    assert "will not last" in remedy
+    assert "sacdoctor fix MODEL.zip --complete-optimizer" in remedy
+    assert 'RecurrentPPO.load("MODEL_FIXED.zip", env=env)' in remedy
 
 
 def test_its_findings_are_the_fault_and_the_rate_that_was_blamed_for_it(full: Report) -> None:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from sacdoctor.archive.rewriting import Pieces
+from sacdoctor.archive import Pieces
 from sacdoctor.checkpoint.edits import Edits
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters
 from sacdoctor.checkpoint.limits import Limits

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from sacdoctor.archive.rewriting import Pieces
+from sacdoctor.archive import Pieces
 from sacdoctor.checkpoint.dtypes import DTYPES, DType
 from sacdoctor.checkpoint.edits import Edits, edited_in_place
 from sacdoctor.checkpoint.formats.interface import Container, Contents

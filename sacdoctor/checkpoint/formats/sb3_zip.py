@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from sacdoctor.archive.reading import Archive
-from sacdoctor.archive.rewriting import Pieces, rewrite
+from sacdoctor.archive import Archive, Pieces, rewrite
 from sacdoctor.checkpoint.edit import edited_torch_file
 from sacdoctor.checkpoint.edits import Edits, ElementEdit
 from sacdoctor.checkpoint.formats.interface import RECORD, Container, Contents, PickleFile
@@ -112,11 +111,17 @@ class Sb3Zip(Contents):
             by_member.setdefault(member, []).append(edit)
         rated = () if edits.learning_rate is None else self._optimizers()
         replaced: dict[str, Pieces] = {}
-        for member in dict.fromkeys([*by_member, *rated]):
+        anew = {f"{name}.pth": state for name, state in edits.optimizers.items()}
+        for member in dict.fromkeys([*by_member, *rated, *anew]):
             rate = edits.learning_rate if member in rated else None
             data, elements = self._archive.read(member), by_member.get(member, [])
             try:
-                replaced[member] = edited_torch_file(data, elements, rate, self._limits)
+                if member in anew:
+                    from sacdoctor.checkpoint.optimizer_file import optimizer_file
+
+                    replaced[member] = [optimizer_file(anew[member], elements, rate)]
+                else:
+                    replaced[member] = edited_torch_file(data, elements, rate, self._limits)
             except SacdoctorError as error:
                 raise error.within(member) from None
         return replaced

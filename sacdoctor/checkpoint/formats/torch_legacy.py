@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 
-from sacdoctor.archive.rewriting import Pieces
+from sacdoctor.archive import Pieces
 from sacdoctor.checkpoint.edits import Edits
 from sacdoctor.checkpoint.formats.interface import Container, Contents, PickleFile
 from sacdoctor.checkpoint.legacy import resave

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from sacdoctor.archive.reading import Archive, Budget
-from sacdoctor.archive.rewriting import Pieces
+from sacdoctor.archive import Archive, Budget, Pieces
 from sacdoctor.checkpoint.edit import edited_torch_archive
 from sacdoctor.checkpoint.edits import Edits
 from sacdoctor.checkpoint.formats.interface import Container, Contents, PickleFile

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
-from sacdoctor.settings.verdicts import judge_max_grad_norm
+from sacdoctor.settings import judge_max_grad_norm
 from sacdoctor.severity import Severity
 
 

@@ -36,7 +36,7 @@ from math import isclose
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
-from sacdoctor.settings.verdicts import Verdict, judge_learning_rate
+from sacdoctor.settings import Verdict, judge_learning_rate
 from sacdoctor.severity import Severity
 
 

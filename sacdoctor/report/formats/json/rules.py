@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sacdoctor.diagnosis.rules.interface import Rule
+from sacdoctor.diagnosis.rules import Rule
 from sacdoctor.report.formats.json.schema import SCHEMA_VERSION
 
 

@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sacdoctor.diagnosis.rules.registry import rule_named
+from sacdoctor.diagnosis.rules import rule_named
 from sacdoctor.model import Cause, Report, Summary
 from sacdoctor.printable import printable
-from sacdoctor.repair import FixResult, MomentReset, RepairPlan
+from sacdoctor.repair import Completion, FixResult, MomentReset, RepairPlan
 from sacdoctor.report.formats.table.style import (
     STATUS_STYLES,
     bare_table,
@@ -48,6 +48,14 @@ def print_result(console: Console, result: FixResult, *, dry_run: bool) -> None:
             after = "removed, SB3 builds it anew" if change.after is None else f"{change.after:g}"
             console.print(f"{printable(change.key)}: {before} -> {after}")
         console.print()
+    if plan.completions:
+        for completion in plan.completions:
+            console.print(Text(f"{printable(completion.optimizer)}: {_completed(completion)}"))
+        load = f": {printable(result.loads_with)}" if result.loads_with else "."
+        console.print(
+            Text(f"The copy loads only into a policy that makes its optimizer last{load}")
+        )
+        console.print()
     if not dry_run and result.output is not None and result.after is not None:
         console.print(_before_and_after(result.before, result.after))
         console.print()
@@ -74,6 +82,17 @@ def print_result(console: Console, result: FixResult, *, dry_run: bool) -> None:
         console.print()
 
 
+def _completed(completion: Completion) -> str:
+    entries, joined = len(completion.names), len(completion.added)
+    if not joined:
+        return f"its {entries:,} entries, in two groups that train alike, become one group."
+    who = counted(joined, "parameter joins", "parameters join")
+    return (
+        f"{completion.entries_before:,} entries become {entries:,}; {who}, every existing moment "
+        "stays with its parameter."
+    )
+
+
 def _headline(result: FixResult, dry_run: bool) -> Text:
     plan = result.plan
     if plan.is_empty and result.output is None:
@@ -89,6 +108,8 @@ def _headline(result: FixResult, dry_run: bool) -> Text:
         parts.append(f"{counted(elements, 'dead element')} in {counted(tensors, 'bias tensor')}")
     if plan.settings:
         parts.append(counted(len(plan.settings), "setting"))
+    if plan.completions:
+        parts.append(counted(len(plan.completions), "optimizer"))
     what = " and ".join(parts)
     if dry_run:
         return Text(f"Would repair {what}. Dry run: nothing was written.", style="bold yellow")

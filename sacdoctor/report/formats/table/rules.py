@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.text import Text
 
-from sacdoctor.diagnosis.rules.interface import Rule
+from sacdoctor.diagnosis.rules import Rule
 from sacdoctor.report.formats.table.style import PROSE, STYLES
 
 _INDENT = "      "

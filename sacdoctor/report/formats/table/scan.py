@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sacdoctor.diagnosis.rules.registry import rule_of
+from sacdoctor.diagnosis.rules import rule_of
 from sacdoctor.model import LayerReport, Report, Summary
 from sacdoctor.printable import printable
 from sacdoctor.report.formats.table.style import (
