@@ -63,7 +63,7 @@ def decoded(encoded: str) -> bytes:
     Raises `CorruptCheckpoint` where it cannot be decoded.
     """
     try:
-        return binascii.a2b_base64(encoded.encode())
+        return binascii.a2b_base64(encoded if encoded.isascii() else encoded.encode())
     except (binascii.Error, UnicodeEncodeError):
         raise CorruptCheckpoint("a value in `data` is not base64") from None
 

@@ -19,3 +19,8 @@ class Limits:
     def of(cls, file_size: int) -> Limits:
         """Return the limits of a file of so many bytes."""
         return cls(WalkBudget.of(file_size), Budget.of(file_size))
+
+    @classmethod
+    def of_buffer(cls, file_size: int) -> Limits:
+        """Return those of a file that is one pickle, such as a replay buffer."""
+        return cls(WalkBudget.of_buffer(file_size), Budget.of(file_size))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 
 from sacdoctor.errors import UnsupportedCheckpoint
-from sacdoctor.pickles import Place, Places, Symbols, WalkBudget, read_placed_pickle
+from sacdoctor.pickles import PlacedValue, Places, Symbols, WalkBudget, read_placed_pickle
 
 _KEY = "lr"
 
@@ -19,40 +20,63 @@ def with_rate(pickle: bytes, rate: float, budget: WalkBudget | None = None) -> b
     is spelled as no pickler of Python's does.
     """
     _, places = read_placed_pickle(memoryview(pickle), Symbols(), (_KEY,), budget)
-    values = [value.place for value in places.values]
+    values = _outermost(places.values)
     if not values:
         raise UnsupportedCheckpoint("no learning rate was found in its parameter groups")
     number = b"G" + struct.pack(">d", rate)
     key = _KEY.encode()
     again = b"X" + struct.pack("<I", len(key)) + key + number
-    changes: list[tuple[int, int, bytes]] = []
-    for start, end in values:
-        if _may_go((start, end), values, places):
+    # A frame announces its length, which may change; a pickle is as good without frames.
+    changes = [(start, end, b"") for start, end in places.frames]
+    for value, may_go in zip(values, _may_go(values, places), strict=True):
+        start, end = value.place
+        if may_go:
             changes.append((start, end, number))
         else:
             # Something else recalls a part of the old value. It stays, and the key comes again:
             # of two entries under one key a dict keeps the second.
-            changes.append((end, end, again))
-    changes += _frames(places, [(start, end) for start, end, _ in changes])
-    for start, end, new in sorted(changes, reverse=True):
-        pickle = pickle[:start] + new + pickle[end:]
-    return pickle
+            changes.append((end, end, b"s" + again if value.is_single else again))
+    return b"".join(_pieces(pickle, changes))
 
 
-def _may_go(value: Place, values: Sequence[Place], places: Places) -> bool:
-    """Return whether nothing that stays needs what the bytes of this value keep in the memo."""
-    kept = places.kept_within(value)
-    if not kept:
-        return True
-    if places.counts_slots:
-        return False  # cut out, it would shift all later slots
-    recalls = places.recalls_of(kept)
-    return all(any(start <= at < end for start, end in values) for at in recalls)
+def _outermost(values: Iterable[PlacedValue]) -> list[PlacedValue]:
+    """Return the values in the order of their places, without those that lie inside another."""
+    found: list[PlacedValue] = []
+    for value in sorted(values, key=lambda value: (value.place[0], -value.place[1])):
+        if not found or value.place[0] >= found[-1].place[1]:
+            found.append(value)
+    return found
 
 
-def _frames(places: Places, gone: Sequence[Place]) -> Iterator[tuple[int, int, bytes]]:
-    """Yield the frames outside of what goes, to be cut: a frame announces its length, which may
-    change, and a pickle is as good without."""
-    for at, end in places.frames:
-        if not any(start <= at < stop for start, stop in gone):
-            yield at, end, b""
+def _may_go(values: Sequence[PlacedValue], places: Places) -> list[bool]:
+    """Return for each value whether nothing that stays needs what its bytes keep in the memo.
+
+    What is kept is recalled later on, so the last value is decided first.
+    """
+    goes = [False] * len(values)
+    starts = [value.place[0] for value in values]
+    recalls = places.recalled.by_slot()
+
+    def is_gone(at: int) -> bool:
+        number = bisect_right(starts, at) - 1
+        return number >= 0 and at < values[number].place[1] and goes[number]
+
+    for number in reversed(range(len(values))):
+        slots = places.kept.within(values[number].place)
+        goes[number] = True  # as far as its own recalls are concerned
+        goes[number] = not slots or (
+            not places.counts_slots  # cut out, it would shift all later slots
+            and all(is_gone(at) for slot in slots for at in recalls.get(slot, ()))
+        )
+    return goes
+
+
+def _pieces(pickle: bytes, changes: Iterable[tuple[int, int, bytes]]) -> Iterator[bytes]:
+    """Yield the pickle with the bytes at each place changed, but for places inside another."""
+    at = 0
+    for start, end, new in sorted(changes):
+        if start >= at:
+            yield pickle[at:start]
+            yield new
+            at = end
+    yield pickle[at:]

@@ -7,7 +7,7 @@ from sacdoctor.pickles.arrays import NUMPY_ARRAYS, NUMPY_NUMBERS, PickledArray, 
 from sacdoctor.pickles.budget import WalkBudget
 from sacdoctor.pickles.encoded import ENCODE, ENCODED_BYTES, ENCODED_TEXT, encode
 from sacdoctor.pickles.machine import Machine, read_pickle
-from sacdoctor.pickles.places import Place, Places, read_placed_pickle
+from sacdoctor.pickles.places import Place, PlacedValue, Places, read_placed_pickle
 from sacdoctor.pickles.start import is_pickle
 from sacdoctor.pickles.values import Made, Name, as_key
 from sacdoctor.pickles.vocabulary import ListedNames, Symbols, Vocabulary, unlisted
@@ -25,6 +25,7 @@ __all__ = [
     "PickledArray",
     "PickledDType",
     "Place",
+    "PlacedValue",
     "Places",
     "Symbols",
     "Vocabulary",

@@ -11,17 +11,17 @@ OPERATIONS = 1_000_000
 
 The most in 292 files that SB3 and its users wrote are 19,280: a state dict takes about 50 for each
 tensor, an optimizer about 90 for each entry with Adam's two moments and its step."""
-BYTES_PER_OPERATION = 16
-"""Beyond the floor: one opcode for so many bytes of the file. A tensor has a record in the zip, of
-about 300 bytes without its elements: a policy of 10,000 tensors of 1 KiB, all in the optimizer,
-takes 1.4 million of the 3 million that its 49 MB allow. The most per byte takes a
-`HerReplayBuffer` with `copy_info_dict`, which keeps a dict for each transition: one opcode for 19
-bytes with the observations of PandaReach, for 38 with those of FetchReach."""
 MEMORY = 64 * 1024**2
 """Bytes that the machine may always make the process hold for the pickles of one file, by its
-price list. A tensor is priced at about 3.5 KB, names and memo included: 19,000 of them."""
-MEMORY_RATIO = 5
-"""Beyond the floor: so many bytes for each of the file's own. That buffer takes 4 at PandaReach."""
+price list. A tensor is priced at about 3.4 KB, names and memo included: 19,000 of them."""
+BYTES_PER_OPERATION, MEMORY_RATIO = 32, 4
+"""Beyond that: an opcode for so many bytes of the file, and so many bytes held for each of them. A
+policy of 10,000 tensors of 1 KiB, all in its optimizer, takes 1.25 million of the 1.31 million
+opcodes that its 42 MB allow, and 3.3 bytes for each."""
+BUFFER_BYTES_PER_OPERATION, BUFFER_MEMORY_RATIO = 18, 6
+"""The same for a replay buffer. A `HerReplayBuffer` with `copy_info_dict` keeps a dict for each
+transition: an opcode for 19 bytes with the observations of PandaReach, 5.1 bytes for each with
+those of FetchReach and a numpy number in each dict."""
 
 MAX_DEPTH = 8
 """Pickles inside pickles that are followed; SB3 writes at most two."""
@@ -38,12 +38,20 @@ class WalkBudget:
     depth: int = 0
 
     @classmethod
-    def of(cls, file_size: int) -> WalkBudget:
+    def of(
+        cls,
+        file_size: int,
+        bytes_per_operation: int = BYTES_PER_OPERATION,
+        memory_ratio: int = MEMORY_RATIO,
+    ) -> WalkBudget:
         """Return the budget of a file of so many bytes."""
-        return cls(
-            max(OPERATIONS, file_size // BYTES_PER_OPERATION),
-            max(MEMORY, MEMORY_RATIO * file_size),
-        )
+        operations = max(OPERATIONS, file_size // bytes_per_operation)
+        return cls(operations, max(MEMORY, file_size * memory_ratio))
+
+    @classmethod
+    def of_buffer(cls, file_size: int) -> WalkBudget:
+        """Return that of a file which is one pickle, such as a replay buffer."""
+        return cls.of(file_size, BUFFER_BYTES_PER_OPERATION, BUFFER_MEMORY_RATIO)
 
     def grant(self) -> int:
         """Take some operations and return how many; `give_back` those that were not needed.

@@ -22,7 +22,6 @@ MAX_SLOT = 2**32 - 1
 """The last place in the memo that `LONG_BINPUT` can name."""
 
 _STOP = b"."[0]
-_HEX = ("0x", "0X")
 _UINT2, _UINT4, _UINT8 = (struct.Struct(f"<{code}").unpack_from for code in "HIQ")
 _INT4, _FLOAT8 = (struct.Struct(code).unpack_from for code in ("<i", ">d"))
 
@@ -30,7 +29,7 @@ _INT4, _FLOAT8 = (struct.Struct(code).unpack_from for code in ("<i", ">d"))
 # header and a slot on the stack added, and rounded up.
 
 _SLOT, _NUMBER, _CONTAINER, _MADE = 16, 48, 96, 400
-_TEXT, _CHARACTER, _OF_LINE = 80, 4, 6
+_TEXT, _SHORT, _CHARACTER, _OF_LINE = 104, 16, 4, 6
 _KEPT, _ITEM = 112, 24
 _SLICE = 256
 _COPIED = 64
@@ -140,7 +139,8 @@ class Machine:
         return number
 
     def push_text(self, size: int) -> None:
-        self.budget.hold(_CHARACTER * size)
+        if size > _SHORT:
+            self.budget.hold(_CHARACTER * size)
         self.stack.append(str(self._take(size), "utf-8", "surrogatepass"))
 
     def push_bytes(self, size: int) -> None:
@@ -149,7 +149,8 @@ class Machine:
             self.budget.hold(_SLICE)
             self.stack.append(piece)
         else:
-            self.budget.hold(size)
+            if size > _SHORT:
+                self.budget.hold(size)
             self.stack.append(bytes(piece))
 
     def _line(self) -> str:
@@ -158,21 +159,34 @@ class Machine:
     def _raw_line(self) -> bytes:
         # A line ends within a few hundred bytes; looking piece by piece copies no large tail.
         start, step = self.at, 256
+        piece = bytes(self.data[start : start + step])
+        found = piece.find(b"\n")
+        if 0 <= found <= _SHORT:
+            self.at = start + found + 1
+            return piece[:found]
         end = start
-        while end < self.size:
-            found = bytes(self.data[end : end + step]).find(b"\n")
-            if found >= 0:
-                end += found
-                self.at = end + 1
-                self.budget.hold(_OF_LINE * (end - start))
-                return bytes(self.data[start:end])
+        while found < 0:
             end, step = end + step, step * 2
-        raise CorruptCheckpoint("its pickle ends inside a line")
+            if end >= self.size:
+                raise CorruptCheckpoint("its pickle ends inside a line")
+            found = bytes(self.data[end : end + step]).find(b"\n")
+        end += found
+        self.at = end + 1
+        self.budget.hold(_OF_LINE * (end - start))
+        return bytes(self.data[start:end])
 
     def _number(self, line: str) -> int:
         if len(line) > MAX_TEXT_NUMBER:
             raise CorruptCheckpoint("its pickle holds a number of unlikely length")
-        return int(line, 0) if line[1:3] in _HEX or line[:2] in _HEX else int(line)
+        try:
+            return int(line)
+        except ValueError:
+            if not line.lower().startswith(("0x", "-0x")):
+                raise
+            return self._hexadecimal(line)
+
+    def _hexadecimal(self, line: str) -> int:
+        return int(line, 0)
 
     # -- the stack -----------------------------------------------------------------------------
 
@@ -395,7 +409,7 @@ class Machine:
 
     def _hold_copies(self, args: tuple[Any, ...]) -> None:
         """Count what a call may copy: a pickle can pass the same long list again and again."""
-        size = _COPIED * len(args)
+        size = _SLOT * len(args)
         for arg in args:
             if isinstance(arg, (list, tuple, dict)):
                 size += _COPIED * len(arg)
@@ -430,7 +444,7 @@ Opcode = tuple[Callable[[Any], None], int]
 on its argument is counted where it is read."""
 
 _BY_OPCODE: dict[bytes, Opcode] = {
-    b"(": (Machine.mark, _NUMBER),
+    b"(": (Machine.mark, _SLOT),
     b"0": (Machine.pop, 0),
     b"1": (Machine.pop_mark, 0),
     b"2": (Machine.dup, _SLOT),
@@ -482,8 +496,8 @@ _BY_OPCODE: dict[bytes, Opcode] = {
     b"\x90": (Machine.add_items, _SLOT),
     b"a": (Machine.append, _NUMBER),
     b"e": (Machine.add_items, _NUMBER),
-    b"s": (Machine.set_item, _CONTAINER),
-    b"u": (Machine.set_items, _CONTAINER),
+    b"s": (Machine.set_item, _NUMBER),
+    b"u": (Machine.set_items, _NUMBER),
     b"c": (Machine.global_line, 3 * _TEXT),
     b"\x93": (Machine.stack_global, _CONTAINER),
     b"\x82": (lambda m: m.extension(m._byte()), _MADE),

@@ -6,6 +6,7 @@ Whoever changes single numbers of a pickle, and copies all else, needs to know t
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,11 +25,37 @@ class PlacedValue:
     """The bytes that make the value which `target` (a dict, or what stands for one) gets for `key`.
 
     They end behind the last opcode that puts the value on the stack, keeps it or fills it.
+    `is_single` says that this key alone is set next (SETITEM), not a group of them (SETITEMS).
     """
 
     target: Any
     key: str
     place: Place
+    is_single: bool
+
+
+@dataclass(slots=True)
+class Uses:
+    """Which slots of the memo opcodes fill, or ask for, and where these opcodes stand, in order."""
+
+    slots: array[int] = field(default_factory=lambda: array("Q"))
+    positions: array[int] = field(default_factory=lambda: array("Q"))
+
+    def append(self, slot: int, position: int) -> None:
+        self.slots.append(slot)
+        self.positions.append(position)
+
+    def within(self, place: Place) -> array[int]:
+        """Return the slots of the opcodes within `place`."""
+        start, end = (bisect_left(self.positions, at) for at in place)
+        return self.slots[start:end]
+
+    def by_slot(self) -> dict[int, list[int]]:
+        """Return where the opcodes stand, by slot."""
+        found: dict[int, list[int]] = {}
+        for slot, position in zip(self.slots, self.positions, strict=True):
+            found.setdefault(slot, []).append(position)
+        return found
 
 
 @dataclass(slots=True)
@@ -37,26 +64,15 @@ class Places:
 
     `values` are those under the keys that were asked for, in the order in which dicts get them.
     `frames` are the opcodes that announce a frame; a pickle is as good without them. `kept` and
-    `recalled` are the slots of the memo and the positions of the opcodes that fill and ask for
-    them, pair by pair; `counts_slots` says whether an opcode (MEMOIZE) finds its slot by counting
-    those before it.
+    `recalled` are the uses of the memo, `counts_slots` whether one of them (MEMOIZE) finds its slot
+    by counting those before it.
     """
 
     values: list[PlacedValue] = field(default_factory=list)
     frames: list[Place] = field(default_factory=list)
-    kept: array[int] = field(default_factory=lambda: array("Q"))
-    recalled: array[int] = field(default_factory=lambda: array("Q"))
+    kept: Uses = field(default_factory=lambda: Uses())
+    recalled: Uses = field(default_factory=lambda: Uses())
     counts_slots: bool = False
-
-    def kept_within(self, place: Place) -> set[int]:
-        """Return the slots that the bytes at `place` fill."""
-        pairs = zip(self.kept[::2], self.kept[1::2], strict=True)
-        return {slot for slot, at in pairs if place[0] <= at < place[1]}
-
-    def recalls_of(self, slots: Collection[int]) -> list[int]:
-        """Return where any of these slots is asked for."""
-        pairs = zip(self.recalled[::2], self.recalled[1::2], strict=True)
-        return [at for slot, at in pairs if slot in slots]
 
 
 def read_placed_pickle(
@@ -93,13 +109,13 @@ class _PlacedMachine(Machine):
 
     def keep(self, slot: int) -> None:
         super().keep(slot)
-        self.places.kept.extend((slot, self.start))
+        self.places.kept.append(slot, self.start)
 
     def recall(self, slot: int) -> None:
         super().recall(slot)
-        self.places.recalled.extend((slot, self.start))
+        self.places.recalled.append(slot, self.start)
 
-    def note_values(self, first: int) -> None:
+    def note_values(self, first: int, is_single: bool) -> None:
         """Note the places of the values that the dict below `first` is about to get."""
         stack, keys = self.stack, self.keys
         if first < 1:
@@ -108,12 +124,11 @@ class _PlacedMachine(Machine):
             key = stack[at]
             if isinstance(key, str) and key in keys:
                 place = (self.starts[at + 1], self.ends[at + 1])
-                self.places.values.append(PlacedValue(stack[first - 1], key, place))
+                value = PlacedValue(stack[first - 1], key, place, is_single)
+                self.places.values.append(value)
 
-    def _number(self, line: str) -> int:
-        if line.lower().startswith(("0x", "-0x")):
-            raise UnsupportedCheckpoint("its pickle is not one that Python's pickler writes")
-        return super()._number(line)
+    def _hexadecimal(self, line: str) -> int:
+        raise UnsupportedCheckpoint("its pickle is not one that Python's pickler writes")
 
 
 _Does = Callable[[_PlacedMachine], None]
@@ -173,12 +188,23 @@ def _taking(does: _Does) -> _Does:
     return taking
 
 
-def _setting(does: _Does, first: Callable[[_PlacedMachine], int]) -> _Does:
-    """One that sets items: the values from `first` on, each behind its key, are noted."""
+def _setting_one(does: _Does) -> _Does:
+    """The opcode that sets an item of a dict: the value is noted."""
     taking = _taking(does)
 
     def setting(machine: _PlacedMachine) -> None:
-        machine.note_values(first(machine))
+        machine.note_values(len(machine.stack) - 2, is_single=True)
+        taking(machine)
+
+    return setting
+
+
+def _setting_group(does: _Does) -> _Does:
+    """The one that sets all items down to the mark."""
+    taking = _taking(does)
+
+    def setting(machine: _PlacedMachine) -> None:
+        machine.note_values(machine.marks[-1], is_single=False)
         taking(machine)
 
     return setting
@@ -221,8 +247,8 @@ _OTHERS: dict[int, Callable[[_Does], _Does]] = {
     b"("[0]: _marking,
     b"\x95"[0]: _framing,
     b"\x80"[0]: lambda does: does,
-    b"s"[0]: lambda does: _setting(does, lambda machine: len(machine.stack) - 2),
-    b"u"[0]: lambda does: _setting(does, lambda machine: machine.marks[-1]),
+    b"s"[0]: _setting_one,
+    b"u"[0]: _setting_group,
 }
 _PLACE = 16
 """Bytes that the place of a value, or of a use of the memo, takes."""

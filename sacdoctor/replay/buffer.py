@@ -29,6 +29,7 @@ from sacdoctor.pickles import (
     Name,
     PickledArray,
     Places,
+    WalkBudget,
     read_placed_pickle,
     unlisted,
 )
@@ -195,7 +196,8 @@ def read_replay_buffer(path: str | Path) -> ReplayBuffer:
         if bytes(data[:1]) != b"\x80":
             raise NotACheckpoint("it is not a pickle, as model.save_replay_buffer() writes one")
         names = ListedNames(_NAMES, reader=_READER)
-        made, places = read_placed_pickle(data, names, _EDITED)
+        budget = WalkBudget.of_buffer(len(data))
+        made, places = read_placed_pickle(data, names, _EDITED, budget)
         return _buffer(data, made, places)
     except SacdoctorError as error:
         raise error.at(path) from None

@@ -100,7 +100,7 @@ def parts_of_pickle(path: str | Path) -> tuple[PickledPart, ...]:
         data = map_file(Path(path))
     except CheckpointError as error:
         raise error.at(path) from None
-    found = references(data)
+    found = references(data, Limits.of_buffer(len(data)))
     if ends_as_zip(data):
         found += (_unread("a zip archive stands behind it, which SB3 would load all the same"),)
     return (PickledPart("", "", found),)

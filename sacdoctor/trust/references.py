@@ -26,8 +26,9 @@ MAX_NAME = 500
 LEGACY_PICKLES = 5
 """Pickles in a row in a torch file before PyTorch 1.6: magic number, protocol, system, the object,
 keys of its storages. Source: torch/serialization.py, `_legacy_save`."""
-_REFERENCE = 400
-"""Bytes that a reference and its name take, beside the texts of both."""
+_REFERENCE = 4096
+"""Bytes that a reference takes, and all that is made of it until it stands in a report. Real files
+have a few."""
 
 
 class Kind(StrEnum):

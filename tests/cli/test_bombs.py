@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -11,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch as th
 
-from tests.archives import torch_zip
+from tests.archives import saved, sb3_members, torch_zip, zip_of
 from tests.conftest import child_environment
 
 MEGA = 1_000_000
@@ -38,6 +40,16 @@ OPCODES: dict[str, Callable[[int], bytes]] = {
     "texts": lambda size: b"\x8c\1a" * (size // 3),
 }
 """What a bomb is made of, by its size in bytes."""
+FURTHER: dict[str, Callable[[int], bytes]] = {
+    "bytes": lambda size: b"C\1a" * (size // 3),
+    "numbers-in-lines": lambda size: b"I7\n" * (size // 3),
+    "calls": lambda size: b"ccollections\nOrderedDict\nq\0" + b"h\0)R" * (size // 4),
+    "slots": lambda size: b"".join(b"Nr%b" % n.to_bytes(4, "little") for n in range(size // 6)),
+    "keys": lambda size: (
+        b"}(" + b"".join(b"J%bN" % n.to_bytes(4, "little") for n in range(size // 6)) + b"u"
+    ),
+}
+"""Those that are tried in one file alone; the last two do not deflate to nothing."""
 
 ENDED = """
 import resource, sys
@@ -76,10 +88,27 @@ def check(code: int, complaint: str, seconds: float, mib: float) -> None:
     assert mib < MIB
 
 
-@pytest.mark.parametrize("kind", OPCODES)
+NAMES: dict[str, Callable[[int], bytes]] = {
+    "names": lambda size: b"".join(b"ca\n%07d\n" % n for n in range(size // 11)),
+    "attributes": lambda size: (
+        b"cbuiltins\ngetattr\nq\0cnumpy\ndtype\nq\1"
+        + b"".join(b"h\0h\1\x8c\x07a%06d\x86R" % n for n in range(size // 15))
+    ),
+    "pickles-in-a-pickle": lambda size: (
+        b"cpickle\nloads\nq\0B"
+        + (size // 2).to_bytes(4, "little")
+        + b"." * (size // 2)
+        + b"q\1"
+        + b"h\0h\1\x85R" * (size // 12)
+    ),
+}
+"""Those of what a strict reader refuses at once, and the gate looks into."""
+
+
+@pytest.mark.parametrize("kind", [*OPCODES, *FURTHER])
 def test_a_pickle_of_30_megabytes_ends_soon(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "model_replay_buffer.pkl"
-    path.write_bytes(b"\x80\x04" + OPCODES[kind](30 * MEGA) + b".")
+    path.write_bytes(b"\x80\x04" + (OPCODES | FURTHER)[kind](30 * MEGA) + b".")
     for command in (["warmup", path], ["scan", path], ["scan", "--select", "SD6", path]):
         code, complaint, seconds, mib = end(*command)
         check(code, complaint, seconds, mib)
@@ -117,3 +146,58 @@ def test_five_million_opcodes_out_of_a_small_file_end_soon(kind: str, tmp_path: 
             ["fix-config", "--algorithm", "A2C", path],
         ):
             check(*end(*command))
+
+
+VERBS = {
+    "scan": ("scan", "{model}"),
+    "gate": ("scan", "--select", "SD6", "{model}"),
+    "fix": ("fix", "{model}", "--learning-rate", "1e-4"),
+    "diff": ("diff", "{sound}", "{model}"),
+    "history": ("history", "{folder}"),
+    "watch": ("watch", "{folder}"),
+    "warmup": ("warmup", "{model}"),
+    "fix-config": ("fix-config", "--algorithm", "A2C", "{model}"),
+}
+LOOKS_AT = {
+    "policy.pth": {"scan", "gate", "fix", "diff", "history", "watch"},
+    "policy.optimizer.pth": {"scan", "gate", "fix", "diff", "history", "watch", "fix-config"},
+}
+"""Which verbs read the member. The gate names it (SD601); `watch` goes on to the next file."""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("member", LOOKS_AT)
+def test_a_member_of_30_megabytes_ends_soon_in_every_verb(
+    member: str, verb: str, tmp_path: Path
+) -> None:
+    sound = sb3_members({"fc.weight": th.ones(4, 4), "fc.bias": th.ones(4)}, {"learning_rate": 0.5})
+    sound["policy.optimizer.pth"] = saved({"state": {}, "param_groups": [{"params": [0, 1]}]})
+    folder = tmp_path / "run"
+    folder.mkdir()
+    places = {"model": folder / "model.zip", "sound": tmp_path / "sound.zip", "folder": folder}
+    places["sound"].write_bytes(zip_of(sound))
+    bomb = torch_zip(b"\x80\x04" + OPCODES["lists"](30 * MEGA) + b".")
+    places["model"].write_bytes(zip_of(sound | {member: bomb}))
+    # `watch` takes the older first, and ends at one whose bias is dead.
+    os.utime(places["model"], (1, 1))
+    if verb == "watch":
+        dead = sb3_members({"fc.weight": th.ones(4, 4), "fc.bias": th.zeros(4)})
+        (folder / "next.zip").write_bytes(zip_of(dead))
+        os.utime(folder / "next.zip", (2, 2))
+    command = [part.format(**places) for part in VERBS[verb]]
+    code, complaint, seconds, mib = end(*command)
+    check(code, complaint, seconds, mib)
+    if verb in LOOKS_AT[member]:
+        assert code == (1 if verb in ("gate", "watch") else 2)
+    if code == 2:
+        assert "than any checkpoint's do" in complaint
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_names_without_end_are_soon_reported_by_the_gate(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "model_replay_buffer.pkl"
+    path.write_bytes(b"\x80\x04" + NAMES[kind](30 * MEGA) + b".")
+    for command in (["scan", "--select", "SD6", path], ["warmup", path]):
+        code, complaint, seconds, mib = end(*command)
+        check(code, complaint, seconds, mib)
+        assert code in (1, 2)

@@ -119,6 +119,18 @@ def test_dangerous_code_is_named_once_a_file(run: Run, runs: Runs, tmp_path: Pat
     ]
 
 
+def test_checkpoint_whose_optimizer_is_unreadable_is_no_run_of_its_own(
+    run: Run, tmp_path: Path, healthy_bytes: bytes
+) -> None:
+    """Its settings tell which run it belongs to; that none of that run can be read shows later."""
+    members = members_of(healthy_bytes) | {"policy.optimizer.pth": b"PK"}
+    (tmp_path / "model.zip").write_bytes(zip_of(members))
+    outcome = run("history", tmp_path)
+    assert outcome.code == 2
+    assert "policy.optimizer.pth" in outcome.complaint
+    assert "ERROR  0 checkpoints, 1 that cannot be read" in outcome.out
+
+
 def test_unreadable_checkpoint_is_complained_of_and_exits_2(
     run: Run, runs: Runs, tmp_path: Path
 ) -> None:

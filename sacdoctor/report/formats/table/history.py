@@ -46,7 +46,7 @@ def print_history(console: Console, history: History) -> None:
     """Print what a run's folder tells."""
     console.print(Text(printable(history.path), style="bold"))
     console.print(_headline(history))
-    for run in history.runs:
+    for run in _with_checkpoints(history):
         console.print()
         _print_run(console, run)
     for curve in history.curves:
@@ -62,15 +62,21 @@ def print_history(console: Console, history: History) -> None:
             console.print(Text(f"{printable(note.path)}: {note.message}", style="dim"))
 
 
+def _with_checkpoints(history: History) -> list[Run]:
+    """Return the runs of which at least one checkpoint could be read to its end."""
+    return [run for run in history.runs if run.snapshots]
+
+
 def _headline(history: History) -> Text:
     status = Status.worst(history.statuses - {Status.ERROR})
-    if history.unreadable and not history.runs:
+    runs = _with_checkpoints(history)
+    if history.unreadable and not runs:
         status = Status.ERROR
     text = Text(f"{status.upper()}  ", style=STATUS_STYLES[status])
-    checkpoints = sum(len(run.snapshots) for run in history.runs)
+    checkpoints = sum(len(run.snapshots) for run in runs)
     parts = [counted(checkpoints, "checkpoint")]
-    if len(history.runs) > 1:
-        parts[0] += f" of {len(history.runs)} different runs"
+    if len(runs) > 1:
+        parts[0] += f" of {len(runs)} different runs"
     if history.unreadable:
         parts.append(f"{len(history.unreadable):,} that cannot be read")
     onsets = sum(len(run.onsets) for run in history.runs)
