@@ -11,6 +11,7 @@ from sacdoctor.repair.model import (
     TensorRepair,
 )
 from sacdoctor.repair.plan import make_plan
+from sacdoctor.repair.remaining import cures
 
 __all__ = [
     "FixResult",
@@ -21,6 +22,7 @@ __all__ = [
     "RepairPlan",
     "SettingChange",
     "TensorRepair",
+    "cures",
     "fix",
     "fixed_name",
     "make_plan",

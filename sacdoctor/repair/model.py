@@ -90,7 +90,8 @@ class SettingChange:
 class RepairOptions:
     """What to repair and from what. `only` is a shell-style pattern of tensor names.
 
-    `strip_code`: pickled schedules give way to numbers.
+    `strip_code`: pickled schedules give way to numbers. Where nothing else is asked for, that is
+    all: a file that is to be made safe to load is not to come back with other weights.
     """
 
     seed: int = 0
@@ -101,12 +102,19 @@ class RepairOptions:
     max_grad_norm: float | None = None
     strip_code: bool = False
 
+    @property
+    def strips_code_alone(self) -> bool:
+        """Whether, but for a donor, nothing is asked for that needs another repair."""
+        others = (self.only, self.learning_rate, self.max_grad_norm)
+        return self.strip_code and not self.from_target and all(x is None for x in others)
+
 
 @dataclass(frozen=True, slots=True)
 class RepairPlan:
     """Everything that will change in a checkpoint; empty where nothing needs to.
 
-    `unstripped` are pickles whose code was to be stripped and stays.
+    `unstripped` are pickles whose code was to be stripped and stays. `commands` are what the plan
+    was asked to do in the words of `Rule.cured_by`, without arguments: `fix`, `fix --strip-code`.
     """
 
     repaired: tuple[TensorRepair, ...] = ()
@@ -114,6 +122,7 @@ class RepairPlan:
     optimizer: tuple[MomentReset, ...] = ()
     settings: tuple[SettingChange, ...] = ()
     unstripped: tuple[Left, ...] = ()
+    commands: frozenset[str] = frozenset()
 
     @property
     def is_empty(self) -> bool:

@@ -27,6 +27,7 @@ KEYS = {
     "left",
     "unstripped",
     "unsafe",
+    "remaining",
     "optimizer",
     "settings",
     "not_lasting",
