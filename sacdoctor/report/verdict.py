@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 
 from sacdoctor.diagnosis.rules.registry import rule_of
-from sacdoctor.model import Finding, Report, Unjudged
+from sacdoctor.model import Cause, Finding, Report, Unjudged
 from sacdoctor.report.text import counted
 from sacdoctor.severity import Severity, Status, worst
 
@@ -14,7 +14,7 @@ _HARMLESS = (Status.UNKNOWN, Status.NOTICE)
 _UNJUDGED = {
     Unjudged.NO_TENSORS: "it holds no tensors that could be judged",
     Unjudged.NO_MATCH: "no tensor was looked at: --include and --exclude let no name through",
-    Unjudged.CODE_ALONE: "only what loading this pickle would run was looked at",
+    Unjudged.CODE_ALONE: "only the code in this pickle was looked at",
 }
 _CLEAN_CODE = "nothing outside SB3 and its libraries was found"
 
@@ -45,7 +45,9 @@ def in_short(report: Report) -> str:
     if not report.findings:
         return _zeros(report) if _zeros_are_worst(report) else ""
     first, more = report.findings[0], len(report.findings) - 1
-    return f"{first.rule} {first.message}" + (f" (+{more} more)" if more else "")
+    cause = _leading_cause(report) if rule_of(first).grades_biases else None
+    why = f"{cause}: " if cause is not None and cause != Cause.UNKNOWN else ""
+    return f"{first.rule} {why}{first.message}" + (f" (+{more} more)" if more else "")
 
 
 def _zeros_are_worst(report: Report) -> bool:

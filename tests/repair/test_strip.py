@@ -259,8 +259,8 @@ def test_command_shows_a_pickle_of_its_own(run: Run, tmp_path: Path) -> None:
     outcome = run("scan", tmp_path / "buffer.pkl")
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.splitlines()[1] == (
-        "UNKNOWN  Only what loading this pickle would run was looked at: nothing outside SB3 and "
-        "its libraries was found."
+        "UNKNOWN  Only the code in this pickle was looked at: nothing outside SB3 and its "
+        "libraries was found."
     )
 
 

@@ -80,7 +80,7 @@ def test_a_pickle_is_no_network_that_could_be_healthy(tmp_path: Path) -> None:
     path = tmp_path / "buffer.pkl"
     path.write_bytes(b"\x80\x04N.")
     assert scan(path).status == "unknown"
-    assert verdict(scan(path)).startswith("Only what loading this pickle would run was looked at: ")
+    assert verdict(scan(path)).startswith("Only the code in this pickle was looked at: ")
 
 
 @pytest.mark.parametrize("options", [{"include": ("x*",)}, {"exclude": ("*",)}])
@@ -93,6 +93,8 @@ def test_patterns_that_let_nothing_through_leave_it_unknown(
 
 
 def test_in_short_counts_what_else_there_is(broken: Path, healthy: Path) -> None:
-    assert in_short(scan(broken)) == "SD101 20 bias tensors are more than 30 % zero (+2 more)"
+    assert in_short(scan(broken)) == (
+        "SD101 not-in-optimizer: 20 bias tensors are more than 30 % zero (+2 more)"
+    )
     assert in_short(scan(healthy)) == ""
     assert in_short(Report("m.zip", "error", error="no such file")) == "no such file"  # type: ignore[arg-type]

@@ -36,6 +36,9 @@ _ADVICE = {
 }
 _LASTING = (Severity.CRITICAL, Severity.WARNING)
 """What is worth saying that it stays."""
+_UNTOUCHED = "nothing to clear"
+_ROOMY = 80
+"""Columns from which on names and what became of the moments are not broken within a word."""
 _MAX_LEFT = 12
 """Tensors left alone that are listed one by one; beyond that they are counted."""
 
@@ -65,7 +68,9 @@ def print_result(console: Console, result: FixResult, *, dry_run: bool) -> None:
     if plan.unstripped:
         console.print(Text("Not stripped; loading the file still uses it:", style="yellow"))
         for left in plan.unstripped:
-            console.print(Text(f"  {printable(left.name)}: {printable(left.reason)}"))
+            words = f"  {printable(left.name)}: {printable(left.reason)}"
+            lines = textwrap.wrap(words, min(console.width, PROSE), subsequent_indent="    ")
+            console.print(Text("\n".join(lines)))
         console.print()
     if plan.left:
         console.print(_left(plan, console.width))
@@ -143,14 +148,15 @@ def _repairs(plan: RepairPlan, width: int) -> Table:
     resets: dict[str, list[MomentReset]] = {}
     for reset in plan.optimizer:
         resets.setdefault(reset.name, []).append(reset)
-    name_width = max(24, width - 54)
+    name_width = max(24, width - 56)
     names = {r.name: dotted(printable(r.name), name_width, "  ") for r in plan.repaired}
     widest = max(len(line) for name in names.values() for line in name.split("\n"))
+    fits = width >= _ROOMY  # on less all columns give way, and names are broken anywhere
     table = bare_table()
-    table.add_column("tensor", overflow="fold", min_width=min(widest, name_width))
+    table.add_column("tensor", overflow="fold", min_width=min(widest, name_width) if fits else None)
     table.add_column("elements", justify="right", no_wrap=True)
     table.add_column("filled", overflow="fold")
-    table.add_column("optimizer", overflow="fold")
+    table.add_column("optimizer", overflow="fold", min_width=len(_UNTOUCHED) if fits else None)
     for repair in plan.repaired:
         moments = ", ".join(map(_moments, resets.get(repair.name, ())))
         words = _WORDS[repair.by]
@@ -160,7 +166,7 @@ def _repairs(plan: RepairPlan, width: int) -> Table:
             Text(names[repair.name]),
             f"{repair.elements:,}",
             words,
-            Text(moments or "nothing to clear", style="" if moments else "dim"),
+            Text(moments or _UNTOUCHED, style="" if moments else "dim"),
         )
     return table
 
