@@ -148,15 +148,18 @@ def _repairs(plan: RepairPlan, width: int) -> Table:
     resets: dict[str, list[MomentReset]] = {}
     for reset in plan.optimizer:
         resets.setdefault(reset.name, []).append(reset)
-    name_width = max(24, width - 56)
+    name_width = max(24, width - 54)
     names = {r.name: dotted(printable(r.name), name_width, "  ") for r in plan.repaired}
     widest = max(len(line) for name in names.values() for line in name.split("\n"))
-    fits = width >= _ROOMY  # on less all columns give way, and names are broken anywhere
+    widest = min(widest, name_width)
+    # In little room all columns give way, and names are broken anywhere; else how a tensor was
+    # filled takes what the others leave: 8 for its elements, 6 between the columns.
+    rest = width - widest - 8 - len(_UNTOUCHED) - 6 if width >= _ROOMY else None
     table = bare_table()
-    table.add_column("tensor", overflow="fold", min_width=min(widest, name_width) if fits else None)
+    table.add_column("tensor", overflow="fold", min_width=widest if rest else None)
     table.add_column("elements", justify="right", no_wrap=True)
-    table.add_column("filled", overflow="fold")
-    table.add_column("optimizer", overflow="fold", min_width=len(_UNTOUCHED) if fits else None)
+    table.add_column("filled", overflow="fold", max_width=rest)
+    table.add_column("optimizer", overflow="fold")
     for repair in plan.repaired:
         moments = ", ".join(map(_moments, resets.get(repair.name, ())))
         words = _WORDS[repair.by]
