@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: fixtures 
 
 from fixtures.faults import build
 from sacdoctor import Report, Severity
-from sacdoctor.diagnosis import ScanOptions
 from sacdoctor.fleet import find_checkpoints, scan_all
+from sacdoctor.options import ScanOptions
 
 
 @dataclass

@@ -10,18 +10,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from sacdoctor.version import __version__
 
 if TYPE_CHECKING:
     from sacdoctor.checkpoint import Checkpoint
-    from sacdoctor.diagnosis import ScanOptions
-    from sacdoctor.diagnosis.scan import scan
+    from sacdoctor.diagnosis import scan
     from sacdoctor.diagnosis.warmup import WarmupReport, audit_warmup
     from sacdoctor.errors import CheckpointError, SacdoctorError
     from sacdoctor.history import Difference, History, diff, read_history
     from sacdoctor.model import Finding, LayerReport, Report, Summary
-    from sacdoctor.repair import FixResult, RepairError, RepairOptions, RepairPlan
-    from sacdoctor.repair.fix import fix
+    from sacdoctor.options import ScanOptions
+    from sacdoctor.repair import FixResult, RepairError, RepairOptions, RepairPlan, fix
     from sacdoctor.settings.fix_config import FixedConfig, fix_config
     from sacdoctor.severity import Severity, Thresholds
 
@@ -44,6 +43,7 @@ __all__ = [
     "Summary",
     "Thresholds",
     "WarmupReport",
+    "__version__",
     "audit_warmup",
     "diff",
     "fix",
@@ -54,7 +54,7 @@ __all__ = [
 
 _HOMES = {
     "sacdoctor.checkpoint": ("Checkpoint",),
-    "sacdoctor.diagnosis": ("ScanOptions",),
+    "sacdoctor.options": ("ScanOptions",),
     "sacdoctor.diagnosis.scan": ("scan",),
     "sacdoctor.diagnosis.warmup": ("WarmupReport", "audit_warmup"),
     "sacdoctor.errors": ("CheckpointError", "SacdoctorError"),

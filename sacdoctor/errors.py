@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 MAX_REASON = 400
 """Characters. A reason may quote names from the file, which a hostile one makes a megabyte long."""
@@ -16,8 +15,10 @@ class SacdoctorError(Exception):
     file adds it with `at`.
     """
 
-    in_words: ClassVar[str] = "a file that cannot be read"
-    """What a rule looks at that is handed this error."""
+    @classmethod
+    def in_words(cls) -> str:
+        """Return what a rule looks at that is handed an error."""
+        return "a file that cannot be read"
 
     def __init__(self, reason: str, path: str | Path | None = None) -> None:
         super().__init__(reason)

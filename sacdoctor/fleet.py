@@ -8,13 +8,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from sacdoctor.diagnosis import ScanOptions
-from sacdoctor.diagnosis.scan import looks_at_code_alone, report_of_error, scan
+from sacdoctor.diagnosis import looks_at_code_alone, report_of_error, scan
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.files.folder import files_below
-from sacdoctor.files.saved import as_saved
+from sacdoctor.files import as_saved, files_below
 from sacdoctor.model import Report
-from sacdoctor.trust.parts import ENDINGS
+from sacdoctor.options import ScanOptions
+from sacdoctor.trust import ENDINGS
 
 Target = Path | SacdoctorError
 """A checkpoint to open, or why there is none at the place that was asked for."""

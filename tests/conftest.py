@@ -44,6 +44,13 @@ class Outcome:
 Run = Callable[..., Outcome]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that asks for what must be trained first is slow."""
+    for item in items:
+        if {"kept", "patients"} & {*getattr(item, "fixturenames", ())}:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def _neutral(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No settings of the machine, and no settings file of the project, reach a test."""

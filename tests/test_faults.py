@@ -190,4 +190,4 @@ def test_redrawn_biases_are_alive_and_still_in_no_optimizer(
     assert "SD101" not in rules(after)
     (outside,) = [finding for finding in after.findings if finding.rule == "SD202"]
     assert [outside] == [finding for finding in before.findings if finding.rule == "SD202"]
-    assert "will not last" in outside.remedy
+    assert "--complete-optimizer" in outside.remedy or "will not last" in outside.remedy

@@ -46,6 +46,7 @@ def test_full_two_heads_optimizer_knows_41_of_132_parameters(full_two_head: Path
         assert len(checkpoint.optimizers["policy.optimizer"].entries) == 41
 
 
+@pytest.mark.slow
 def test_training_again_gives_the_same_tensors(tmp_path: Path) -> None:
     first, second = (
         torch_truth.state_dict(make("two_head_broken", "small", tmp_path / folder))

@@ -20,7 +20,7 @@ from sacdoctor.errors import (
     CorruptCheckpoint,
     UnsupportedCheckpoint,
 )
-from sacdoctor.files.paging import crc32, release
+from sacdoctor.files import crc32, release
 
 STORED, DEFLATED = 0, 8
 

@@ -1,15 +1,27 @@
 """What is in the file: tensor records, optimizer state and hyperparameters."""
 
 from sacdoctor.checkpoint.checkpoint import Checkpoint
-from sacdoctor.checkpoint.dtypes import DType
+from sacdoctor.checkpoint.dtypes import DTYPES, DType
+from sacdoctor.checkpoint.edits import Edits, ElementEdit
+from sacdoctor.checkpoint.hyperparameters import Hyperparameters, Pickled, decoded
+from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.optimizer_state import OptimizerState, ParameterGroup
+from sacdoctor.checkpoint.schedules import constant_of
 from sacdoctor.checkpoint.tensors import Storage, Tensor
 
 __all__ = [
+    "DTYPES",
     "Checkpoint",
     "DType",
+    "Edits",
+    "ElementEdit",
+    "Hyperparameters",
+    "Limits",
     "OptimizerState",
     "ParameterGroup",
+    "Pickled",
     "Storage",
     "Tensor",
+    "constant_of",
+    "decoded",
 ]

@@ -9,14 +9,15 @@ from pathlib import Path
 from types import TracebackType
 
 from sacdoctor.algorithms import algorithm_of
-from sacdoctor.archive.rewriting import Pieces
+from sacdoctor.archive import Pieces
 from sacdoctor.checkpoint.edits import Edits
 from sacdoctor.checkpoint.formats import Container, Contents, PickleFile, container_of
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters
+from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.optimizer_state import OptimizerState
 from sacdoctor.checkpoint.tensors import Tensor
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.files.paging import map_file
+from sacdoctor.files import map_file
 
 
 class Checkpoint:
@@ -32,7 +33,8 @@ class Checkpoint:
         with self._named():
             buffer = map_file(self.path)
             self.container: Container = container_of(buffer)
-            self._opened = buffer, self.container.contents(buffer)
+            limits = Limits.of(len(buffer))
+            self._opened = buffer, self.container.contents(buffer, limits), limits
 
     def __enter__(self) -> Checkpoint:
         self._refuse_closed()
@@ -63,6 +65,12 @@ class Checkpoint:
         """The whole file, mapped."""
         self._refuse_closed()
         return self._opened[0]
+
+    @property
+    def limits(self) -> Limits:
+        """What the file may still take, in whatever it is read."""
+        self._refuse_closed()
+        return self._opened[2]
 
     @cached_property
     def hyperparameters(self) -> Hyperparameters:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sacdoctor.checkpoint.optimizer_state import OptimizerState
 from sacdoctor.checkpoint.tensors import Tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sacdoctor.archive.rewriting import Pieces
+    from sacdoctor.archive import Pieces
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,14 +37,16 @@ class ElementEdit:
 class Edits:
     """What is to change. `settings` get a new number, those in `removed` go.
 
-    `record` is the new note about repairs. A file that has no place for settings or the note has
-    them left out.
+    `optimizers` are written anew, by name; elements of theirs are named as they stand there.
+    `record` is the new note about repairs. A file that has no place for settings, optimizers or
+    the note has them left out.
     """
 
     elements: Sequence[ElementEdit] = ()
     learning_rate: float | None = None
     settings: Mapping[str, float] = field(default_factory=dict)
     removed: Sequence[str] = ()
+    optimizers: Mapping[str, OptimizerState] = field(default_factory=dict)
     record: bytes | None = None
 
 

@@ -6,11 +6,11 @@ import binascii
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sacdoctor.errors import CheckpointError, CorruptCheckpoint
-from sacdoctor.pickles.machine import Made, Name, Symbols, read_pickle
+from sacdoctor.pickles import Made, Name, Symbols, Vocabulary, WalkBudget, read_pickle
 
 MAX_VALUES = 2_000_000
 """Values in `data`; real ones have a few hundred. An empty list takes 20 times its text."""
@@ -21,16 +21,22 @@ MAX_DEPTH = 100
 class Pickled:
     """A value that JSON cannot hold: SB3 saves it as a base64 cloudpickle, with a readable copy.
 
-    Source: stable_baselines3/common/save_util.py, `data_to_json`.
+    `budget` is that of the file it stands in. Source: stable_baselines3/common/save_util.py,
+    `data_to_json`.
     """
 
     type: str
     encoded: str
     attributes: Mapping[str, Any]
+    budget: WalkBudget = field(default_factory=WalkBudget, repr=False, compare=False)
 
     def pickle(self) -> bytes:
         """Return the pickle's bytes; raises `CorruptCheckpoint` where they are not base64."""
         return decoded(self.encoded)
+
+    def read(self, vocabulary: Vocabulary) -> Any:
+        """Return what the pickle describes; raises as `read_pickle` does."""
+        return read_pickle(self.pickle(), vocabulary, self.budget)
 
     def class_name(self) -> str | None:
         """Return the dotted name of the class that the pickle refers to, without importing it.
@@ -39,9 +45,16 @@ class Pickled:
         arguments that cloudpickle would rebuild it with.
         """
         try:
-            return _dotted(read_pickle(self.pickle(), Symbols()))
+            return _dotted(self.read(Symbols()))
         except CheckpointError:
             return None
+
+    def holds_code(self) -> bool:
+        """Return whether it is more than a name: a class from `__main__`, pickled whole."""
+        try:
+            return not isinstance(read_pickle(self.pickle(), Symbols()), Name)
+        except CheckpointError:
+            return True
 
 
 def decoded(encoded: str) -> bytes:
@@ -58,8 +71,9 @@ def decoded(encoded: str) -> bytes:
 class Hyperparameters(Mapping[str, Any]):
     """The settings by name: JSON values as they are, anything else as `Pickled`."""
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = {key: _value(value) for key, value in values.items()}
+    def __init__(self, values: Mapping[str, Any], budget: WalkBudget | None = None) -> None:
+        budget = budget or WalkBudget()
+        self._values = {key: _value(value, budget) for key, value in values.items()}
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -92,8 +106,8 @@ class Hyperparameters(Mapping[str, Any]):
         return value.class_name() if isinstance(value, Pickled) else None
 
 
-def read_hyperparameters(data: memoryview) -> Hyperparameters:
-    """Return the settings in the bytes of a `data` member.
+def read_hyperparameters(data: memoryview, budget: WalkBudget | None = None) -> Hyperparameters:
+    """Return the settings in the bytes of a `data` member of a file with this budget.
 
     Raises `CorruptCheckpoint` where they are not a JSON object, or one that holds a key twice: a
     repair of the one could bring the other to life.
@@ -120,7 +134,7 @@ def read_hyperparameters(data: memoryview) -> Hyperparameters:
         twice = Counter(key for key, _ in outermost).most_common(1)[0][0]
         raise CorruptCheckpoint(f"its `data` holds the key {twice!r} twice")
     _refuse_depth(values)
-    return Hyperparameters(values)
+    return Hyperparameters(values, budget)
 
 
 def _refuse_depth(values: Any) -> None:
@@ -137,10 +151,11 @@ def _refuse_depth(values: Any) -> None:
         raise CorruptCheckpoint("its `data` nests deeper than any settings do")
 
 
-def _value(value: Any) -> Any:
+def _value(value: Any, budget: WalkBudget) -> Any:
     if isinstance(value, dict) and isinstance(value.get(":serialized:"), str):
         attributes = {k: v for k, v in value.items() if k not in (":type:", ":serialized:")}
-        return Pickled(str(value.get(":type:", "")), value[":serialized:"], attributes)
+        type_ = str(value.get(":type:", ""))
+        return Pickled(type_, value[":serialized:"], attributes, budget)
     return value
 
 

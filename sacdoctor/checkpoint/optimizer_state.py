@@ -30,11 +30,12 @@ class OptimizerState:
 
     `moments` maps an entry's running number to its tensors and numbers (`exp_avg`,
     `square_avg`, `momentum_buffer`, `step`, …). An entry whose gradient was always None has a
-    number in a group and nothing here.
+    number in a group and nothing here. `is_whole`: nothing that was saved is left out of both.
     """
 
     groups: tuple[ParameterGroup, ...]
     moments: dict[int, dict[str, Any]]
+    is_whole: bool = True
 
     @property
     def entries(self) -> tuple[int, ...]:
@@ -83,7 +84,21 @@ def optimizer_state(saved: Any) -> OptimizerState:
     refuse_endless_views(
         value for kept in moments.values() for value in kept.values() if isinstance(value, Tensor)
     )
-    return OptimizerState(tuple(groups), moments)
+    return OptimizerState(tuple(groups), moments, _is_whole(saved))
+
+
+def _is_whole(saved: dict[Any, Any]) -> bool:
+    """Return whether groups and moments are all of it, and plain enough to be kept as they are."""
+    states, groups = saved.get("state", {}), saved["param_groups"]
+    return (
+        saved.keys() <= {"state", "param_groups"}
+        and all(type(number) is int and isinstance(kept, dict) for number, kept in states.items())
+        and all(
+            isinstance(key, str) and _flat(value) is value
+            for kept in (*states.values(), *groups)
+            for key, value in kept.items()
+        )
+    )
 
 
 def _flat(value: Any) -> Any:

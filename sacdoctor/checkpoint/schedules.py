@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sacdoctor.errors import CheckpointError
-from sacdoctor.pickles.machine import Made, Name, Symbols, read_pickle
+from sacdoctor.pickles import Made, Name, Symbols, WalkBudget, read_pickle
 
 _RETURNS_CELL = {
     bytes.fromhex("88005300"),  # Python 3.6 to 3.10
@@ -38,10 +38,13 @@ _MAX_WRAPPED = 4
 """Functions around functions; SB3 wraps once each time that a model is loaded and saved."""
 
 
-def constant_of(pickle: bytes) -> float | None:
-    """Return the number that a pickled schedule always gives, None where that is not certain."""
+def constant_of(pickle: bytes, budget: WalkBudget | None = None) -> float | None:
+    """Return the number that a pickled schedule always gives, None where that is not certain.
+
+    `budget` is that of the file it stands in, as `read_pickle` takes it.
+    """
     try:
-        function = read_pickle(pickle, _WithClosures())
+        function = read_pickle(pickle, _WithClosures(), budget)
         for _ in range(_MAX_WRAPPED):
             code, cell = _code(function), _only_cell(function)
             if code in _RETURNS_FLOAT_OF_CELL and _names(function) == ("float",):

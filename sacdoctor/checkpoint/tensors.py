@@ -11,7 +11,7 @@ import numpy as np
 
 from sacdoctor.checkpoint.dtypes import DType
 from sacdoctor.errors import CorruptCheckpoint
-from sacdoctor.files.paging import release
+from sacdoctor.files import release
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

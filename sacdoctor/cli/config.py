@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sacdoctor.cli.outcome import FailOn
-from sacdoctor.diagnosis import ScanOptions
 from sacdoctor.errors import SacdoctorError
+from sacdoctor.options import ScanOptions
 from sacdoctor.severity import Thresholds
 
 
@@ -32,7 +32,7 @@ class Config:
         `select` and `ignore` may hold several codes or names in one text, separated by commas.
         Raises `SacdoctorError` for thresholds that make no sense and for rules that do not exist.
         """
-        from sacdoctor.diagnosis.rules.registry import as_spelled, selected
+        from sacdoctor.diagnosis.rules import as_spelled, selected
 
         limits = {"warning": self.warning, "critical": self.critical}
         try:

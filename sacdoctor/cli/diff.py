@@ -22,7 +22,7 @@ def diff(
 
     Exit codes: 0 the same, 1 different, 2 wrong usage or something unreadable.
     """
-    from sacdoctor.files.saved import as_saved
+    from sacdoctor.files import as_saved
     from sacdoctor.history import diff as compare
 
     difference = compare(as_saved(a), as_saved(b))

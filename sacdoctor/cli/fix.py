@@ -67,6 +67,21 @@ def fix(
             "nothing: biases are repaired too with --only, --donor, or another correction.",
         ),
     ] = False,
+    complete_optimizer: Annotated[
+        bool,
+        typer.Option(
+            "--complete-optimizer",
+            help="Add the entries that a policy has which makes its optimizer last (SD202).",
+        ),
+    ] = False,
+    buffer: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Names of tensors that are buffers: no entry."),
+    ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Names of tensors that are parameters."),
+    ] = None,
     copy_if_healthy: Annotated[
         bool, typer.Option("--copy-if-healthy", help="Copy a checkpoint that needs no repair.")
     ] = False,
@@ -79,7 +94,7 @@ def fix(
     usage or something in the way.
     """
     from sacdoctor.cli.config import configuration
-    from sacdoctor.files.saved import as_saved
+    from sacdoctor.files import as_saved
     from sacdoctor.fleet import find_checkpoints
     from sacdoctor.repair import RepairOptions
     from sacdoctor.repair import fix as repair
@@ -87,6 +102,8 @@ def fix(
     for name, value in (("--learning-rate", learning_rate), ("--max-grad-norm", max_grad_norm)):
         if value is not None and not 0 < value < float("inf"):
             raise typer.BadParameter(f"{name} must be above 0 and finite")
+    if (buffer or parameter) and not complete_optimizer:
+        raise typer.BadParameter("--buffer and --parameter belong to --complete-optimizer")
     scan_options = configuration().scan_options()
     targets = find_checkpoints(paths)
     donor = None if donor is None else donor if donor == TARGET else as_saved(donor)
@@ -100,6 +117,9 @@ def fix(
         learning_rate=learning_rate,
         max_grad_norm=max_grad_norm,
         strip_code=strip_code,
+        complete_optimizer=complete_optimizer,
+        buffers=tuple(buffer or ()),
+        parameters=tuple(parameter or ()),
     )
     results: list[FixResult] = []
     with progress(len(targets), "repairing") as advance:

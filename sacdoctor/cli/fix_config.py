@@ -11,7 +11,7 @@ import typer
 from sacdoctor.cli.outcome import CLEAN, FINDINGS
 from sacdoctor.cli.terminal import open_output
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.files.saved import as_saved
+from sacdoctor.files import as_saved
 
 if TYPE_CHECKING:
     from sacdoctor.settings.corrections import Change
@@ -128,7 +128,7 @@ def _rendered(fixed: FixedConfig, source: str | None, notation: Notation | None)
 
 
 def _write_back(path: Path, fixed: FixedConfig) -> None:
-    from sacdoctor.files.atomic import replace_file
+    from sacdoctor.files import replace_file
 
     if fixed.language is None:
         raise SacdoctorError(

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from sacdoctor import __version__
 from sacdoctor.cli.outcome import TROUBLE, complain
 from sacdoctor.errors import SacdoctorError
+from sacdoctor.version import __version__
 
 VERBS = ("scan", "fix", "fix-config", "diff", "history", "watch", "warmup", "rules")
 """Each is a function of the same name in a module of the same name."""

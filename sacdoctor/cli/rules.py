@@ -24,7 +24,7 @@ def rules(
     format: Annotated[str, format_option(RulesResult)] = TABLE,
 ) -> int:
     """List the rules, or explain some of them."""
-    from sacdoctor.diagnosis.rules.registry import as_spelled, selected
+    from sacdoctor.diagnosis.rules import as_spelled, selected
 
     try:
         wanted = selected(map(as_spelled, codes or ()), ())

@@ -28,9 +28,9 @@ _SILENT = {Status.UNKNOWN, Status.NOTICE}
 """With which a scan ends as if all were well."""
 
 if TYPE_CHECKING:
-    from sacdoctor.diagnosis import ScanOptions
     from sacdoctor.fleet import Target
     from sacdoctor.model import Report, Unjudged
+    from sacdoctor.options import ScanOptions
 
 
 def scan(

@@ -40,7 +40,7 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
         except OSError as error:
             raise _unwritten(error, path) from None
         return
-    from sacdoctor.files.atomic import replacing
+    from sacdoctor.files import replacing
 
     with replacing(path) as raw:
         file = TextIOWrapper(raw, encoding="utf-8")

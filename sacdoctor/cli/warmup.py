@@ -47,7 +47,7 @@ def warmup(
     """
     from sacdoctor.cli.config import configuration
     from sacdoctor.diagnosis.warmup import audit_warmup, write_clean
-    from sacdoctor.files.saved import BUFFER, as_saved
+    from sacdoctor.files import BUFFER, as_saved
 
     asked = configuration(fail_on=fail_on)
     beside = None if checkpoint is None else as_saved(checkpoint)

@@ -46,7 +46,7 @@ def watch(
     from datetime import datetime
 
     from sacdoctor.cli.config import configuration
-    from sacdoctor.history.watch import landings
+    from sacdoctor.history import landings
 
     asked = configuration(
         warning=warning, critical=critical, fail_on=fail_on, select=select, ignore=ignore

@@ -1,5 +1,47 @@
 """Zero statistics, causes, rules and the report of a checkpoint; `scan` puts them together."""
 
-from sacdoctor.diagnosis.options import ScanOptions
+from sacdoctor.diagnosis.causes import OUTLAST_REPAIR, Attribution
+from sacdoctor.diagnosis.completion import Completion, completions, loading_call
+from sacdoctor.diagnosis.coverage import Slot
+from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.facts import Facts
+from sacdoctor.diagnosis.returns import SPREADS, WINDOW, least_spread
+from sacdoctor.diagnosis.run_facts import RunFacts
+from sacdoctor.diagnosis.scan import (
+    examined,
+    looks_at_code_alone,
+    report_of,
+    report_of_error,
+    report_on,
+    scan,
+    status_of,
+)
+from sacdoctor.diagnosis.statistics import as_floats, chunks, has_floats, zero_positions
+from sacdoctor.diagnosis.wording import biases
 
-__all__ = ["ScanOptions"]
+__all__ = [
+    "OUTLAST_REPAIR",
+    "SPREADS",
+    "WINDOW",
+    "Attribution",
+    "Completion",
+    "Examination",
+    "Facts",
+    "RunFacts",
+    "Slot",
+    "as_floats",
+    "biases",
+    "chunks",
+    "completions",
+    "examined",
+    "has_floats",
+    "least_spread",
+    "loading_call",
+    "looks_at_code_alone",
+    "report_of",
+    "report_of_error",
+    "report_on",
+    "scan",
+    "status_of",
+    "zero_positions",
+]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 from sacdoctor.diagnosis.causes import Attribution, cause_of, fresh_norm
 from sacdoctor.diagnosis.facts import Facts
@@ -17,7 +16,9 @@ from sacdoctor.severity import Severity, Thresholds
 class Examination:
     """What most rules judge. `layers` are the tensors that were asked for, in the file's order."""
 
-    in_words: ClassVar[str] = "a checkpoint's tensors and settings"
+    @classmethod
+    def in_words(cls) -> str:
+        return "a checkpoint's tensors and settings"
 
     facts: Facts
     layers: tuple[LayerReport, ...]

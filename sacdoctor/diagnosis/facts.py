@@ -11,8 +11,7 @@ from sacdoctor.checkpoint import Checkpoint, OptimizerState, Tensor
 from sacdoctor.diagnosis.anatomy import Anatomy
 from sacdoctor.diagnosis.coverage import Coverage, Slot, cover
 from sacdoctor.diagnosis.statistics import Measures, measure
-from sacdoctor.trust.parts import parts_of
-from sacdoctor.trust.suspicions import LoadedCode, suspicions
+from sacdoctor.trust import LoadedCode, parts_of, suspicions
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +11,21 @@ from sacdoctor.algorithms import algorithm_of
 from sacdoctor.checkpoint import Checkpoint
 from sacdoctor.diagnosis.examination import Examination, examine
 from sacdoctor.diagnosis.facts import Facts
-from sacdoctor.diagnosis.options import ScanOptions
-from sacdoctor.diagnosis.rules.interface import Rule, Subject
-from sacdoctor.diagnosis.rules.registry import RULES, findings, selected
+from sacdoctor.diagnosis.rules import RULES, Rule, Subject, findings, selected
 from sacdoctor.errors import CorruptCheckpoint, SacdoctorError, UnsupportedCheckpoint
 from sacdoctor.model import Finding, LayerReport, Report, Summary, Unjudged
+from sacdoctor.options import ScanOptions
 from sacdoctor.severity import Severity, Status
-from sacdoctor.trust.parts import (
+from sacdoctor.trust import (
+    Kind,
+    LoadedCode,
     PickledPart,
     begins_as_pickle,
     is_pickle_file,
     parts_of,
     parts_of_pickle,
+    suspicions,
 )
-from sacdoctor.trust.references import Kind
-from sacdoctor.trust.suspicions import LoadedCode, suspicions
 
 _MAX_LINE = 120
 """Characters of a finding that stand in the line about a file that cannot be read."""
@@ -73,10 +73,7 @@ def report_of(examination: Examination, options: ScanOptions) -> Report:
     checkpoint = examination.facts.checkpoint
     settings = checkpoint.hyperparameters
     unjudged = _unjudged(examination)
-    subjects: list[Subject] = [examination]
-    if _look_at_code(options):
-        subjects.append(examination.facts.code.without_mere_references())
-    found = findings(subjects, _rules(options))
+    found = findings(_subjects(examination, options), _rules(options))
     return Report(
         path=str(checkpoint.path),
         status=status_of(examination.layers, found, options, unjudged),
@@ -106,6 +103,13 @@ def _unjudged(examination: Examination) -> Unjudged | None:
 
 def _rules(options: ScanOptions) -> tuple[Rule, ...]:
     return selected(options.select, options.ignore)
+
+
+def _subjects(examination: Examination, options: ScanOptions) -> Iterator[Subject]:
+    """Yield what rules look at; the code comes last, as pickles that were read need no walk."""
+    yield examination
+    if _look_at_code(options):
+        yield examination.facts.code.without_mere_references()
 
 
 def _look_at_code(options: ScanOptions) -> bool:
@@ -149,6 +153,8 @@ def _first_line(finding: Finding) -> str:
 
 
 def _code_despite(path: str, options: ScanOptions) -> tuple[Finding, ...]:
+    if is_pickle_file(path):
+        return ()  # it was looked into, and not one name was found
     parts: list[PickledPart] = []
     try:
         with Checkpoint(path) as checkpoint:

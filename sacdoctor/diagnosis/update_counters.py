@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from sacdoctor.checkpoint import Checkpoint
-from sacdoctor.checkpoint.hyperparameters import Pickled
+from sacdoctor.checkpoint import Checkpoint, Pickled
 from sacdoctor.errors import CheckpointError
-from sacdoctor.pickles.machine import Made, Symbols, read_pickle
+from sacdoctor.pickles import Made, Symbols
 
 STEP, EPISODE = "step", "episode"
 
@@ -84,7 +83,7 @@ def _train_freq(value: Any) -> tuple[int, str] | None:
     if not isinstance(value, Pickled):
         return None
     try:
-        made = read_pickle(value.pickle(), Symbols())
+        made = value.read(Symbols())
     except CheckpointError:
         return None
     if not isinstance(made, Made) or len(made.args) != 2:

@@ -8,15 +8,22 @@ from pathlib import Path
 import numpy as np
 
 from sacdoctor.checkpoint import Checkpoint
-from sacdoctor.diagnosis.rules.registry import RULES, findings
+from sacdoctor.diagnosis.rules import RULES, findings
 from sacdoctor.diagnosis.update_counters import EPISODE, UpdateCounters
 from sacdoctor.diagnosis.warmup_facts import ForcedTransitions, JudgedSetting, Warmup
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.model import Finding
-from sacdoctor.replay.buffer import ReplayBuffer, read_replay_buffer
-from sacdoctor.replay.companions import buffer_of, checkpoint_of, newest_in
-from sacdoctor.replay.forced_head import Doubt, ForcedHead, constant_head
-from sacdoctor.replay.ignored_actions import ignored_head
+from sacdoctor.replay import (
+    Doubt,
+    ForcedHead,
+    ReplayBuffer,
+    buffer_of,
+    checkpoint_of,
+    constant_head,
+    ignored_head,
+    newest_in,
+    read_replay_buffer,
+)
 from sacdoctor.severity import Severity, Status
 
 SETTINGS = (".yaml", ".yml", ".json", ".toml")
@@ -120,7 +127,7 @@ def write_clean(report: WarmupReport, path: Path, *, overwrite: bool = False) ->
     end. Raises `SacdoctorError` where nothing would be left, for an existing file that is not to be
     overwritten, and as `write_without_oldest` does.
     """
-    from sacdoctor.replay.rewriting import write_without_oldest
+    from sacdoctor.replay import write_without_oldest
 
     if report.buffer is None:
         raise SacdoctorError("there is no replay buffer to clean", report.path)

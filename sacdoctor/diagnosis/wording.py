@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.rules.interface import Rule
+from sacdoctor.diagnosis.rules import Rule
 from sacdoctor.model import Cause, Finding, LayerReport
 from sacdoctor.severity import worst
 

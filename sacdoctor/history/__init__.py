@@ -13,6 +13,7 @@ from sacdoctor.history.model import (
     Snapshot,
 )
 from sacdoctor.history.read import read_history
+from sacdoctor.history.watch import landings
 
 __all__ = [
     "Crash",
@@ -28,5 +29,6 @@ __all__ = [
     "Snapshot",
     "TensorDifference",
     "diff",
+    "landings",
     "read_history",
 ]

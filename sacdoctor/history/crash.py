@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sacdoctor.diagnosis.returns import SPREADS, WINDOW, least_spread
+from sacdoctor.diagnosis import SPREADS, WINDOW, least_spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

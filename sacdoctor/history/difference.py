@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sacdoctor.algorithms import TRAINED_VARIABLES
-from sacdoctor.checkpoint import Checkpoint, Tensor
-from sacdoctor.checkpoint.hyperparameters import Pickled
-from sacdoctor.diagnosis.facts import Facts
+from sacdoctor.checkpoint import Checkpoint, Pickled, Tensor
+from sacdoctor.diagnosis import Facts
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.history.distance import UNCHANGED, Distance, distance
 

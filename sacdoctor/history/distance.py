@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sacdoctor.checkpoint import Tensor
-from sacdoctor.diagnosis.statistics import as_floats, chunks, has_floats
+from sacdoctor.diagnosis import as_floats, chunks, has_floats
 from sacdoctor.errors import UnsupportedCheckpoint
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sacdoctor.diagnosis.rules.registry import rule_of
+from sacdoctor.diagnosis.rules import rule_of
 from sacdoctor.model import Finding, Report
 from sacdoctor.severity import Severity, Status
-from sacdoctor.trust.suspicions import LoadedCode
+from sacdoctor.trust import LoadedCode
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.files.folder import files_below
+from sacdoctor.files import files_below
 from sacdoctor.history.csv_rows import rows
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import sqrt
 
 from sacdoctor.algorithms import PARTS_WITH_OPTIMIZER
-from sacdoctor.diagnosis.facts import Facts
+from sacdoctor.diagnosis import Facts
 from sacdoctor.history.distance import distance
 from sacdoctor.history.model import Norms
 from sacdoctor.layers import online_name

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sacdoctor.diagnosis.rules.registry import rule_of
+from sacdoctor.diagnosis.rules import rule_of
 from sacdoctor.history.model import Onset, Snapshot
 from sacdoctor.model import Finding
-from sacdoctor.trust.suspicions import LoadedCode
+from sacdoctor.trust import LoadedCode
 
 
 def onsets(snapshots: Sequence[Snapshot]) -> tuple[Onset, ...]:

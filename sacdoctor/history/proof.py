@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from sacdoctor.diagnosis import ScanOptions
-from sacdoctor.diagnosis.causes import OUTLAST_REPAIR, Attribution
-from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.rules.registry import rule_of
-from sacdoctor.diagnosis.scan import status_of
+from sacdoctor.diagnosis import OUTLAST_REPAIR, Attribution, Examination, status_of
+from sacdoctor.diagnosis.rules import rule_of
 from sacdoctor.history.lineage import Header
 from sacdoctor.history.movement import part
 from sacdoctor.layers import online_name
 from sacdoctor.model import Cause, Finding, LayerReport, Report
+from sacdoctor.options import ScanOptions
 from sacdoctor.severity import Severity
 
 LEAST_UPDATES = 10

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-from sacdoctor.diagnosis import ScanOptions
-from sacdoctor.diagnosis.scan import report_of_error
+from sacdoctor.diagnosis import report_of_error
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.files.folder import files_below, refuse_other_than_folder
+from sacdoctor.files import files_below, refuse_other_than_folder
 from sacdoctor.history.lineage import Header, lineages, name_of, read_header
 from sacdoctor.history.model import History, LogNote, Run
 from sacdoctor.history.monitor import MonitorLog, read_monitors
@@ -17,6 +16,7 @@ from sacdoctor.history.rewards import crashes, curves, too_short
 from sacdoctor.history.scalars import ScalarLog, read_scalars
 from sacdoctor.history.series import read_run
 from sacdoctor.model import Report
+from sacdoctor.options import ScanOptions
 
 MOST_OPEN = 128
 """Checkpoints that stay open between telling the runs apart and looking at each; further ones are

@@ -20,7 +20,7 @@ from sacdoctor.history.scalars import (
     VALUES,
     ScalarLog,
 )
-from sacdoctor.settings.ranges import RATE_STEP
+from sacdoctor.settings import RATE_STEP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

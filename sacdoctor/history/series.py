@@ -7,13 +7,8 @@ from dataclasses import replace
 from math import exp, isfinite
 
 from sacdoctor.checkpoint import Checkpoint
-from sacdoctor.diagnosis import ScanOptions
-from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.facts import Facts
-from sacdoctor.diagnosis.rules.exploding_gradients import estimated_gradient_norm
-from sacdoctor.diagnosis.rules.registry import findings, selected
-from sacdoctor.diagnosis.run_facts import RunFacts
-from sacdoctor.diagnosis.scan import examined, report_of, report_of_error
+from sacdoctor.diagnosis import Examination, Facts, RunFacts, examined, report_of, report_of_error
+from sacdoctor.diagnosis.rules import estimated_gradient_norm, findings, selected
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.history.lineage import Header
 from sacdoctor.history.model import Run, Snapshot
@@ -21,6 +16,7 @@ from sacdoctor.history.movement import distances, norms
 from sacdoctor.history.onsets import onsets
 from sacdoctor.history.proof import Evidence, explained, settled
 from sacdoctor.model import LayerReport, Report
+from sacdoctor.options import ScanOptions
 from sacdoctor.severity import Severity
 
 _LARGEST_LOG = 700.0
@@ -105,7 +101,7 @@ def _examined(
         try:
             checkpoint = header.checkpoint or Checkpoint(header.path)
             examination = examined(Facts(checkpoint, options.components), options)
-            _ = checkpoint.variables  # what is damaged shows here, where it is told
+            _ = checkpoint.optimizers, checkpoint.variables  # damage shows here, where it is told
         except SacdoctorError as error:
             yield report_of_error(error, options)
             continue

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sacdoctor.diagnosis import ScanOptions
-from sacdoctor.diagnosis.scan import report_of_error, scan
+from sacdoctor.diagnosis import report_of_error, scan
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.files.folder import files_below, refuse_other_than_folder
+from sacdoctor.files import files_below, refuse_other_than_folder
 from sacdoctor.model import Report
+from sacdoctor.options import ScanOptions
 
 PATIENCE = 30.0
 """Seconds that a file may rest unreadable before it is called broken: a writer may be slow."""

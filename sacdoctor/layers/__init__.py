@@ -5,4 +5,12 @@ from sacdoctor.layers.gates import gate_slices
 from sacdoctor.layers.kind import NORM_WEIGHTS, Kind
 from sacdoctor.layers.roles import Role, roles
 
-__all__ = ["NORM_WEIGHTS", "Kind", "Role", "gate_slices", "online_name", "roles", "target_name"]
+__all__ = [
+    "NORM_WEIGHTS",
+    "Kind",
+    "Role",
+    "gate_slices",
+    "online_name",
+    "roles",
+    "target_name",
+]

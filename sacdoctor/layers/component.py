@@ -31,6 +31,11 @@ class Components:
         self._patterns = patterns or {}
         self._profile = two_head_v11_sigmoid.recognises(names)
 
+    @property
+    def known_buffers(self) -> frozenset[str]:
+        """Tensors that the profile says are buffers."""
+        return two_head_v11_sigmoid.BUFFERS if self._profile else frozenset()
+
     def of(self, name: str, kind: Kind) -> str:
         """Return the component of the tensor `name`, part of a layer of this kind."""
         for pattern, component in self._patterns.items():

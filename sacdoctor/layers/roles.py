@@ -41,7 +41,8 @@ def roles(
 
     `shapes`: the state dict's names and shapes. `integers`: the names whose elements are whole
     numbers or booleans; no optimizer trains those, so they are buffers. A state dict does not
-    mark its buffers; others are known by the names that PyTorch's layers give them.
+    mark its buffers; others are known by the names that PyTorch's layers give them, or from a
+    profile.
     """
     layers: dict[str, dict[str, Shape]] = {}
     for name, shape in shapes.items():
@@ -49,6 +50,7 @@ def roles(
         layers.setdefault(layer, {})[part] = shape
     kinds = {layer: kind_of(layer, parts) for layer, parts in layers.items()}
     components = Components(shapes, component_patterns)
+    buffers = integers | components.known_buffers
     found: dict[str, Role] = {}
     for name, shape in shapes.items():
         layer, part = split_name(name)
@@ -60,7 +62,7 @@ def roles(
             kind=kind,
             role=(
                 BUFFER
-                if name in integers or _is_hook_buffer(part, layers[layer])
+                if name in buffers or _is_hook_buffer(part, layers[layer])
                 else _role(part, kind)
             ),
             component=components.of(name, kind),

@@ -1,1 +1,38 @@
-"""Pickles read as data: the machine that walks them, and what their names become."""
+"""Pickles read as data: one machine walks them all, within one budget for each file.
+
+What their names become, a vocabulary says; values can be read together with their places.
+"""
+
+from sacdoctor.pickles.arrays import NUMPY_ARRAYS, NUMPY_NUMBERS, PickledArray, PickledDType
+from sacdoctor.pickles.budget import WalkBudget
+from sacdoctor.pickles.encoded import ENCODE, ENCODED_BYTES, ENCODED_TEXT, encode
+from sacdoctor.pickles.machine import Machine, read_pickle
+from sacdoctor.pickles.places import Place, Places, read_placed_pickle
+from sacdoctor.pickles.start import is_pickle
+from sacdoctor.pickles.values import Made, Name, as_key
+from sacdoctor.pickles.vocabulary import ListedNames, Symbols, Vocabulary, unlisted
+
+__all__ = [
+    "ENCODE",
+    "ENCODED_BYTES",
+    "ENCODED_TEXT",
+    "NUMPY_ARRAYS",
+    "NUMPY_NUMBERS",
+    "ListedNames",
+    "Machine",
+    "Made",
+    "Name",
+    "PickledArray",
+    "PickledDType",
+    "Place",
+    "Places",
+    "Symbols",
+    "Vocabulary",
+    "WalkBudget",
+    "as_key",
+    "encode",
+    "is_pickle",
+    "read_pickle",
+    "read_placed_pickle",
+    "unlisted",
+]

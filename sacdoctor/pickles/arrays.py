@@ -1,4 +1,4 @@
-"""What numpy's names in a pickle become: arrays as views of the pickle's own bytes.
+"""What numpy's names in a pickle become: numbers, and arrays as views of the pickle's own bytes.
 
 Sources: numpy's `ndarray.__reduce_ex__` (protocols below 5 pickle the array by `_reconstruct` and a
 state, protocol 5 by `_frombuffer`) and `dtype.__reduce__`; numpy 2 moved the functions from
@@ -18,18 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
+from sacdoctor.pickles.vocabulary import TakesState
 
 MAX_DIMENSIONS = 32
 """numpy 1's own limit."""
-MAX_ENCODED = 64 * 1024**2
-"""Characters of text that are turned into bytes; only protocols before 3 keep arrays as text."""
 
 _PLAIN = re.compile(r"[biufc]\d{1,2}")
 _BYTES = (bytes, memoryview)
 
 
 @dataclass(eq=False, slots=True)
-class PickledDType:
+class PickledDType(TakesState):
     """An element type as the pickle spells it; its state, which follows, adds the byte order."""
 
     code: str
@@ -56,7 +55,7 @@ class PickledDType:
 
 
 @dataclass(eq=False, slots=True)
-class PickledArray:
+class PickledArray(TakesState):
     """An array as the pickle describes it; `data` are bytes, or a list for Python objects."""
 
     dtype: Any = None
@@ -118,36 +117,25 @@ def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any) -> PickledArray:
     return PickledArray(dtype, shape, order == "F", data)
 
 
-def _scalar(dtype: Any, data: Any = b"") -> Any:
-    return PickledArray(dtype, (), False, data).view().item()
+def _scalar(dtype: Any, data: Any = b"") -> bool | int | float:
+    """A number that numpy computed, such as a learning rate from a schedule."""
+    number = PickledArray(dtype, (), False, data).view().item()
+    if not isinstance(number, (bool, int, float)):
+        raise UnsupportedCheckpoint(f"numbers of type {dtype.code!r} are not read here")
+    return number
 
 
-def _encode(text: Any, encoding: Any = "") -> bytes:
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise CorruptCheckpoint("its pickle encodes something in an unknown way")
-    if len(text) > MAX_ENCODED:
-        raise UnsupportedCheckpoint(
-            "its arrays are kept as text (a pickle protocol below 3); save it again with SB3"
-        )
-    return text.encode("latin-1")
-
-
-def _bytes(data: Any = b"", encoding: Any = None) -> Any:
-    if isinstance(data, str) and encoding is not None:
-        return _encode(data, encoding)
-    if not isinstance(data, _BYTES):
-        raise CorruptCheckpoint("its pickle makes bytes of something that is none")
-    return data
-
+Names = dict[tuple[str, str], Callable[..., Any]]
 
 _CORES = ("numpy.core", "numpy._core")
-NUMPY_CALLS: dict[tuple[str, str], Callable[..., Any]] = {
+NUMPY_NUMBERS: Names = {
     ("numpy", "dtype"): _dtype,
-    **{(f"{core}.multiarray", "_reconstruct"): _reconstruct for core in _CORES},
     **{(f"{core}.multiarray", "scalar"): _scalar for core in _CORES},
-    **{(f"{core}.numeric", "_frombuffer"): _frombuffer for core in _CORES},
-    ("_codecs", "encode"): _encode,
-    **{(module, "bytes"): _bytes for module in ("builtins", "__builtin__")},
-    **{(module, "bytearray"): _bytes for module in ("builtins", "__builtin__")},
 }
-"""What calling numpy's names makes, and the names that keep bytes where a pickle has none."""
+"""What calling the names makes that numpy's numbers are pickled with."""
+NUMPY_ARRAYS: Names = {
+    **NUMPY_NUMBERS,
+    **{(f"{core}.multiarray", "_reconstruct"): _reconstruct for core in _CORES},
+    **{(f"{core}.numeric", "_frombuffer"): _frombuffer for core in _CORES},
+}
+"""The same for its arrays."""

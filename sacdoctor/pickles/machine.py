@@ -1,4 +1,4 @@
-"""Pickles read as data: a pickle machine that never imports, never calls what a pickle names.
+"""The pickle machine: walks the opcodes of a pickle, never imports, never calls what it names.
 
 Python's own unpickler looks names up and calls them; that is how loading a file runs its code.
 This machine walks the same opcodes and hands every name, call and state to a `Vocabulary`, which
@@ -8,192 +8,103 @@ alone decides what they become. Opcodes: CPython's `pickletools`, protocols 0 to
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
-from sacdoctor.errors import CorruptCheckpoint, UnlistedName, UnsupportedCheckpoint
+from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
+from sacdoctor.pickles.budget import WalkBudget
+from sacdoctor.pickles.values import Made, as_key
+from sacdoctor.pickles.vocabulary import Vocabulary
 
 MAX_TEXT_NUMBER = 1000
 """Digits of a number written out as text; real ones have under 20."""
-MAX_OPERATIONS = 5_000_000
-"""Opcodes of one pickle. A state dict takes about 45 per tensor; each may leave an object behind,
-and an empty list a byte long takes 64 bytes of memory."""
-MAX_PASSED = 10_000_000
-"""Items and characters that all calls of one pickle may be given; a call may copy what it is
-given, and a pickle can pass the same long list again and again. Real files stay far below."""
-MAX_KEY_PARTS = 16
-"""Items of a tuple that is a dict's key; hashing it takes time whenever it is used."""
+MAX_SLOT = 2**32 - 1
+"""The last place in the memo that `LONG_BINPUT` can name."""
+
+_STOP = b"."[0]
+_HEX = ("0x", "0X")
+_UINT2, _UINT4, _UINT8 = (struct.Struct(f"<{code}").unpack_from for code in "HIQ")
+_INT4, _FLOAT8 = (struct.Struct(code).unpack_from for code in ("<i", ">d"))
+
+# -- what is held, in bytes: measured with CPython 3.11's `sys.getsizeof`, its garbage collector's
+# header and a slot on the stack added, and rounded up.
+
+_SLOT, _NUMBER, _CONTAINER, _MADE = 16, 48, 96, 400
+_TEXT, _CHARACTER, _OF_LINE = 80, 4, 6
+_KEPT, _ITEM = 112, 24
+_SLICE = 256
+_COPIED = 64
+"""For each item of a list, tuple or dict that a call is given: the call may make a dict of it."""
+_OTHER_KEY = 256
 
 
-class Vocabulary(Protocol):
-    """What a pickle's names, calls and states become."""
-
-    def name(self, module: str, qualname: str) -> Any:
-        """Return what the name stands for, or raise `UnlistedName`."""
-
-    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return what calling `function`, a thing that `name` returned, makes."""
-
-    def build(self, thing: Any, state: Any) -> None:
-        """Give `thing` its state, as `__setstate__` or `__dict__.update` would."""
-
-    def persistent(self, identity: Any) -> Any:
-        """Return what a persistent id (in torch files: a storage) stands for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """A class or function that a pickle refers to."""
-
-    module: str
-    qualname: str
-
-    def __str__(self) -> str:
-        return f"{self.module}.{self.qualname}"
-
-
-@dataclass(eq=False, slots=True)
-class Made:
-    """An object that a pickle would have made by calling `function`."""
-
-    function: Any
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    states: list[Any] = field(default_factory=list)
-    items: list[Any] = field(default_factory=list)
-    pairs: list[tuple[Any, Any]] = field(default_factory=list)
-
-
-class Symbols:
-    """The vocabulary that takes every name for a symbol: nothing is refused, nothing happens."""
-
-    def name(self, module: str, qualname: str) -> Name:
-        return Name(module, qualname)
-
-    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Made:
-        return Made(function, args, kwargs)
-
-    def build(self, thing: Any, state: Any) -> None:
-        if isinstance(thing, Made):
-            thing.states.append(state)
-
-    def persistent(self, identity: Any) -> Made:
-        return Made(Name("pickle", "persistent_load"), (identity,))
-
-
-class ListedNames:
-    """The vocabulary that knows a short list of names and stops at any other.
-
-    `names` maps (module, qualname) to a function of this project that builds the value from the
-    arguments in the pickle, or to a constant. `build` ignores the states of what these make: none
-    matters here (an `OrderedDict` carries its module versions that way). It refuses a state for a
-    listed thing itself, which would change a function or class that everybody uses.
-    """
-
-    def __init__(
-        self,
-        names: dict[tuple[str, str], Any],
-        persistent: Callable[[Any], Any] | None = None,
-    ) -> None:
-        self._names = names
-        self._callable = {id(value) for value in names.values() if callable(value)}
-        self._listed = {id(value) for value in names.values()}
-        self._persistent = persistent
-        self._passed = 0
-
-    def name(self, module: str, qualname: str) -> Any:
-        try:
-            return self._names[module, qualname]
-        except KeyError:
-            raise UnlistedName(
-                f"its pickle asks for {module}.{qualname}, which no state dict needs; "
-                "the file was not read any further"
-            ) from None
-
-    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if id(function) not in self._callable or kwargs:
-            raise CorruptCheckpoint("its pickle calls something that cannot be called")
-        self._passed += len(args)
-        for arg in args:
-            if isinstance(arg, _SIZED):
-                self._passed += len(arg)
-        if self._passed > MAX_PASSED:
-            raise CorruptCheckpoint("its pickle passes more to its calls than any state dict does")
-        try:
-            return function(*args)
-        except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
-            raise CorruptCheckpoint(
-                f"its pickle gives wrong arguments to {getattr(function, '__name__', '?')}: {error}"
-            ) from None
-
-    def build(self, thing: Any, state: Any) -> None:
-        if id(thing) in self._listed:
-            raise CorruptCheckpoint("its pickle changes a function or class that it refers to")
-
-    def persistent(self, identity: Any) -> Any:
-        if self._persistent is None:
-            raise CorruptCheckpoint("its pickle refers to a storage, and there is none")
-        return self._persistent(identity)
-
-
-def read_pickle(data: bytes | memoryview, vocabulary: Vocabulary) -> Any:
+def read_pickle(
+    data: bytes | memoryview, vocabulary: Vocabulary, budget: WalkBudget | None = None
+) -> Any:
     """Return the object that the pickle in `data` describes, in the terms of `vocabulary`.
 
-    Bytes of 4 KiB and more come as slices of `data`, not as copies.
+    Bytes of 4 KiB and more come as slices of `data`, not as copies. `budget` is that of the file
+    that the pickle stands in; without one the pickle is taken for a file of its own.
 
-    Raises `CorruptCheckpoint` for bytes that are no whole pickle, and what `vocabulary` raises.
+    Raises `CorruptCheckpoint` for bytes that are no whole pickle or take more than the budget has
+    left, and what `vocabulary` raises.
     """
-    return Machine(memoryview(data), vocabulary).run()
-
-
-_SIZED = (str, bytes, memoryview, tuple, list, dict)
-_KEY_TYPES = (str, float, bytes, bool, type(None))
+    return Machine(memoryview(data), vocabulary, budget or WalkBudget.of(len(data))).run()
 
 
 class Machine:
     """The stack machine: `stack` holds values, `marks` where each open group starts.
 
-    `at` is where it stands in `data`; after `run` that is behind the pickle. `handlers` says what
-    each opcode does. Bytes from `large` on come as slices of `data`.
+    `at` is where it stands in `data`; after `run` that is behind the pickle. `opcodes` says what
+    each opcode does, and what it makes the process hold. Bytes from `large` on come as slices of
+    `data`.
     """
 
     large = 4096
+    opcodes: tuple[Opcode, ...]
 
     def __init__(
-        self,
-        data: memoryview,
-        vocabulary: Vocabulary,
-        handlers: Sequence[Callable[[Any], None]] | None = None,
-        at: int = 0,
+        self, data: memoryview, vocabulary: Vocabulary, budget: WalkBudget, at: int = 0
     ) -> None:
         self.data = data
         self.size = len(data)
         self.at = at
         self.vocabulary = vocabulary
-        self.handlers = HANDLERS if handlers is None else handlers
+        self.budget = budget
+        self.protocol = 0
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
 
     def run(self) -> Any:
         """Return what the pickle at `at` describes; raises as `read_pickle` does."""
+        self.budget.enter()
         try:
             return self._run()
-        except (IndexError, struct.error):
+        except IndexError:
             raise CorruptCheckpoint("its pickle ends too early or is damaged") from None
+        except struct.error:
+            raise CorruptCheckpoint("its pickle ends too early") from None
         except (UnicodeDecodeError, ValueError, TypeError) as error:
             raise CorruptCheckpoint(f"its pickle is damaged: {error}") from None
+        finally:
+            self.budget.leave()
 
     def _run(self) -> Any:
-        data, handlers = self.data, self.handlers
-        for _ in range(MAX_OPERATIONS):
-            opcode = data[self.at]
-            self.at += 1
-            if opcode == 0x2E:  # STOP
-                return self._pop()
-            handlers[opcode](self)
-        raise CorruptCheckpoint(f"its pickle takes more than {MAX_OPERATIONS:,} operations")
+        data, opcodes, budget = self.data, self.opcodes, self.budget
+        while True:
+            steps, held = budget.grant(), 0
+            for step in range(steps):
+                opcode = data[self.at]
+                self.at += 1
+                if opcode == _STOP:
+                    budget.give_back(steps - step - 1)
+                    budget.hold(held)
+                    return self._pop()
+                does, holds = opcodes[opcode]
+                held += holds
+                does(self)
+            budget.hold(held)
 
     # -- reading arguments ---------------------------------------------------------------------
 
@@ -205,45 +116,63 @@ class Machine:
         self.at = end
         return piece
 
-    def _unsigned(self, width: int) -> int:
-        at = self.at
-        self.at = end = at + width
-        if end > self.size:
-            raise CorruptCheckpoint("its pickle ends too early")
-        return int.from_bytes(self.data[at:end], "little")
-
     def _byte(self) -> int:
         byte: int = self.data[self.at]
         self.at += 1
         return byte
 
-    def _text(self, width: int) -> str:
-        return str(self._take(self._unsigned(width)), "utf-8", "surrogatepass")
+    def _uint2(self) -> int:
+        at = self.at
+        self.at = at + 2
+        number: int = _UINT2(self.data, at)[0]
+        return number
 
-    def _bytes(self, width: int) -> bytes | memoryview:
-        piece = self._take(self._unsigned(width))
-        return piece if len(piece) >= self.large else bytes(piece)
+    def _uint4(self) -> int:
+        at = self.at
+        self.at = at + 4
+        number: int = _UINT4(self.data, at)[0]
+        return number
+
+    def _uint8(self) -> int:
+        at = self.at
+        self.at = at + 8
+        number: int = _UINT8(self.data, at)[0]
+        return number
+
+    def push_text(self, size: int) -> None:
+        self.budget.hold(_CHARACTER * size)
+        self.stack.append(str(self._take(size), "utf-8", "surrogatepass"))
+
+    def push_bytes(self, size: int) -> None:
+        piece = self._take(size)
+        if size >= self.large:
+            self.budget.hold(_SLICE)
+            self.stack.append(piece)
+        else:
+            self.budget.hold(size)
+            self.stack.append(bytes(piece))
 
     def _line(self) -> str:
         return self._raw_line().decode("utf-8")
 
     def _raw_line(self) -> bytes:
         # A line ends within a few hundred bytes; looking piece by piece copies no large tail.
-        end, step = self.at, 256
+        start, step = self.at, 256
+        end = start
         while end < self.size:
-            piece = bytes(self.data[end : end + step])
-            found = piece.find(b"\n")
+            found = bytes(self.data[end : end + step]).find(b"\n")
             if found >= 0:
-                line = bytes(self.data[self.at : end + found])
-                self.at = end + found + 1
-                return line
+                end += found
+                self.at = end + 1
+                self.budget.hold(_OF_LINE * (end - start))
+                return bytes(self.data[start:end])
             end, step = end + step, step * 2
         raise CorruptCheckpoint("its pickle ends inside a line")
 
     def _number(self, line: str) -> int:
         if len(line) > MAX_TEXT_NUMBER:
             raise CorruptCheckpoint("its pickle holds a number of unlikely length")
-        return int(line, 0) if line.lower().startswith(("0x", "-0x")) else int(line)
+        return int(line, 0) if line[1:3] in _HEX or line[:2] in _HEX else int(line)
 
     # -- the stack -----------------------------------------------------------------------------
 
@@ -271,8 +200,12 @@ class Machine:
             return
         if not isinstance(target, dict):
             raise CorruptCheckpoint("its pickle sets items of something that has none")
+        self.budget.hold(_ITEM * len(pairs))
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            target[as_key(key)] = value
+            safe = as_key(key)
+            if safe is not key:
+                self.budget.hold(_OTHER_KEY)
+            target[safe] = value
 
     def _append(self, target: Any, items: list[Any]) -> None:
         if isinstance(target, Made):
@@ -303,39 +236,46 @@ class Machine:
         self.stack.append(self._top())
 
     def frame(self) -> None:
-        if self._unsigned(8) > self.size - self.at:
+        if self._uint8() > self.size - self.at:
             raise CorruptCheckpoint("its pickle ends inside a frame")
 
     def proto(self) -> None:
-        if self._unsigned(1) > 5:
+        self.protocol = self._byte()
+        if self.protocol > 5:
             raise UnsupportedCheckpoint("its pickle has a protocol newer than 5")
 
-    def get_line(self) -> None:
-        self.stack.append(self._recall(self._number(self._line())))
-
-    def binget(self) -> None:
-        self.stack.append(self._recall(self._byte()))
-
-    def long_binget(self) -> None:
-        self.stack.append(self._recall(self._unsigned(4)))
-
-    def _recall(self, index: int) -> Any:
+    def recall(self, slot: int) -> None:
         try:
-            return self.memo[index]
+            self.stack.append(self.memo[slot])
         except KeyError:
             raise CorruptCheckpoint("its pickle recalls a value that it never kept") from None
 
-    def put_line(self) -> None:
-        self.memo[self._number(self._line())] = self._top()
+    def binget(self) -> None:
+        at = self.at
+        self.at = at + 1
+        self.recall(self.data[at])
+
+    def keep(self, slot: int) -> None:
+        stack, marks = self.stack, self.marks
+        if marks and marks[-1] >= len(stack):
+            raise CorruptCheckpoint("its pickle takes a value that is not there")
+        self.memo[slot] = stack[-1]
 
     def binput(self) -> None:
-        self.memo[self._byte()] = self._top()
+        at = self.at
+        self.at = at + 1
+        self.keep(self.data[at])
 
     def long_binput(self) -> None:
-        self.memo[self._unsigned(4)] = self._top()
+        at = self.at
+        self.at = at + 4
+        self.keep(_UINT4(self.data, at)[0])
 
-    def memoize(self) -> None:
-        self.memo[len(self.memo)] = self._top()
+    def put_line(self) -> None:
+        slot = self._number(self._line())
+        if not 0 <= slot <= MAX_SLOT:
+            raise CorruptCheckpoint("its pickle keeps a value where no pickler does")
+        self.keep(slot)
 
     def int_line(self) -> None:
         line = self._line()
@@ -348,28 +288,27 @@ class Machine:
         self.stack.append(float(self._line()))
 
     def binfloat(self) -> None:
-        self.stack.append(struct.unpack(">d", self._take(8))[0])
+        self.stack.append(_FLOAT8(self.data, self.at)[0])
+        self.at += 8
 
     def binint(self) -> None:
-        self.stack.append(int.from_bytes(self._take(4), "little", signed=True))
+        self.stack.append(_INT4(self.data, self.at)[0])
+        self.at += 4
 
-    def long1(self) -> None:
-        self.stack.append(int.from_bytes(self._take(self._unsigned(1)), "little", signed=True))
-
-    def long4(self) -> None:
-        size = self._unsigned(4)
+    def push_long(self, size: int) -> None:
         if size > MAX_TEXT_NUMBER:
             raise CorruptCheckpoint("its pickle holds a number of unlikely length")
         self.stack.append(int.from_bytes(self._take(size), "little", signed=True))
 
     def string_line(self) -> None:
-        line = self._raw_line().decode("latin-1")
-        if len(line) < 2 or line[0] != line[-1] or line[0] not in "'\"":
+        line = self._raw_line()
+        if len(line) < 2 or line[0] != line[-1] or line[:1] not in (b"'", b'"'):
             raise CorruptCheckpoint("its pickle holds a string without quotes")
-        self.stack.append(line[1:-1].encode("latin-1").decode("unicode_escape"))
+        self.stack.append(line[1:-1].decode("unicode_escape"))
 
-    def old_string(self, width: int) -> None:
-        self.stack.append(str(self._take(self._unsigned(width)), "latin-1"))
+    def push_old_string(self, size: int) -> None:
+        self.budget.hold(size)
+        self.stack.append(str(self._take(size), "latin-1"))
 
     def unicode_line(self) -> None:
         self.stack.append(self._raw_line().decode("raw_unicode_escape"))
@@ -411,46 +350,58 @@ class Machine:
 
     def global_line(self) -> None:
         module, qualname = self._line(), self._line()
-        self.stack.append(self.vocabulary.name(module, qualname))
+        self.stack.append(self.vocabulary.name(module, qualname, self.protocol))
 
     def stack_global(self) -> None:
         qualname, module = self._pop(), self._pop()
-        if not isinstance(module, str) or not isinstance(qualname, str):
-            raise CorruptCheckpoint("its pickle computes a name from something that is no text")
-        self.stack.append(self.vocabulary.name(module, qualname))
+        if isinstance(module, str) and isinstance(qualname, str):
+            self.stack.append(self.vocabulary.name(module, qualname, self.protocol))
+        else:
+            self.stack.append(self.vocabulary.computed("a name that it puts together itself"))
 
-    def extension(self, width: int) -> None:
-        raise UnsupportedCheckpoint(
-            f"its pickle uses extension code {self._unsigned(width)}, whose meaning is not in it"
-        )
+    def extension(self, code: int) -> None:
+        self.stack.append(self.vocabulary.computed(f"extension code {code} of copyreg"))
 
     def reduce(self) -> None:
         args, function = self._pop(), self._pop()
-        self.stack.append(self._call(function, args))
+        self._call(self.vocabulary.call, function, args)
 
     def newobj(self) -> None:
-        self.reduce()
+        args, cls = self._pop(), self._pop()
+        self._call(self.vocabulary.new, cls, args)
 
     def newobj_ex(self) -> None:
-        kwargs, args, function = self._pop(), self._pop(), self._pop()
+        kwargs, args, cls = self._pop(), self._pop(), self._pop()
         if not isinstance(kwargs, dict):
             raise CorruptCheckpoint("its pickle passes keywords that are no dict")
-        self.stack.append(self._call(function, args, kwargs))
+        self._call(self.vocabulary.new, cls, args, kwargs)
 
     def inst(self) -> None:
         module, qualname = self._line(), self._line()
         args = tuple(self._group())
-        self.stack.append(self._call(self.vocabulary.name(module, qualname), args))
+        function = self.vocabulary.name(module, qualname, self.protocol)
+        self._call(self.vocabulary.call, function, args)
 
     def obj(self) -> None:
         group = self._group()
-        self.stack.append(self._call(group[0], tuple(group[1:])))
+        self._call(self.vocabulary.call, group[0], tuple(group[1:]))
 
-    def _call(self, function: Any, args: Any, kwargs: dict[str, Any] | None = None) -> Any:
+    def _call(self, how: Callable[..., Any], function: Any, args: Any, kwargs: Any = None) -> None:
         if not isinstance(args, tuple):
             # Symbolic pickles may compute their arguments; keep what is known.
             args = (args,)
-        return self.vocabulary.call(function, args, kwargs or {})
+        self._hold_copies(args)
+        self.stack.append(how(function, args, kwargs or {}))
+
+    def _hold_copies(self, args: tuple[Any, ...]) -> None:
+        """Count what a call may copy: a pickle can pass the same long list again and again."""
+        size = _COPIED * len(args)
+        for arg in args:
+            if isinstance(arg, (list, tuple, dict)):
+                size += _COPIED * len(arg)
+            elif isinstance(arg, str):
+                size += len(arg)
+        self.budget.hold(size)
 
     def build(self) -> None:
         state = self._pop()
@@ -466,24 +417,6 @@ class Machine:
         raise UnsupportedCheckpoint("its pickle keeps some of its bytes outside the file")
 
 
-def as_key(key: Any) -> Any:
-    """Return a dict key that is quick and safe to hash.
-
-    A tuple nested a few dozen times in itself takes longer to hash than anyone will wait, and
-    large whole numbers can be chosen to share one hash. So only short flat keys are taken as they
-    are; any other stands under its own identity.
-    """
-    if _is_plain(key):
-        return key
-    if isinstance(key, tuple) and len(key) <= MAX_KEY_PARTS and all(map(_is_plain, key)):
-        return key
-    return Name("object", str(id(key)))
-
-
-def _is_plain(key: Any) -> bool:
-    return isinstance(key, _KEY_TYPES) or (type(key) is int and abs(key) < 2**63)
-
-
 def _push(value: Callable[[], Any]) -> Callable[[Machine], None]:
     return lambda machine: machine.stack.append(value())
 
@@ -492,76 +425,79 @@ def _constant(value: Any) -> Callable[[Machine], None]:
     return lambda machine: machine.stack.append(value)
 
 
-_BY_OPCODE: dict[bytes, Callable[[Machine], None]] = {
-    b"(": Machine.mark,
-    b"0": Machine.pop,
-    b"1": Machine.pop_mark,
-    b"2": Machine.dup,
-    b"\x95": Machine.frame,
-    b"\x80": Machine.proto,
-    b"g": Machine.get_line,
-    b"h": Machine.binget,
-    b"j": Machine.long_binget,
-    b"p": Machine.put_line,
-    b"q": Machine.binput,
-    b"r": Machine.long_binput,
-    b"\x94": Machine.memoize,
-    b"N": _constant(None),
-    b"\x88": _constant(True),
-    b"\x89": _constant(False),
-    b"I": Machine.int_line,
-    b"L": Machine.long_line,
-    b"F": Machine.float_line,
-    b"G": Machine.binfloat,
-    b"J": Machine.binint,
-    b"K": lambda m: m.stack.append(m._byte()),
-    b"M": lambda m: m.stack.append(m._unsigned(2)),
-    b"\x8a": Machine.long1,
-    b"\x8b": Machine.long4,
-    b"S": Machine.string_line,
-    b"T": lambda m: m.old_string(4),
-    b"U": lambda m: m.old_string(1),
-    b"V": Machine.unicode_line,
-    b"X": lambda m: m.stack.append(m._text(4)),
-    b"\x8c": lambda m: m.stack.append(m._text(1)),
-    b"\x8d": lambda m: m.stack.append(m._text(8)),
-    b"B": lambda m: m.stack.append(m._bytes(4)),
-    b"C": lambda m: m.stack.append(m._bytes(1)),
-    b"\x8e": lambda m: m.stack.append(m._bytes(8)),
-    b"\x96": lambda m: m.stack.append(m._bytes(8)),
-    b"\x97": Machine.out_of_band,
-    b"\x98": Machine.out_of_band,
-    b"]": _push(list),
-    b"l": Machine.list_of_group,
-    b")": _constant(()),
-    b"t": Machine.tuple_of_group,
-    b"\x85": lambda m: m.tuple_of(1),
-    b"\x86": lambda m: m.tuple_of(2),
-    b"\x87": lambda m: m.tuple_of(3),
-    b"}": _push(dict),
-    b"d": Machine.dict_of_group,
-    b"\x8f": _push(list),
-    b"\x91": Machine.list_of_group,
-    b"\x90": Machine.add_items,
-    b"a": Machine.append,
-    b"e": Machine.add_items,
-    b"s": Machine.set_item,
-    b"u": Machine.set_items,
-    b"c": Machine.global_line,
-    b"\x93": Machine.stack_global,
-    b"\x82": lambda m: m.extension(1),
-    b"\x83": lambda m: m.extension(2),
-    b"\x84": lambda m: m.extension(4),
-    b"R": Machine.reduce,
-    b"\x81": Machine.newobj,
-    b"\x92": Machine.newobj_ex,
-    b"i": Machine.inst,
-    b"o": Machine.obj,
-    b"b": Machine.build,
-    b"P": Machine.persid_line,
-    b"Q": Machine.binpersid,
+Opcode = tuple[Callable[[Any], None], int]
+"""What an opcode does to the machine, and how many bytes it makes the process hold; what depends
+on its argument is counted where it is read."""
+
+_BY_OPCODE: dict[bytes, Opcode] = {
+    b"(": (Machine.mark, _NUMBER),
+    b"0": (Machine.pop, 0),
+    b"1": (Machine.pop_mark, 0),
+    b"2": (Machine.dup, _SLOT),
+    b"\x95": (Machine.frame, 0),
+    b"\x80": (Machine.proto, 0),
+    b"g": (lambda m: m.recall(m._number(m._line())), _SLOT),
+    b"h": (Machine.binget, _SLOT),
+    b"j": (lambda m: m.recall(m._uint4()), _SLOT),
+    b"p": (Machine.put_line, _KEPT),
+    b"q": (Machine.binput, _KEPT),
+    b"r": (Machine.long_binput, _KEPT),
+    b"\x94": (lambda m: m.keep(len(m.memo)), _KEPT),
+    b"N": (_constant(None), _SLOT),
+    b"\x88": (_constant(True), _SLOT),
+    b"\x89": (_constant(False), _SLOT),
+    b"I": (Machine.int_line, _NUMBER),
+    b"L": (Machine.long_line, _NUMBER),
+    b"F": (Machine.float_line, _NUMBER),
+    b"G": (Machine.binfloat, _NUMBER),
+    b"J": (Machine.binint, _NUMBER),
+    b"K": (lambda m: m.stack.append(m._byte()), _SLOT),
+    b"M": (lambda m: m.stack.append(m._uint2()), _NUMBER),
+    b"\x8a": (lambda m: m.push_long(m._byte()), 2 * _NUMBER),
+    b"\x8b": (lambda m: m.push_long(m._uint4()), MAX_TEXT_NUMBER),
+    b"S": (Machine.string_line, _TEXT),
+    b"T": (lambda m: m.push_old_string(m._uint4()), _TEXT),
+    b"U": (lambda m: m.push_old_string(m._byte()), _TEXT),
+    b"V": (Machine.unicode_line, _TEXT),
+    b"X": (lambda m: m.push_text(m._uint4()), _TEXT),
+    b"\x8c": (lambda m: m.push_text(m._byte()), _TEXT),
+    b"\x8d": (lambda m: m.push_text(m._uint8()), _TEXT),
+    b"B": (lambda m: m.push_bytes(m._uint4()), _TEXT),
+    b"C": (lambda m: m.push_bytes(m._byte()), _TEXT),
+    b"\x8e": (lambda m: m.push_bytes(m._uint8()), _TEXT),
+    b"\x96": (lambda m: m.push_bytes(m._uint8()), _TEXT),
+    b"\x97": (Machine.out_of_band, 0),
+    b"\x98": (Machine.out_of_band, 0),
+    b"]": (_push(list), _CONTAINER),
+    b"l": (Machine.list_of_group, _CONTAINER),
+    b")": (_constant(()), _SLOT),
+    b"t": (Machine.tuple_of_group, _CONTAINER),
+    b"\x85": (lambda m: m.tuple_of(1), _CONTAINER),
+    b"\x86": (lambda m: m.tuple_of(2), _CONTAINER),
+    b"\x87": (lambda m: m.tuple_of(3), _CONTAINER),
+    b"}": (_push(dict), _CONTAINER),
+    b"d": (Machine.dict_of_group, 2 * _CONTAINER),
+    b"\x8f": (_push(list), _CONTAINER),
+    b"\x91": (Machine.list_of_group, _CONTAINER),
+    b"\x90": (Machine.add_items, _SLOT),
+    b"a": (Machine.append, _NUMBER),
+    b"e": (Machine.add_items, _NUMBER),
+    b"s": (Machine.set_item, _CONTAINER),
+    b"u": (Machine.set_items, _CONTAINER),
+    b"c": (Machine.global_line, 3 * _TEXT),
+    b"\x93": (Machine.stack_global, _CONTAINER),
+    b"\x82": (lambda m: m.extension(m._byte()), _MADE),
+    b"\x83": (lambda m: m.extension(m._uint2()), _MADE),
+    b"\x84": (lambda m: m.extension(m._uint4()), _MADE),
+    b"R": (Machine.reduce, _MADE),
+    b"\x81": (Machine.newobj, _MADE),
+    b"\x92": (Machine.newobj_ex, _MADE),
+    b"i": (Machine.inst, _MADE),
+    b"o": (Machine.obj, _MADE),
+    b"b": (Machine.build, _NUMBER),
+    b"P": (Machine.persid_line, _MADE),
+    b"Q": (Machine.binpersid, _MADE),
 }
-HANDLERS: tuple[Callable[[Machine], None], ...] = tuple(
-    _BY_OPCODE.get(bytes([opcode]), Machine.unknown) for opcode in range(256)
+Machine.opcodes = tuple(
+    _BY_OPCODE.get(bytes([opcode]), (Machine.unknown, 0)) for opcode in range(256)
 )
-"""What each opcode does to the machine, by its byte."""

@@ -10,24 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sacdoctor import __version__
-from sacdoctor.checkpoint import Checkpoint, Tensor
-from sacdoctor.checkpoint.edits import Edits, ElementEdit
+from sacdoctor.checkpoint import Checkpoint, Edits, ElementEdit, Tensor
 from sacdoctor.checkpoint.formats import RECORD
-from sacdoctor.diagnosis import ScanOptions
-from sacdoctor.diagnosis.causes import OUTLAST_REPAIR
-from sacdoctor.diagnosis.facts import Facts
+from sacdoctor.diagnosis import OUTLAST_REPAIR, Facts, loading_call, report_on
 from sacdoctor.diagnosis.rules import unsafe_pickle
-from sacdoctor.diagnosis.scan import report_on
 from sacdoctor.errors import CheckpointError
-from sacdoctor.files.atomic import replace_file
+from sacdoctor.files import replace_file
+from sacdoctor.layers import online_name
 from sacdoctor.model import Cause, Finding, Report
 from sacdoctor.optimizers import STEP
+from sacdoctor.options import ScanOptions
+from sacdoctor.repair.completed import is_as_completed
 from sacdoctor.repair.model import RepairError, RepairOptions, RepairPlan
 from sacdoctor.repair.plan import make_plan
 from sacdoctor.repair.remaining import foreseen
 from sacdoctor.severity import Severity
-from sacdoctor.trust.suspicions import LoadedCode, Suspicion, evidence
+from sacdoctor.trust import LoadedCode, Suspicion, evidence
+from sacdoctor.version import __version__
 
 _WRITTEN_AT_ONCE = 1024**2
 """Bytes. The system copies mapped pages in half the time if it is given them in small parts."""
@@ -40,6 +39,7 @@ class FixResult:
     `unsafe` are the findings of rule SD601 that the plan leaves, whatever rules were selected.
     `remaining` are the findings that hold afterwards, the worst first: those of `after`, or where
     nothing was written those to be expected.
+    `loads_with` is the line of Python that loads a copy whose optimizers were completed.
     """
 
     source: str
@@ -49,11 +49,18 @@ class FixResult:
     after: Report | None
     unsafe: tuple[Finding, ...]
     remaining: tuple[Finding, ...]
+    loads_with: str | None = None
 
     @property
     def not_lasting(self) -> dict[Cause, tuple[str, ...]]:
         """The repaired tensors whose cause is still there, by cause: they will die again."""
-        repaired = {repair.name for repair in self.plan.repaired}
+        trained = {name for completion in self.plan.completions for name in completion.added}
+        owners = {layer.name: layer.alias_of or layer.name for layer in self.before.layers}
+        repaired = {
+            repair.name
+            for repair in self.plan.repaired
+            if owners.get(online_name(repair.name) or repair.name) not in trained
+        }
         found: dict[Cause, tuple[str, ...]] = {}
         for layer in self.before.layers:
             if layer.name in repaired and layer.cause in OUTLAST_REPAIR:
@@ -90,18 +97,21 @@ def fix(
         before = report_on(facts, scan_options)
         plan = make_plan(facts, before, options or RepairOptions(), other)
         unsafe = _unsafe(facts)
+        call = loading_call(facts, str(target)) if plan.completions else None
         idle = plan.is_empty and not copy_if_healthy
         if idle or dry_run:
             stays = _staying(unsafe, plan)
             left = foreseen(facts, before, plan, _staying(facts.code, plan), scan_options)
-            return FixResult(str(path), None, plan, before, None, _findings(stays), left)
+            return FixResult(str(path), None, plan, before, None, _findings(stays), left, call)
         if _is_same(source, target):
             raise RepairError(
                 "output and input are the same file; the input is never touched", path
             )
         pieces: Iterable[bytes | memoryview] = [checkpoint.buffer]
+        edits = Edits()
         if not plan.is_empty:
-            pieces = checkpoint.edited(_edits(checkpoint, plan, (options or RepairOptions()).seed))
+            edits = _edits(checkpoint, plan, (options or RepairOptions()).seed)
+            pieces = checkpoint.edited(edits)
         after: list[Report] = []
         stay: list[Suspicion] = []
 
@@ -114,15 +124,15 @@ def fix(
             with Checkpoint(written) as copy:
                 copied = Facts(copy, scan_options.components)
                 after.append(report_on(copied, scan_options))
-                _verify(plan, checkpoint, copy)
+                _verify(plan, edits, checkpoint, copy)
                 stay.extend(_unsafe(copied))
                 _refuse([suspicion for suspicion in stay if suspicion not in unsafe], path)
 
         replace_file(
             target, write, mode=source.stat().st_mode & 0o777, check=check, overwrite=force
         )
-        left = after[0].findings
-        return FixResult(str(path), str(target), plan, before, after[0], _findings(stay), left)
+        unsafe_left, left = _findings(stay), after[0].findings
+        return FixResult(str(path), str(target), plan, before, after[0], unsafe_left, left, call)
 
 
 def fixed_name(path: Path) -> Path:
@@ -189,7 +199,7 @@ def _edits(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> Edits:
             elif moment.shape != tensors[reset.name].shape:
                 continue
             zeros = positions.astype(moment.dtype.code) * 0
-            path = ("state", reset.slot.number, key)
+            path = ("state", plan.number(reset.slot), key)
             optimizer = reset.slot.optimizer
             elements.append(ElementEdit(optimizer, path, moment, positions, zeros))
     changes = {change.name: change.after for change in plan.settings if change.optimizer is None}
@@ -200,6 +210,7 @@ def _edits(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> Edits:
         learning_rate=changes.pop("learning_rate") if corrects_rates else None,
         settings={key: after for key, after in changes.items() if after is not None},
         removed=[key for key, after in changes.items() if after is None],
+        optimizers={completion.optimizer: completion.state for completion in plan.completions},
         record=_record(checkpoint, plan, seed) if checkpoint.container.has_record else None,
     )
 
@@ -214,7 +225,7 @@ def _record(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> bytes:
             earlier = None
     if not isinstance(earlier, list):
         raise RepairError(f"its {RECORD} is not what sacdoctor writes", checkpoint.path)
-    note = {
+    note: dict[str, Any] = {
         "sacdoctor": __version__,
         "seed": seed,
         "repaired": [
@@ -227,13 +238,18 @@ def _record(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> bytes:
         ],
         "settings": [{"key": c.key, "before": c.before, "after": c.after} for c in plan.settings],
     }
+    if plan.completions:
+        note["completed"] = [
+            {"file": c.file, "entries_before": c.entries_before, "added": list(c.added)}
+            for c in plan.completions
+        ]
     try:
         return (json.dumps({"repairs": [*earlier, note]}, indent=1) + "\n").encode()
     except RecursionError:
         raise RepairError(f"its {RECORD} is not what sacdoctor writes", checkpoint.path) from None
 
 
-def _verify(plan: RepairPlan, original: Checkpoint, copy: Checkpoint) -> None:
+def _verify(plan: RepairPlan, edits: Edits, original: Checkpoint, copy: Checkpoint) -> None:
     """Raise `RepairError` unless the written file reads back as what was planned."""
     wrong: list[str] = []
     if [*original.tensors] != [*copy.tensors]:
@@ -255,12 +271,19 @@ def _verify(plan: RepairPlan, original: Checkpoint, copy: Checkpoint) -> None:
         if found != {change.after}:
             wrong.append(change.key)
     for reset in plan.optimizer:
-        for moment in copy.optimizers[reset.slot.optimizer].moments[reset.slot.number].values():
+        for moment in (
+            copy.optimizers[reset.slot.optimizer].moments[plan.number(reset.slot)].values()
+        ):
             same_shape = (
                 isinstance(moment, Tensor) and moment.shape == copy.tensors[reset.name].shape
             )
             if same_shape and moment.values.reshape(-1)[reset.positions].any():
                 wrong.append(f"the moments of {reset.name}")
+    for completion in plan.completions:
+        state = copy.optimizers.get(completion.optimizer)
+        before = original.optimizers[completion.optimizer]
+        if state is None or not is_as_completed(completion, before, state, edits):
+            wrong.append(completion.file)
     if wrong:
         raise RepairError(
             f"the repaired copy did not read back as planned ({wrong[0]}) and was thrown away",

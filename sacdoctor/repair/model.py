@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sacdoctor.diagnosis.coverage import Slot
+from sacdoctor.diagnosis import Completion, Slot
 from sacdoctor.errors import SacdoctorError
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ class RepairOptions:
 
     `strip_code`: pickled schedules give way to numbers. Where nothing else is asked for, that is
     all: a file that is to be made safe to load is not to come back with other weights.
+    `complete_optimizer`: parameters that have no optimizer entry get one; `buffers` and
+    `parameters` are patterns of names of tensors that could be either, and are one of them.
     """
 
     seed: int = 0
@@ -101,12 +103,16 @@ class RepairOptions:
     learning_rate: float | None = None
     max_grad_norm: float | None = None
     strip_code: bool = False
+    complete_optimizer: bool = False
+    buffers: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
 
     @property
     def strips_code_alone(self) -> bool:
         """Whether, but for a donor, nothing is asked for that needs another repair."""
         others = (self.only, self.learning_rate, self.max_grad_norm)
-        return self.strip_code and not self.from_target and all(x is None for x in others)
+        asks_for_more = self.from_target or self.complete_optimizer
+        return self.strip_code and not asks_for_more and all(x is None for x in others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +128,17 @@ class RepairPlan:
     optimizer: tuple[MomentReset, ...] = ()
     settings: tuple[SettingChange, ...] = ()
     unstripped: tuple[Left, ...] = ()
+    completions: tuple[Completion, ...] = ()
     commands: frozenset[str] = frozenset()
 
     @property
     def is_empty(self) -> bool:
         """Whether carrying the plan out would change nothing."""
-        return not self.repaired and not self.settings
+        return not self.repaired and not self.settings and not self.completions
+
+    def number(self, slot: Slot) -> int:
+        """Return the number that an optimizer's entry has once the plan is carried out."""
+        for completion in self.completions:
+            if completion.optimizer == slot.optimizer:
+                return completion.moved[slot.number]
+        return slot.number

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sacdoctor.checkpoint import Checkpoint, OptimizerState, Tensor
-from sacdoctor.diagnosis.coverage import Slot
-from sacdoctor.diagnosis.facts import Facts
-from sacdoctor.diagnosis.statistics import zero_positions
+from sacdoctor.diagnosis import Completion, Facts, Slot, completions, zero_positions
 from sacdoctor.layers import Kind, Role, online_name, target_name
 from sacdoctor.model import LayerReport, Report
 from sacdoctor.optimizers import STEP
@@ -78,6 +76,7 @@ class _Planner:
         # Online first: a target network takes over what its counterpart was given.
         for layer in sorted(dead, key=lambda layer: online_name(layer.name) is not None):
             self._repair(layer)
+        completed = self._completions() if self.options.complete_optimizer else ()
         moments = () if self.options.keep_optimizer else tuple(self._moments())
         settings, unstripped = [*self._settings()], list[Left]()
         if self.options.strip_code:
@@ -92,6 +91,7 @@ class _Planner:
             moments,
             tuple(settings),
             tuple(unstripped),
+            completed,
             frozenset(self._commands(redraws)),
         )
 
@@ -111,6 +111,7 @@ class _Planner:
             ("fix --learning-rate", options.learning_rate is not None),
             ("fix --max-grad-norm", options.max_grad_norm is not None),
             ("fix --strip-code", options.strip_code),
+            ("fix --complete-optimizer", options.complete_optimizer),
         ):
             if is_asked_for:
                 yield command
@@ -196,6 +197,14 @@ class _Planner:
             )
 
     # -- optimizer -----------------------------------------------------------------------------
+
+    def _completions(self) -> tuple[Completion, ...]:
+        found = completions(self.facts, self.options.buffers, self.options.parameters)
+        changed = {completion.optimizer for completion in found}
+        for optimizer in self.facts.policy_optimizers:
+            if optimizer not in changed:
+                self.left.append(Left(optimizer, "every parameter has its entry already"))
+        return found
 
     def _moments(self) -> Iterator[MomentReset]:
         optimizers = self.checkpoint.optimizers

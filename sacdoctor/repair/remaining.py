@@ -6,15 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.facts import Facts
-from sacdoctor.diagnosis.options import ScanOptions
-from sacdoctor.diagnosis.rules.registry import findings, rule_of, selected
-from sacdoctor.diagnosis.scan import report_of
+from sacdoctor.diagnosis import Examination, Facts, report_of
+from sacdoctor.diagnosis.rules import findings, rule_of, selected
 from sacdoctor.model import Finding, LayerReport, Report
+from sacdoctor.options import ScanOptions
 from sacdoctor.repair.model import RepairPlan
 from sacdoctor.severity import Thresholds
-from sacdoctor.trust.suspicions import LoadedCode, Suspicion
+from sacdoctor.trust import LoadedCode, Suspicion
 
 
 def foreseen(

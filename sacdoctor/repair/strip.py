@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isfinite
 
-from sacdoctor.checkpoint import Checkpoint
-from sacdoctor.checkpoint.hyperparameters import Pickled
-from sacdoctor.checkpoint.schedules import constant_of
+from sacdoctor.checkpoint import Checkpoint, Pickled, constant_of
 from sacdoctor.errors import CheckpointError
 from sacdoctor.repair.model import Left, SettingChange
-from sacdoctor.trust.parts import PickledPart, parts_of
-from sacdoctor.trust.suspicions import description, each_once
+from sacdoctor.trust import PickledPart, description, each_once, parts_of
 
 REBUILT = {
     "lr_schedule": ("learning_rate",),
@@ -70,7 +67,9 @@ def _what(part: PickledPart) -> str:
 def _constant(checkpoint: Checkpoint, key: str) -> float | None:
     value = checkpoint.hyperparameters[key]
     try:
-        number = constant_of(value.pickle()) if isinstance(value, Pickled) else None
+        if not isinstance(value, Pickled):
+            return None
+        number = constant_of(value.pickle(), value.budget)
     except CheckpointError:
         return None  # no base64; what cannot be read is no constant
     return number if number is not None and _is_usable(number) else None

@@ -18,13 +18,20 @@ from sacdoctor.errors import (
     CorruptCheckpoint,
     NotACheckpoint,
     SacdoctorError,
-    UnlistedName,
     UnsupportedCheckpoint,
 )
-from sacdoctor.files.paging import map_file, release
-from sacdoctor.pickles.arrays import NUMPY_CALLS, PickledArray, PickledDType
-from sacdoctor.pickles.machine import Made, Name
-from sacdoctor.pickles.places import Places, read_placed_pickle
+from sacdoctor.files import map_file, release
+from sacdoctor.pickles import (
+    ENCODED_BYTES,
+    NUMPY_ARRAYS,
+    ListedNames,
+    Made,
+    Name,
+    PickledArray,
+    Places,
+    read_placed_pickle,
+    unlisted,
+)
 
 HER = "HerReplayBuffer"
 _CLASSES = {
@@ -68,59 +75,30 @@ _OTHERS = {
 }
 """What the attributes of SB3's buffers refer to beside arrays: spaces with their random generators,
 the device, HER's strategy."""
-_GETATTR = ("builtins", "getattr")
-"""How Python 3.11 and 3.12 may pickle a member of an enumeration: only HER's strategy is taken."""
-LISTED = _CLASSES | _OTHERS | set(NUMPY_CALLS)
+_READER = "replay buffer of SB3"
 
+
+def _strategy(owner: Any = None, name: Any = None) -> Made:
+    """How Python 3.11 and 3.12 may pickle a member of an enumeration: only HER's is taken."""
+    getattr_ = Name("builtins", "getattr")
+    if not isinstance(owner, Name) or owner.qualname != "GoalSelectionStrategy":
+        raise unlisted(getattr_, _READER)
+    return Made(getattr_, (owner, name))
+
+
+_NAMES: Mapping[tuple[str, str], Any] = {
+    **{name: Name(*name) for name in _CLASSES | _OTHERS},
+    **NUMPY_ARRAYS,
+    **ENCODED_BYTES,
+    ("builtins", "getattr"): _strategy,
+}
+
+_EDITED = ("pos", "full")
+"""Attributes that are written anew where they stand."""
 _CHUNK = 8 * 1024**2
 """Bytes of one array that are looked at in one go."""
 _TAKEN_AT_ONCE = 256
 """Single rows that are read before their pages are let go."""
-
-
-class _Names:
-    """The vocabulary of replay buffers: listed names alone, and arrays as what they hold."""
-
-    def name(self, module: str, qualname: str) -> Name:
-        if (module, qualname) not in LISTED and (module, qualname) != _GETATTR:
-            raise _unlisted(Name(module, qualname))
-        return Name(module, qualname)
-
-    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not isinstance(function, Name) or kwargs:
-            raise CorruptCheckpoint("its pickle calls something that cannot be called")
-        key = (function.module, function.qualname)
-        if key == _GETATTR:
-            owner = args[0] if args else None
-            if not isinstance(owner, Name) or owner.qualname != "GoalSelectionStrategy":
-                raise _unlisted(function)
-        make = NUMPY_CALLS.get(key)
-        if make is None:
-            return Made(function, args)
-        try:
-            return make(*args)
-        except (TypeError, ValueError) as error:
-            raise CorruptCheckpoint(
-                f"its pickle gives wrong arguments to {function}: {error}"
-            ) from None
-
-    def build(self, thing: Any, state: Any) -> None:
-        if isinstance(thing, (PickledArray, PickledDType)):
-            thing.set_state(state)
-        elif isinstance(thing, Made):
-            thing.states.append(state)
-        else:
-            raise CorruptCheckpoint("its pickle gives a state to something that takes none")
-
-    def persistent(self, identity: Any) -> Any:
-        raise CorruptCheckpoint("its pickle refers to something outside of it")
-
-
-def _unlisted(name: Name) -> UnlistedName:
-    return UnlistedName(
-        f"its pickle asks for {name}, which no replay buffer of SB3 needs; "
-        "the file was not read any further"
-    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -216,7 +194,8 @@ def read_replay_buffer(path: str | Path) -> ReplayBuffer:
         data = map_file(Path(path))
         if bytes(data[:1]) != b"\x80":
             raise NotACheckpoint("it is not a pickle, as model.save_replay_buffer() writes one")
-        made, places = read_placed_pickle(data, _Names())
+        names = ListedNames(_NAMES, reader=_READER)
+        made, places = read_placed_pickle(data, names, _EDITED)
         return _buffer(data, made, places)
     except SacdoctorError as error:
         raise error.at(path) from None
@@ -267,7 +246,7 @@ def _buffer(data: memoryview, made: Any, places: Places) -> ReplayBuffer:
         optimize_memory_usage=not parts["next_observations"],
         arrays=arrays,
         attributes=state,
-        places=places.values.get(id(state), {}),
+        places={value.key: value.place for value in places.values if value.target is state},
         frames=tuple(places.frames),
         buffer=data,
     )

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacdoctor.errors import CorruptCheckpoint, SacdoctorError, UnsupportedCheckpoint
-from sacdoctor.files.atomic import replace_file
-from sacdoctor.files.paging import release
-from sacdoctor.pickles.arrays import PickledArray
+from sacdoctor.files import release, replace_file
+from sacdoctor.pickles import PickledArray
 from sacdoctor.replay.buffer import HER, ReplayBuffer, read_replay_buffer
 
 _PIECE = 8 * 1024**2
 _TRUE, _FALSE = b"\x88", b"\x89"
+_WHOLE_NUMBERS = ((b"K", 2), (b"M", 3), (b"J", 5))
+"""Opcodes of whole numbers and their lengths; what is longer does more than put a number there."""
 
 
 class Replacement(NamedTuple):
@@ -95,7 +96,7 @@ def _replacements(buffer: ReplayBuffer, rows: int) -> Iterator[Replacement]:
 def _number(buffer: ReplayBuffer, pos: int) -> Replacement:
     """Return what replaces `pos`, a whole number in its shortest form (pickletools: BININT*)."""
     start, end = buffer.places.get("pos", (0, 0))
-    if bytes(buffer.buffer[start : start + 1]) not in (b"K", b"M", b"J"):
+    if (bytes(buffer.buffer[start : start + 1]), end - start) not in _WHOLE_NUMBERS:
         raise _unsuited("`pos` is not kept as a plain whole number")
     if pos < 1 << 8:
         new = b"K" + pos.to_bytes(1, "little")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from sacdoctor.diagnosis.rules.interface import Rule
+    from sacdoctor.diagnosis.rules import Rule
     from sacdoctor.diagnosis.warmup import WarmupReport
     from sacdoctor.history import Difference, History
     from sacdoctor.model import Report

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from sacdoctor.diagnosis.rules.registry import rule_of
+from sacdoctor.diagnosis.rules import rule_of
 from sacdoctor.model import Cause, Finding, Report, Unjudged
 from sacdoctor.report.text import counted
 from sacdoctor.severity import Severity, Status, worst

@@ -3,6 +3,7 @@
 What a scan needs is exported here; correcting files stands in `fix_config.py`, which imports more.
 """
 
+from sacdoctor.settings.ranges import RATE_STEP, WARMUP_STEPS
 from sacdoctor.settings.verdicts import (
     Verdict,
     judge_clip_grad_value,
@@ -13,6 +14,8 @@ from sacdoctor.settings.verdicts import (
 )
 
 __all__ = [
+    "RATE_STEP",
+    "WARMUP_STEPS",
     "Verdict",
     "judge_clip_grad_value",
     "judge_learning_rate",

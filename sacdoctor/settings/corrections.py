@@ -29,7 +29,8 @@ KNOWN = (
     "no_trading_warmup_steps",
     "learning_starts",
 )
-_ALGORITHM_KEYS = ("algo", "algorithm")
+_ALGORITHM_KEYS = ("algo", "algorithm", "model_class")
+"""`model_class` is the algorithm under HER in older settings (rl-zoo's her.yml)."""
 _ENVIRONMENT = re.compile(r".*-v\d+|default|atari")
 """The sections of an rl-zoo file: environment ids, and the two that stand for several."""
 
@@ -194,7 +195,7 @@ def _warmup(settings: list[Setting]) -> float:
 
 def _judge(setting: Setting, warmup: float, language: Language, found: Corrections) -> None:
     verdict = _verdict(setting, warmup)
-    if verdict is None:
+    if verdict is None or not verdict.must_change:
         return
     text = _corrected(verdict, setting.scalar, language)
     before = "null" if setting.is_null else setting.scalar.text

@@ -12,9 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 from sacdoctor.algorithms import ALGORITHMS, TRAINED_VARIABLES, algorithm_in, algorithm_named
-from sacdoctor.checkpoint import Checkpoint
+from sacdoctor.checkpoint import Checkpoint, Hyperparameters
 from sacdoctor.checkpoint.formats import ENDINGS as CHECKPOINT_ENDINGS
-from sacdoctor.checkpoint.hyperparameters import Hyperparameters
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.settings import json_document, toml_document, yaml_document
 from sacdoctor.settings.corrections import (
@@ -259,7 +258,7 @@ def _fix_checkpoint(path: Path, algorithm: str | None, warmup: int | None) -> Fi
     changes = tuple(
         Change(verdict.key, before, spelled(verdict.recommended or 0.0), verdict)
         for before, verdict in judged
-        if verdict is not None
+        if verdict is not None and verdict.must_change
     )
     values = {change.key: change.verdict.recommended for change in changes}
     settings = Settings(

@@ -16,6 +16,8 @@ MAX_GRAD_NORM = 1.0
 MAX_GRAD_NORM_RANGE = (0.5, 5.0)
 """0.5 is SB3's default for PPO and A2C, 5 the largest in rl-zoo's ppo.yml. What an SB3 constructor
 does by itself is no fault, whatever it is."""
+TIGHTEST_TUNED_NORM = 0.3
+"""The smallest in rl-zoo's ppo.yml and ppo_lstm.yml, for InvertedPendulum."""
 
 CLIP_GRAD_VALUE = None
 """Clipping each element by itself turns the gradient's direction; its norm is clipped instead."""

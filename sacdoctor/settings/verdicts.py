@@ -13,6 +13,7 @@ from sacdoctor.settings.ranges import (
     LONGEST_WARMUP,
     MAX_GRAD_NORM,
     MAX_GRAD_NORM_RANGE,
+    TIGHTEST_TUNED_NORM,
     WARMUP_STEPS,
 )
 from sacdoctor.severity import Severity
@@ -34,14 +35,21 @@ class Verdict:
     severity: Severity
     message: str
 
+    @property
+    def must_change(self) -> bool:
+        """Whether the setting is to be corrected. A notice may be what others tuned on purpose."""
+        return self.severity.rank >= Severity.WARNING.rank
+
 
 def judge_learning_rate(algorithm: str, rate: float) -> Verdict | None:
     """Return what is wrong with a configured learning rate, None where it is safe.
 
     `rate` is the one that was asked for, at the start of a schedule: the rate that a finished run
-    left in its optimizers has decayed to 0 and says nothing. Outside the safe range is a warning;
-    critical is a rate far above it, where none of rl-zoo's tuned settings for the same algorithm
-    lies either (see `LearningRates.critical_above`), and one that is not above 0.
+    left in its optimizers has decayed to 0 and says nothing. Above the safe range, but not above
+    what rl-zoo tuned for some environment, is a notice: batch size, network and normalisation
+    decide there. Further out is a warning; critical is a rate far above the range, where none of
+    rl-zoo's tuned settings for the same algorithm lies either (see `LearningRates.critical_above`),
+    and one that is not above 0.
 
     Raises `KeyError` for a name that is not in `ALGORITHMS`.
     """
@@ -66,6 +74,7 @@ def judge_learning_rate(algorithm: str, rate: float) -> Verdict | None:
         if rate > safe.critical_above:
             severity = Severity.CRITICAL
         elif rate <= safe.tuned:
+            severity = Severity.NOTICE
             message += f", though rl-zoo's tuned settings go up to {spelled(safe.tuned)}"
     return Verdict("learning_rate", rate, safe.recommended, safe.low, safe.high, severity, message)
 
@@ -98,6 +107,12 @@ def judge_max_grad_norm(algorithm: str | None, norm: float | None) -> Verdict | 
         message = "every gradient is scaled to nothing, so nothing learns"
     elif norm < low:
         message = f"below {spelled(low)} is too tight: most gradients are cut short"
+        if norm >= TIGHTEST_TUNED_NORM:
+            severity = Severity.NOTICE
+            message = (
+                f"below {spelled(low)} most gradients are cut short, though rl-zoo's tuned "
+                f"settings go down to {spelled(TIGHTEST_TUNED_NORM)}"
+            )
     else:
         message = f"above {spelled(high)} is too loose: a gradient that explodes passes"
     return Verdict("max_grad_norm", norm, MAX_GRAD_NORM, low, high, severity, message)

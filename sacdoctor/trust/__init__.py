@@ -1,1 +1,35 @@
 """What loading a file would run: references, the allow list, dangerous names."""
+
+from sacdoctor.trust.parts import (
+    ENDINGS,
+    PickledPart,
+    begins_as_pickle,
+    is_pickle_file,
+    parts_of,
+    parts_of_pickle,
+)
+from sacdoctor.trust.references import Kind
+from sacdoctor.trust.suspicions import (
+    LoadedCode,
+    Suspicion,
+    description,
+    each_once,
+    evidence,
+    suspicions,
+)
+
+__all__ = [
+    "ENDINGS",
+    "Kind",
+    "LoadedCode",
+    "PickledPart",
+    "Suspicion",
+    "begins_as_pickle",
+    "description",
+    "each_once",
+    "evidence",
+    "is_pickle_file",
+    "parts_of",
+    "parts_of_pickle",
+    "suspicions",
+]

@@ -6,7 +6,7 @@ import io
 import sys
 from collections.abc import Iterable, Iterator
 
-from sacdoctor.pickles.machine import Name
+from sacdoctor.pickles import Name
 from sacdoctor.trust.allowed_names import ALSO_DANGEROUS, DANGEROUS_IN_PACKAGE
 
 LIBRARIES_IN_PICKLESCAN = (

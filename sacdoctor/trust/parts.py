@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sacdoctor.archive.zip_end import ends_as_zip
-from sacdoctor.checkpoint.checkpoint import Checkpoint
+from sacdoctor.archive import ends_as_zip
+from sacdoctor.checkpoint import Checkpoint, Limits, Pickled, decoded
 from sacdoctor.checkpoint.formats import CONTAINERS
 from sacdoctor.checkpoint.formats import ENDINGS as CHECKPOINT_ENDINGS
-from sacdoctor.checkpoint.hyperparameters import Pickled, decoded
 from sacdoctor.errors import CheckpointError, CorruptCheckpoint
-from sacdoctor.files.paging import map_file
-from sacdoctor.pickles.machine import Name
-from sacdoctor.pickles.start import is_pickle
+from sacdoctor.files import map_file
+from sacdoctor.pickles import Name, is_pickle
 from sacdoctor.trust.references import (
     Kind,
     Reference,
@@ -122,7 +120,7 @@ def _parts(checkpoint: Checkpoint) -> Iterator[PickledPart]:
     damage: CheckpointError | None = None
     try:
         for key, encoded in encoded_pickles(checkpoint):
-            yield PickledPart("data", key, references_in_text(encoded))
+            yield PickledPart("data", key, references_in_text(encoded, checkpoint.limits))
     except CheckpointError as error:
         damage = error
     for file in checkpoint.pickles():
@@ -130,7 +128,7 @@ def _parts(checkpoint: Checkpoint) -> Iterator[PickledPart]:
             continue
         walk = torch_references if file.is_torch else references
         try:
-            yield PickledPart(file.member, "", walk(file.read()))
+            yield PickledPart(file.member, "", walk(file.read(), checkpoint.limits))
         except CorruptCheckpoint as error:
             damage = damage or error
         except CheckpointError as error:
@@ -159,10 +157,10 @@ def _is_open(value: Any) -> bool:
     return isinstance(value, (dict, list))
 
 
-def references_in_text(encoded: str) -> tuple[Reference, ...]:
+def references_in_text(encoded: str, limits: Limits) -> tuple[Reference, ...]:
     """Return what a base64 pickle refers to, decoded as SB3 does."""
     try:
-        return references(memoryview(decoded(encoded)))
+        return references(memoryview(decoded(encoded)), limits)
     except CorruptCheckpoint:
         return (_unread("it is not base64"),)
 

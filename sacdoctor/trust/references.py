@@ -10,22 +10,24 @@ for harmless.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sacdoctor.archive.reading import Archive, Budget
+from sacdoctor.archive import Archive
+from sacdoctor.checkpoint import Limits
 from sacdoctor.errors import CheckpointError
-from sacdoctor.pickles.machine import HANDLERS, Machine, Made, Name
+from sacdoctor.pickles import ENCODE, Machine, Made, Name, encode
 from sacdoctor.trust.allowed_names import ALLOWED_IMPORTS, is_allowed
 
-MAX_DEPTH = 8
-"""Pickles inside pickles that are followed; SB3 writes at most two."""
 MAX_NAME = 500
 """Characters of a name that `getattr` puts together; real ones have under 100."""
 LEGACY_PICKLES = 5
 """Pickles in a row in a torch file before PyTorch 1.6: magic number, protocol, system, the object,
 keys of its storages. Source: torch/serialization.py, `_legacy_save`."""
+_REFERENCE = 400
+"""Bytes that a reference and its name take, beside the texts of both."""
 
 
 class Kind(StrEnum):
@@ -55,70 +57,34 @@ class Reference:
     uses: tuple[str, ...] = ()
 
 
-def references(data: memoryview) -> tuple[Reference, ...]:
-    """Return what the pickle in `data` refers to outside the allow list, in its order."""
-    recorder = _Recorder()
+def references(data: memoryview, limits: Limits | None = None) -> tuple[Reference, ...]:
+    """Return what the pickle in `data` refers to outside the allow list, in its order.
+
+    `limits` are those of the file that it stands in; without them it is taken for a file.
+    """
+    recorder = _Recorder(limits or Limits.of(len(data)))
     recorder.walk(data)
     recorder.look_into_what_was_given()
     return tuple(recorder.found)
 
 
-def torch_references(data: memoryview) -> tuple[Reference, ...]:
+def torch_references(data: memoryview, limits: Limits | None = None) -> tuple[Reference, ...]:
     """The same for a file that `torch.save` wrote, in either of its formats."""
-    recorder = _Recorder()
+    recorder = _Recorder(limits or Limits.of(len(data)))
     recorder.walk_torch(data)
     recorder.look_into_what_was_given()
     return tuple(recorder.found)
 
 
-class _Walker(Machine):
-    """The pickle machine; it goes on where a name is computed, and tells `new` from a call."""
-
-    def __init__(self, data: memoryview, recorder: _Recorder, at: int) -> None:
-        super().__init__(data, recorder, _OPCODES, at)
-        self.recorder = recorder
-
-    def proto(self) -> None:
-        super().proto()
-        self.recorder.protocol = self.data[self.at - 1]
-
-    def new(self) -> None:
-        args, cls = self._pop(), self._pop()
-        self.stack.append(self.recorder.new(cls, args))
-
-    def new_with_keywords(self) -> None:
-        kwargs, args, cls = self._pop(), self._pop(), self._pop()
-        self.stack.append(self.recorder.new(cls, args, kwargs))
-
-    def computed_global(self) -> None:
-        qualname, module = self._pop(), self._pop()
-        if isinstance(module, str) and isinstance(qualname, str):
-            self.stack.append(self.recorder.name(module, qualname))
-        else:
-            self.stack.append(self.recorder.computed("a name that it puts together itself"))
-
-    def extension(self, width: int) -> None:
-        code = self._unsigned(width)
-        self.stack.append(self.recorder.computed(f"extension code {code} of copyreg"))
-
-
-_OPCODES: list[Callable[[Any], None]] = list(HANDLERS)
-_OPCODES[0x80] = _Walker.proto
-_OPCODES[0x81] = _Walker.new
-_OPCODES[0x92] = _Walker.new_with_keywords
-_OPCODES[0x93] = _Walker.computed_global
-_OPCODES[0x82] = lambda walker: walker.extension(1)
-_OPCODES[0x83] = lambda walker: walker.extension(2)
-_OPCODES[0x84] = lambda walker: walker.extension(4)
-
-
 class _Recorder:
-    """The vocabulary that keeps what is outside the allow list."""
+    """The vocabulary that keeps what is outside the allow list.
 
-    def __init__(self) -> None:
+    It goes on where a name is computed, and tells `new` from a call.
+    """
+
+    def __init__(self, limits: Limits) -> None:
         self.found: dict[Reference, None] = {}
-        self.protocol = 0
-        self._depth = 0
+        self._limits = limits
         self._given: list[Any] = []
 
     # -- where pickles stand -------------------------------------------------------------------
@@ -128,8 +94,7 @@ class _Recorder:
         at = 0
         try:
             for _ in range(pickles):
-                self.protocol = 0
-                machine = _Walker(data, self, at)
+                machine = Machine(data, self, self._limits.walks, at)
                 machine.run()
                 at = machine.at
         except CheckpointError as error:
@@ -142,7 +107,7 @@ class _Recorder:
             self.walk(data, LEGACY_PICKLES)
             return
         try:
-            archive = Archive(data, position=None, budget=Budget.of(len(data)))
+            archive = Archive(data, position=None, budget=self._limits.expansion)
             for name in archive:
                 if name.lower().endswith(".pkl"):  # torch's own reader asks for no case
                     self.walk(archive.read(name))
@@ -151,33 +116,33 @@ class _Recorder:
 
     def _nested(self, data: Any, walk: Callable[[memoryview], None]) -> None:
         data = _encoded(data)
-        if self._depth == MAX_DEPTH:
-            self.unread(f"pickles inside pickles, more than {MAX_DEPTH} deep")
-        elif not isinstance(data, (bytes, memoryview)):
-            self.computed("a pickle that it puts together itself")
-        else:
-            protocol = self.protocol
-            self._depth += 1
+        if isinstance(data, (bytes, memoryview)):
+            # It may be checked, copied and walked as often as it is named.
+            self._limits.walks.hold(len(data))
             walk(memoryview(data))
-            self._depth -= 1
-            self.protocol = protocol
+        else:
+            self.computed("a pickle that it puts together itself")
 
     # -- what is kept --------------------------------------------------------------------------
 
     def _keep(self, kind: Kind, name: Name, uses: tuple[str, ...] = ()) -> None:
-        self.found.setdefault(Reference(kind, name, uses))
+        reference = Reference(kind, name, uses)
+        if reference not in self.found:
+            self._limits.walks.hold(_REFERENCE + len(name.module) + len(name.qualname))
+            self.found[reference] = None
 
     def computed(self, words: str) -> Made:
         self._keep(Kind.COMPUTED, Name("", words))
         return Made(None, ())
 
     def unread(self, reason: str) -> None:
-        self._keep(Kind.UNREAD, Name("", reason))
+        self.found.setdefault(Reference(Kind.UNREAD, Name("", reason)))
 
     def _made(self, function: Any, args: tuple[Any, ...], kwargs: Any = None) -> Made:
         """Return what a call makes, and remember what it is given, now and later."""
         made = Made(function, args)
-        self._given += (args, kwargs, made.items, made.pairs)
+        self._given += filter(None, (args, kwargs))
+        self._given += (made.items, made.pairs)  # still empty
         return made
 
     def look_into_what_was_given(self) -> None:
@@ -186,6 +151,12 @@ class _Recorder:
         To be called when all is walked: a list may be filled after it was given. Names that are
         followed where they are called, such as `getattr`, cannot be followed from here.
         """
+        try:
+            self._look()
+        except CheckpointError as error:  # there are more than the budget allows
+            self.unread(error.reason)
+
+    def _look(self) -> None:
         seen: set[int] = set()
         for thing in self._given:
             if isinstance(thing, Name):
@@ -193,27 +164,27 @@ class _Recorder:
                     self._keep(Kind.GIVE, thing)
                 elif (thing.module, thing.qualname) in _SPECIAL:
                     self.computed(f"{thing}, which it gives to another call")
-            elif isinstance(thing, (tuple, list, dict)) and id(thing) not in seen:
+            elif thing and isinstance(thing, (tuple, list, dict)) and id(thing) not in seen:
                 seen.add(id(thing))
                 self._given += thing.values() if isinstance(thing, dict) else thing
 
     # -- the vocabulary ------------------------------------------------------------------------
 
-    def name(self, module: str, qualname: str) -> Name:
+    def name(self, module: str, qualname: str, protocol: int = 5) -> Name:
         if not is_allowed(module, qualname):
-            if self.protocol < 3:
+            if protocol < 3:
                 module, qualname = _python_3(module, qualname)
             self._keep(Kind.NAME, Name(module, qualname))
         return Name(module, qualname)
 
-    def new(self, cls: Any, args: Any, kwargs: Any = None) -> Made:
+    def new(self, cls: Any, args: tuple[Any, ...], kwargs: Any = None) -> Made:
         """`cls.__new__(cls, *args)`; the object's own methods may be called to fill it."""
         if isinstance(cls, Name):
             if not is_allowed(cls.module, cls.qualname):
                 self._keep(Kind.MAKE, cls)
         elif not (isinstance(cls, Made) and cls.function in _CLASS_MAKERS):
             self.computed("a class that another call returned")
-        return self._made(cls, args if isinstance(args, tuple) else (args,), kwargs)
+        return self._made(cls, args, kwargs)
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if isinstance(function, Name):
@@ -332,10 +303,9 @@ def _python_3(module: str, qualname: str) -> tuple[str, str]:
 
 def _encoded(data: Any) -> Any:
     """Return bytes that protocol 2 writes as a call of `_codecs.encode` on a text."""
-    if isinstance(data, Made) and data.function == Name("_codecs", "encode"):
-        text, encoding = (*data.args, None)[:2]
-        if isinstance(text, str) and encoding in ("latin1", "latin-1"):
-            return text.encode("latin-1", "replace")
+    if isinstance(data, Made) and data.function == Name(*ENCODE):
+        with suppress(CheckpointError, TypeError):
+            return encode(*data.args)
     return data
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
-from sacdoctor.pickles.machine import Name
+from sacdoctor.pickles import Name
 from sacdoctor.printable import printable
 from sacdoctor.severity import Severity
 from sacdoctor.trust.allowed_names import ARITHMETIC, DANGEROUS_IN_CODE
@@ -50,7 +49,9 @@ class Suspicion:
 class LoadedCode(tuple[Suspicion, ...]):
     """What loading a file would run, as rules look at it: the suspicions, the worst first."""
 
-    in_words: ClassVar[str] = "the code that loading a file runs"
+    @classmethod
+    def in_words(cls) -> str:
+        return "the code that loading a file runs"
 
     def without_mere_references(self) -> LoadedCode:
         """Return it without classes of the user's that are only referred to.

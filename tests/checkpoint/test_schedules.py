@@ -64,7 +64,6 @@ def test_constant_is_read_off(value: float, wraps: int) -> None:
         0.2,
         Calls(float, "0.2"),
     ],
-    ids=str,
 )
 def test_anything_else_is_not_taken_for_one(schedule: Any) -> None:
     assert constant_of(cloudpickle.dumps(schedule)) is None

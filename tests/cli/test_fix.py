@@ -26,6 +26,8 @@ KEYS = {
     "repaired",
     "left",
     "unstripped",
+    "completed",
+    "loads_with",
     "unsafe",
     "remaining",
     "optimizer",

@@ -222,3 +222,25 @@ def test_heavy_packages_stay_away(shell: Run, source: Path) -> None:
             check=True,
         )
         assert done.stdout.splitlines()[-1] == "[]"
+
+
+TUNED = {
+    # Sections of rl-zoo's files (DLR-RM/rl-baselines3-zoo, hyperparams/), the outermost of each.
+    "sac": "Pendulum-v1:\n  learning_rate: !!float 1e-3\n",
+    "dqn": "MountainCar-v0:\n  learning_rate: !!float 4e-3\n",
+    "qrdqn": "LunarLander-v3:\n  learning_rate: lin_1.5e-3\n",
+    "tqc": "parking-v0:\n  learning_rate: !!float 1.5e-3\n",
+    "ppo": "InvertedPendulum-v2:\n  learning_rate: 0.000222425\n  max_grad_norm: 0.3\n",
+    "ppo_lstm": "Swimmer-v3:\n  learning_rate: 2.0633e-05\n  max_grad_norm: 5\n",
+    "a2c": "HalfCheetahBulletEnv-v0:\n  learning_rate: lin_0.00096\n  max_grad_norm: 0.5\n",
+    "ars": "Walker2d-v3:\n  learning_rate: !!float 0.03\n",
+    "her": "FetchReach-v1:\n  model_class: 'sac'\n  learning_rate: 0.001\n",
+}
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_what_rl_zoo_tuned_is_left_as_it_is(run: Run, tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"{name}.yml"
+    path.write_text(TUNED[name])
+    outcome = run("fix-config", "--check", path)
+    assert (outcome.code, outcome.err, outcome.out) == (0, "", "nothing to change\n")

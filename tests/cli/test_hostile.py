@@ -25,6 +25,8 @@ from tests.archives import (
 )
 from tests.conftest import Run
 
+pytestmark = pytest.mark.slow
+
 MIB = 1024**2
 POLICY = {"fc.weight": th.ones(4, 4), "fc.bias": th.zeros(4)}
 EMPTY_STATE = {"state": {}, "param_groups": [{"params": [0, 1], "lr": 1e-3}]}

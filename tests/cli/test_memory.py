@@ -20,7 +20,10 @@ SIDE = 16_384  # squared and times four bytes: 1 GiB
 MIB = 1024**2
 ROLLUP = Path("/proc/self/smaps_rollup")
 
-pytestmark = pytest.mark.skipif(not ROLLUP.exists(), reason="needs Linux's smaps_rollup")
+pytestmark = [
+    pytest.mark.skipif(not ROLLUP.exists(), reason="needs Linux's smaps_rollup"),
+    pytest.mark.slow,
+]
 
 
 class _Sparse:

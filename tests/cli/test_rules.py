@@ -54,7 +54,7 @@ def test_a_name_is_understood_as_well_as_its_code(run: Run) -> None:
         (
             "SD202",
             "Severity: critical. Looks at: a checkpoint's tensors and settings. "
-            "Cured by: no command.",
+            "Cured by: `sacdoctor fix --complete-optimizer`.",
         ),
         (
             "SD502",

@@ -20,6 +20,8 @@ import torch as th
 from tests.archives import write_sb3
 from tests.conftest import Run, child_environment
 
+pytestmark = pytest.mark.slow
+
 pty = pytest.importorskip("pty", reason="needs pseudo terminals")
 
 COMMAND = [sys.executable, "-m", "sacdoctor", "scan"]

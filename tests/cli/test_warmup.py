@@ -14,6 +14,8 @@ import pytest
 from tests.conftest import Outcome, Run
 from tests.replay_buffers import FORCED, tracking
 
+pytestmark = pytest.mark.slow
+
 KEYS = {
     *("schema_version", "path", "transitions", "forced_head", "share"),
     *("updates_during_forced", "findings"),

@@ -26,7 +26,10 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from tests.archives import write_sb3
 from tests.conftest import ROOT, Run, child_environment
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork"),
+    pytest.mark.slow,
+]
 
 NOBODY = 65_534
 SETTINGS = "algorithm: SAC\nlearning_rate: 0.05  # too high\n"

@@ -10,6 +10,7 @@ import torch as th
 from fixtures.make import make, train
 from sacdoctor import Checkpoint, Finding, Report, ScanOptions, Severity, Thresholds, scan
 from sacdoctor.diagnosis.examination import Examination, examine
+from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.model import Cause
 from sacdoctor.repair import fix
 from tests.diagnosis.handmade import PPO, adam, report
@@ -53,11 +54,12 @@ def test_sd202_names_the_91_tensors_that_the_live_optimizer_does_not_know(full: 
     assert sorted(finding(full, "SD202").tensors) == sorted(missing)
 
 
-def test_sd202_says_what_to_write_and_that_re_drawing_will_not_last(full: Report) -> None:
+def test_sd202_says_what_to_write_and_how_the_checkpoint_comes_along(full: Report) -> None:
     remedy = finding(full, "SD202").remedy
     assert "self.optimizer = self.optimizer_class(" in remedy
     assert "self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs" in remedy
-    assert "will not last" in remedy
+    assert "sacdoctor fix MODEL.zip --complete-optimizer" in remedy
+    assert 'RecurrentPPO.load("MODEL_FIXED.zip", env=env)' in remedy
 
 
 def test_its_findings_are_the_fault_and_the_rate_that_was_blamed_for_it(full: Report) -> None:
@@ -65,6 +67,7 @@ def test_its_findings_are_the_fault_and_the_rate_that_was_blamed_for_it(full: Re
     assert full.status == "critical"
 
 
+@pytest.mark.slow
 def test_the_corrected_policy_has_no_finding(tmp_path: Path) -> None:
     report = scan(make("two_head_fixed", "full", tmp_path))
     assert (report.status, report.findings) == ("healthy", ())
@@ -100,7 +103,7 @@ STATE = {"policy.optimizer": adam([POLICY["net.weight"], th.zeros(4), th.ones(4)
 
 def test_biases_are_asked_for_by_their_cause(broken: Path) -> None:
     with Checkpoint(broken) as checkpoint:
-        examination: Examination = examine(checkpoint, Thresholds(), {}, lambda name: True)
+        examination: Examination = examine(Facts(checkpoint), Thresholds(), lambda name: True)
         assert len(examination.biases(Cause.NOT_IN_OPTIMIZER)) == 20
         assert examination.biases(Cause.ZERO_GRADIENT) == []
         # A notice is no trouble.

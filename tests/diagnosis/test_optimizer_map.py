@@ -40,6 +40,7 @@ def assert_partition(alignment: Alignment, candidates: Sequence[Candidate]) -> N
 # -- against live objects ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=SLOW_TO_DRAW)
 @given(made=live(whole_layers=True))
 def test_no_claim_is_wrong_where_layers_are_in_or_out_as_a_whole(made: Live) -> None:
@@ -206,6 +207,7 @@ def test_biases_trained_alone_beside_a_norm_are_taken_for_the_norms_whole() -> N
 # -- the limit on work -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tensors", "sizes", "shape"),
     [

@@ -19,6 +19,8 @@ from sacdoctor.diagnosis.warmup import WarmupReport, audit_warmup
 from sacdoctor.training import ExecutedActionReplayBuffer, ForcedActionWarmup
 from tests.replay_buffers import FORCED, KINDS, Run, of_kind, small, tracking
 
+pytestmark = pytest.mark.slow
+
 
 def audited(run: Run, tmp_path: Path) -> WarmupReport:
     return audit_warmup(run.save(tmp_path))

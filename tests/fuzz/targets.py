@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from sacdoctor.archive.reading import Archive, Budget
+from sacdoctor.checkpoint import Limits
 from sacdoctor.checkpoint.dtypes import DTYPES
 from sacdoctor.checkpoint.formats.safetensors import Safetensors
 from sacdoctor.checkpoint.hyperparameters import Pickled, read_hyperparameters
 from sacdoctor.checkpoint.optimizer_state import optimizer_state
 from sacdoctor.checkpoint.tensors import Storage
-from sacdoctor.checkpoint.torch_file import _NAMES, read_legacy, read_torch_archive
+from sacdoctor.checkpoint.torch_file import read_legacy, read_torch_archive
+from sacdoctor.checkpoint.torch_names import TORCH_NAMES
 from sacdoctor.diagnosis.scan import report_of_error
 from sacdoctor.diagnosis.scan import scan as scan_file
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.history.difference import diff as diff_files
-from sacdoctor.pickles.machine import ListedNames, Symbols, read_pickle
+from sacdoctor.pickles import ListedNames, Symbols, read_pickle
 from sacdoctor.repair import RepairOptions
 from sacdoctor.repair import fix as fix_file
 from sacdoctor.report.formats import formats_for
@@ -55,7 +57,7 @@ def listed(data: bytes) -> None:
         key = str(identity)[:9] if isinstance(identity, str) else "0"
         return Storage(key, DTYPES["float32"], 64, memoryview(bytes(256)))
 
-    read_pickle(data, ListedNames(_NAMES, storage))
+    read_pickle(data, ListedNames(TORCH_NAMES, storage))
 
 
 def symbols(data: bytes) -> None:
@@ -88,7 +90,7 @@ def legacy(data: bytes) -> None:
 
 def safetensors(data: bytes) -> None:
     """A safetensors file with all of its tensors."""
-    for tensor in Safetensors(memoryview(data)).tensors().values():
+    for tensor in Safetensors(memoryview(data), Limits.of(len(data))).tensors().values():
         tensor.values.tobytes()
 
 

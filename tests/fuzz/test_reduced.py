@@ -13,11 +13,15 @@ from tests.fuzz.mutation import mutated
 from tests.fuzz.seeds import seeds
 from tests.fuzz.targets import TARGETS, set_sound
 
+pytestmark = pytest.mark.slow
+
 RUNS = {
     **{"archive": 1500, "listed": 3000, "symbols": 3000, "data": 1500, "optimizer": 1000},
     **{"scan": 150, "fix": 80, "diff": 80, "config": 150, "legacy": 400, "replay_buffer": 500},
     "safetensors": 3000,
 }
+ASK_FOR_MORE = ("fix", "config")
+"""The targets that also ask for what a seed does not have: a rate, another language."""
 MAX_SECONDS = 2.0
 
 
@@ -28,15 +32,12 @@ def inputs() -> dict[str, tuple[bytes, ...]]:
 
 @pytest.fixture(params=TARGETS)
 def target(request: pytest.FixtureRequest, inputs: dict[str, tuple[bytes, ...]]) -> str:
-    if request.param == "replay_buffer":
-        pytest.importorskip("sacdoctor.replay.buffer")
     set_sound(inputs["diff"][0])
     return str(request.param)
 
 
+@pytest.mark.parametrize("target", [t for t in TARGETS if t not in ASK_FOR_MORE], indirect=True)
 def test_the_seeds_are_sound(target: str, inputs: dict[str, tuple[bytes, ...]]) -> None:
-    if target in ("fix", "config"):
-        pytest.skip("they also ask for what a seed does not have: a rate, another language")
     for data in inputs[target]:
         TARGETS[target](data)
 

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sacdoctor.checkpoint.torch_file import _NAMES
+from sacdoctor.checkpoint.torch_names import TORCH_NAMES
 from sacdoctor.errors import CorruptCheckpoint, SacdoctorError, UnlistedName
-from sacdoctor.pickles.machine import ListedNames, Made, Name, Symbols, read_pickle
+from sacdoctor.pickles import ListedNames, Made, Name, Symbols, read_pickle
 
 KEYS = st.one_of(
     st.none(),
@@ -40,7 +40,7 @@ PLAIN = st.recursive(
 
 def plain(data: bytes) -> Any:
     """What our machine reads; it knows the names that protocols 0 to 2 need for bytes."""
-    names = {("_codecs", "encode"): _NAMES["_codecs", "encode"]}
+    names = {("_codecs", "encode"): TORCH_NAMES["_codecs", "encode"]}
     for module in ("builtins", "__builtin__"):
         names[module, "bytes"] = bytes
     return read_pickle(data, ListedNames(names))
@@ -131,7 +131,7 @@ PROGRAMS = st.lists(st.tuples(st.sampled_from(OPCODES), ARGUMENTS), max_size=30)
 
 
 def listed() -> ListedNames:
-    return ListedNames(_NAMES, lambda identity: None)
+    return ListedNames(TORCH_NAMES, lambda identity: None)
 
 
 @pytest.mark.parametrize("vocabulary", [Symbols, listed], ids=["symbols", "listed"])
@@ -343,10 +343,10 @@ def test_a_state_for_a_listed_thing_itself_is_refused(name: str) -> None:
     """It would change a function of torch's for all that comes after."""
     data = b"c" + name.encode() + b"\n}S'__kwdefaults__'\n}sb."
     with pytest.raises(CorruptCheckpoint, match="changes a function or class"):
-        read_pickle(data, ListedNames(_NAMES))
+        read_pickle(data, ListedNames(TORCH_NAMES))
 
 
 def test_a_state_for_what_a_listed_call_makes_is_passed_over() -> None:
     """A module's `state_dict()` is an OrderedDict with its versions for a state."""
     data = b"ccollections\nOrderedDict\n)R}S'_metadata'\n}sb."
-    assert read_pickle(data, ListedNames(_NAMES)) == {} == pickle.loads(data)
+    assert read_pickle(data, ListedNames(TORCH_NAMES)) == {} == pickle.loads(data)

@@ -22,6 +22,8 @@ from tests.repair import truth
 from tests.repair.conftest import ODD, Patients
 from tests.torch_truth import state_dict
 
+pytestmark = pytest.mark.slow
+
 BROKEN = ("two_head_broken", "sac_two_head_broken")
 LIVES_ON = {"two_head_broken": RecurrentPPO, "sac_two_head_broken": SAC}
 DEAD = {"two_head_broken": 20, "sac_two_head_broken": 15}

@@ -50,7 +50,7 @@ def test_a_dry_run_says_what_would_stay(run: Run, tmp_path: Path) -> None:
 
 def test_what_another_command_cures_names_it(run: Run, broken: Path, tmp_path: Path) -> None:
     outcome = run("fix", broken, "--output", tmp_path / "m.zip")
-    assert "SD401; `sacdoctor fix --learning-rate RATE` cures it." in outcome.out
+    assert "SD401; `sacdoctor fix --learning-rate RATE` mends the file." in outcome.out
     assert "Still critical: SD202" in outcome.out
     both = run("fix", broken, "--output", tmp_path / "n.zip", "--learning-rate", "3e-4")
     assert "SD401" not in both.out
@@ -124,7 +124,7 @@ def test_strip_code_alone_re_draws_nothing(
 def test_what_strip_code_alone_leaves_is_cured_by_fix(run: Run, tmp_path: Path) -> None:
     outcome = run("fix", hurt(tmp_path / "m.zip"), "--strip-code")
     assert "No code to strip; nothing was written." in outcome.out
-    assert "Still critical: SD101; `sacdoctor fix` cures it." in outcome.out
+    assert "Still critical: SD101; `sacdoctor fix` mends the file." in outcome.out
 
 
 def test_cures_leave_out_what_was_done(broken: Path) -> None:

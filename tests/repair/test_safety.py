@@ -23,6 +23,8 @@ from tests.archives import members_of, saved, sb3_members, zip_of
 from tests.conftest import ROOT, Outcome, Run, child_environment
 from tests.repair import truth
 
+pytestmark = pytest.mark.slow
+
 MIB = 1024**2
 KILLS = 60
 NOBODY = 65534

@@ -22,6 +22,8 @@ from sacdoctor.errors import (
 from sacdoctor.replay.buffer import read_replay_buffer
 from tests.replay_buffers import KINDS, arrays_of, in_time, of_kind, tracking
 
+pytestmark = pytest.mark.slow
+
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 

@@ -16,6 +16,8 @@ from sacdoctor.replay.buffer import read_replay_buffer
 from sacdoctor.replay.rewriting import write_without_oldest
 from tests.replay_buffers import KINDS, arrays_of, of_kind, refilled
 
+pytestmark = pytest.mark.slow
+
 EPISODES = ("ep_start", "ep_length")
 
 

@@ -65,10 +65,10 @@ def test_a_rate_of_0_is_what_was_put_in_place_of_a_schedule(tmp_path: Path) -> N
 
 
 def test_the_option_outranks_the_file(tmp_path: Path) -> None:
-    of(tmp_path, "PPO", learning_rate=1e-3)
+    of(tmp_path, "PPO", learning_rate=5e-5)
     assert fix_config(tmp_path / "model.zip").changes == ()
-    (change,) = fix_config(tmp_path / "model.zip", algorithm="sac").changes
-    assert change.after == "1e-4"
+    (change,) = fix_config(tmp_path / "model.zip", algorithm="a2c").changes
+    assert change.after == "7e-4"
 
 
 def test_a_checkpoint_is_known_by_its_first_bytes(tmp_path: Path) -> None:

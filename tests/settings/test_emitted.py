@@ -84,6 +84,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_the_script_trains_and_clips(trained: dict[str, Any], name: str) -> None:
     result = trained[name]
@@ -101,6 +102,7 @@ def test_the_script_trains_and_clips(trained: dict[str, Any], name: str) -> None
         assert result["learning_starts"] == 200
 
 
+@pytest.mark.slow
 def test_a_linear_schedule_stays_one(trained: dict[str, Any]) -> None:
     assert trained["linear"]["learning_rate"] == 1e-4
     assert trained["linear"]["end"] == 0.0

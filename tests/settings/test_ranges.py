@@ -15,17 +15,28 @@ from sacdoctor.settings.recommended import recommended
 ZOO = {
     # Every rate in DLR-RM/rl-baselines3-zoo, hyperparams/*.yml, by hand.
     "SAC": [3e-4, 7.3e-4, 1e-3],
-    "TQC": [3e-4, 7.3e-4, 1e-3],
+    "TQC": [3e-4, 7.3e-4, 1e-3, 1.5e-3],
     "CrossQ": [7e-4, 7.3e-4, 1e-3],
     "TD3": [7e-4, 1e-3],
     "DDPG": [7e-4, 1e-3],
     "DQN": [1e-4, 2.5e-4, 6.3e-4, 8.8e-4, 2.3e-3, 4e-3],
     "QRDQN": [6.3e-4, 1.5e-3, 2.3e-3, 4e-3],
-    "PPO": [2.0633e-5, 3e-5, 7.77e-5, 1e-4, 2.5e-4, 3e-4, 1e-3],
-    "RecurrentPPO": [2.0633e-5, 3e-5, 2.5e-4, 1e-3],
+    "PPO": [
+        *(2.0633e-5, 2.55673e-5, 3e-5, 3.56987e-5, 5.05041e-5, 7.77e-5, 9.80828e-5, 1e-4),
+        *(1.04019e-4, 1.55454e-4, 2.22425e-4, 2.5e-4, 3e-4, 6e-4, 1e-3),
+    ],
+    "RecurrentPPO": [2.0633e-5, 2.55673e-5, 3.56987e-5, 1e-4, 2.5e-4, 3e-4, 6e-4, 1e-3],
     "A2C": [7e-4, 8e-4, 8.3e-4, 9.6e-4],
     "TRPO": [2.5e-4, 1e-3],
     "ARS": [0.01, 0.015, 0.018, 0.02, 0.03],
+}
+
+
+ZOO_NORMS = {
+    # Every max_grad_norm there.
+    "PPO": [0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 2.0, 5.0],
+    "RecurrentPPO": [0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 2.0, 5.0],
+    "A2C": [0.5],
 }
 
 
@@ -43,10 +54,23 @@ def test_sb3s_own_defaults_are_safe(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "rate"), [(n, rate) for n in ZOO for rate in ZOO[n]])
-def test_no_rate_that_rl_zoo_tuned_is_critical(name: str, rate: float) -> None:
+def test_no_rate_that_rl_zoo_tuned_must_change(name: str, rate: float) -> None:
     verdict = judge_learning_rate(name, rate)
-    assert verdict is None or verdict.severity == "warning"
-    assert rate <= ALGORITHMS[name].learning_rates.tuned or name == "PPO"
+    assert verdict is None or verdict.severity == "notice"
+    assert rate <= ALGORITHMS[name].learning_rates.tuned
+
+
+@pytest.mark.parametrize(("name", "norm"), [(n, norm) for n in ZOO_NORMS for norm in ZOO_NORMS[n]])
+def test_no_gradient_norm_that_rl_zoo_tuned_must_change(name: str, norm: float) -> None:
+    verdict = judge_max_grad_norm(name, norm)
+    assert verdict is None or verdict.severity == "notice"
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_just_above_what_rl_zoo_tuned_it_must_change(name: str) -> None:
+    rates = ALGORITHMS[name].learning_rates
+    verdict = judge_learning_rate(name, 1.01 * max(rates.tuned, rates.high))
+    assert verdict is not None and verdict.must_change
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

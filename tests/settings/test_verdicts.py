@@ -25,10 +25,11 @@ def test_the_reported_rate_is_50_times_too_high() -> None:
     )
 
 
-def test_a_tuned_rate_above_the_range_is_a_warning_that_says_so() -> None:
+def test_a_tuned_rate_above_the_range_is_a_notice_that_says_so() -> None:
     verdict = judge_learning_rate("SAC", 7.3e-4)
     assert verdict is not None
-    assert verdict.severity == "warning"
+    assert verdict.severity == "notice"
+    assert not verdict.must_change
     assert verdict.message == (
         "7.3 times the recommended 1e-4 and 2.43 times the upper end of the safe range 3e-4, "
         "though rl-zoo's tuned settings go up to 1e-3"
@@ -69,14 +70,15 @@ def test_the_smallest_and_the_largest_rates_have_a_message() -> None:
         ("SAC", 1.0, None),
         ("SAC", 0.5, None),
         ("SAC", 5.0, None),
-        ("SAC", 0.4, "warning"),
+        ("SAC", 0.4, "notice"),
         ("SAC", 5.1, "warning"),
         ("SAC", None, "warning"),
         ("SAC", math.inf, "warning"),
         ("PPO", 0.0, "critical"),
         ("PPO", -1.0, "critical"),
         ("PPO", math.nan, "critical"),
-        ("PPO", 0.3, "warning"),
+        ("PPO", 0.3, "notice"),
+        ("PPO", 0.29, "warning"),
         ("DQN", 10.0, None),
         ("DQN", 11.0, "warning"),
         ("QRDQN", None, None),

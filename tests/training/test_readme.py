@@ -15,6 +15,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from tests.conftest import ROOT, child_environment
 
+pytestmark = pytest.mark.slow
+
 SECTION = (ROOT / "README.md").read_text().split("## While training")[1].split("\n## ")[0]
 PYTHON = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
 ZOO = re.findall(r"```yaml\n(.*?)```", SECTION, re.DOTALL)

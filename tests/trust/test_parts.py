@@ -13,7 +13,8 @@ import torch as th
 
 from fixtures.make import CHECKPOINTS
 from sacdoctor import Checkpoint, CheckpointError, scan
-from sacdoctor.checkpoint.torch_file import _NAMES, is_legacy, read_torch_archive
+from sacdoctor.checkpoint.torch_file import is_legacy, read_torch_archive
+from sacdoctor.checkpoint.torch_names import TORCH_NAMES
 from sacdoctor.trust.allowed_names import is_allowed
 from sacdoctor.trust.parts import PickledPart, parts_of
 from sacdoctor.trust.references import Kind, torch_references
@@ -132,7 +133,7 @@ def test_torch_files_of_real_checkpoints_are_plain_and_have_no_references(path: 
 
 
 def test_every_listed_name_is_an_allowed_one() -> None:
-    assert [name for name in _NAMES if not is_allowed(*name)] == []
+    assert [name for name in TORCH_NAMES if not is_allowed(*name)] == []
 
 
 def test_no_pickle_of_a_sound_checkpoint_is_walked_twice(

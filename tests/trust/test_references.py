@@ -18,7 +18,7 @@ import pytest
 import torch as th
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
-from sacdoctor.pickles.machine import Name
+from sacdoctor.pickles import Name
 from sacdoctor.severity import Severity
 from sacdoctor.trust.dangerous_names import LIBRARIES_IN_PICKLESCAN, dangerous
 from sacdoctor.trust.parts import PickledPart

@@ -6,7 +6,7 @@ import pkgutil
 from collections.abc import Iterator
 from importlib import import_module
 
-from sacdoctor.archive.zip_end import ends_as_zip
+from sacdoctor.archive import ends_as_zip
 from sacdoctor.checkpoint.formats.interface import RECORD, Container, Contents, PickleFile
 from sacdoctor.errors import NotACheckpoint, UnsupportedCheckpoint
 

@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from sacdoctor.archive.rewriting import Pieces
+from sacdoctor.archive import Pieces
 from sacdoctor.checkpoint.edits import Edits
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters
+from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.optimizer_state import OptimizerState
 from sacdoctor.checkpoint.tensors import Tensor
 
@@ -81,8 +82,8 @@ class Container:
     """A kind of checkpoint file. A module of this package that has one, as `CONTAINER`, adds it.
 
     `name` says what a file of this kind is, with its article. `opens` tells one by its bytes alone,
-    and never raises; `contents` opens it, and raises `CheckpointError` where it cannot. `endings`
-    are those of names, in lower case, that people give such files.
+    and never raises; `contents` opens it within limits, and raises `CheckpointError` where it
+    cannot. `endings` are those of names, in lower case, that people give such files.
 
     `has_settings`, `has_record` and `has_pickles` say what such a file has a place for: settings,
     a note about its repair, pickles that loading it opens.
@@ -93,7 +94,7 @@ class Container:
     name: str
     endings: tuple[str, ...]
     opens: Callable[[memoryview], bool]
-    contents: Callable[[memoryview], Contents]
+    contents: Callable[[memoryview, Limits], Contents]
     has_settings: bool = False
     has_record: bool = False
     has_pickles: bool = False

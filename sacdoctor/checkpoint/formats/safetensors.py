@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from sacdoctor.archive.rewriting import Pieces
+from sacdoctor.archive import Pieces
 from sacdoctor.checkpoint.dtypes import DTYPES, DType
 from sacdoctor.checkpoint.edits import Edits, edited_in_place
 from sacdoctor.checkpoint.formats.interface import Container, Contents
+from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.tensors import MAX_DIMENSIONS, Storage, Tensor, contiguous_stride
 from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
 
@@ -65,7 +66,7 @@ class _Entry:
 class Safetensors(Contents):
     """A safetensors file over its mapped bytes; no two of its tensors share any."""
 
-    def __init__(self, buffer: memoryview) -> None:
+    def __init__(self, buffer: memoryview, _limits: Limits) -> None:
         self._buffer = buffer
         self._tensors = _read(buffer)
 

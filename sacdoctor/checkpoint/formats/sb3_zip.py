@@ -11,19 +11,19 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from sacdoctor.archive.reading import Archive, Budget
-from sacdoctor.archive.rewriting import Pieces, rewrite
+from sacdoctor.archive import Archive, Pieces, rewrite
 from sacdoctor.checkpoint.edit import edited_torch_file
 from sacdoctor.checkpoint.edits import Edits, ElementEdit
 from sacdoctor.checkpoint.formats.interface import RECORD, Container, Contents, PickleFile
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters, read_hyperparameters
+from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.optimizer_state import OptimizerState, optimizer_state
 from sacdoctor.checkpoint.settings_edit import edited_settings
 from sacdoctor.checkpoint.state_dict import state_dict
 from sacdoctor.checkpoint.tensors import Tensor
 from sacdoctor.checkpoint.torch_file import LEGACY_MAGIC, read_legacy, read_torch_archive
 from sacdoctor.errors import CorruptCheckpoint, SacdoctorError
-from sacdoctor.pickles.start import is_pickle
+from sacdoctor.pickles import is_pickle
 
 DATA, POLICY, VERSION = "data", "policy.pth", "_stable_baselines3_version"
 VARIABLES = ("pytorch_variables.pth", "tensors.pth")
@@ -34,8 +34,9 @@ _TORCH_ENDINGS, _PICKLE_ENDINGS = (".pth", ".pt"), (".pkl", ".pickle")
 class Sb3Zip(Contents):
     """A checkpoint of SB3 over its mapped bytes."""
 
-    def __init__(self, buffer: memoryview) -> None:
-        self._archive = Archive(buffer, position=0, budget=Budget.of(len(buffer)))
+    def __init__(self, buffer: memoryview, limits: Limits) -> None:
+        self._archive = Archive(buffer, position=0, budget=limits.expansion)
+        self._limits = limits
         self._plain: set[str] = set()
 
     def tensors(self) -> Mapping[str, Tensor]:
@@ -69,7 +70,7 @@ class Sb3Zip(Contents):
         if DATA not in self._archive:
             return Hyperparameters({})
         with _named(DATA):
-            return read_hyperparameters(self._archive.read(DATA))
+            return read_hyperparameters(self._archive.read(DATA), self._limits.walks)
 
     def sb3_version(self) -> str | None:
         if VERSION not in self._archive:
@@ -110,11 +111,17 @@ class Sb3Zip(Contents):
             by_member.setdefault(member, []).append(edit)
         rated = () if edits.learning_rate is None else self._optimizers()
         replaced: dict[str, Pieces] = {}
-        for member in dict.fromkeys([*by_member, *rated]):
+        anew = {f"{name}.pth": state for name, state in edits.optimizers.items()}
+        for member in dict.fromkeys([*by_member, *rated, *anew]):
             rate = edits.learning_rate if member in rated else None
             data, elements = self._archive.read(member), by_member.get(member, [])
             try:
-                replaced[member] = edited_torch_file(data, elements, rate, self._archive.budget)
+                if member in anew:
+                    from sacdoctor.checkpoint.optimizer_file import optimizer_file
+
+                    replaced[member] = [optimizer_file(anew[member], elements, rate)]
+                else:
+                    replaced[member] = edited_torch_file(data, elements, rate, self._limits)
             except SacdoctorError as error:
                 raise error.within(member) from None
         return replaced
@@ -139,7 +146,7 @@ class Sb3Zip(Contents):
         """Return what a torch file in the zip holds, in either of its formats."""
         if self._archive.start_of(name, len(LEGACY_MAGIC)) == LEGACY_MAGIC:
             return read_legacy(self._archive.read(name))
-        saved = read_torch_archive(self._archive.nested(name))
+        saved = read_torch_archive(self._archive.nested(name), self._limits.walks)
         if saved.is_plain:
             self._plain.add(name)
         return saved.content

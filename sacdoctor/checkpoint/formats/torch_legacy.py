@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 
-from sacdoctor.archive.rewriting import Pieces
+from sacdoctor.archive import Pieces
 from sacdoctor.checkpoint.edits import Edits
 from sacdoctor.checkpoint.formats.interface import Container, Contents, PickleFile
 from sacdoctor.checkpoint.legacy import resave
+from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.state_dict import nested_state_dict, nesting
 from sacdoctor.checkpoint.tensors import Tensor
 from sacdoctor.checkpoint.torch_file import is_legacy, read_legacy
@@ -21,7 +22,7 @@ from sacdoctor.checkpoint.torch_file import is_legacy, read_legacy
 class TorchLegacy(Contents):
     """A file in the old format over its mapped bytes."""
 
-    def __init__(self, buffer: memoryview) -> None:
+    def __init__(self, buffer: memoryview, _limits: Limits) -> None:
         self._buffer = buffer
 
     @cached_property

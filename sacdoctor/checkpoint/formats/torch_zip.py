@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from sacdoctor.archive.reading import Archive, Budget
-from sacdoctor.archive.rewriting import Pieces
+from sacdoctor.archive import Archive, Budget, Pieces
 from sacdoctor.checkpoint.edit import edited_torch_archive
 from sacdoctor.checkpoint.edits import Edits
 from sacdoctor.checkpoint.formats.interface import Container, Contents, PickleFile
+from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.state_dict import nested_state_dict
 from sacdoctor.checkpoint.tensors import Tensor
 from sacdoctor.checkpoint.torch_file import pickle_member, read_torch_archive
@@ -18,12 +18,13 @@ from sacdoctor.errors import CheckpointError
 class TorchZip(Contents):
     """A torch archive over its mapped bytes."""
 
-    def __init__(self, buffer: memoryview) -> None:
-        self._archive = _archive(buffer)
+    def __init__(self, buffer: memoryview, limits: Limits) -> None:
+        self._archive = Archive(buffer, position=0, budget=limits.expansion)
+        self._limits = limits
         self._is_plain = False
 
     def tensors(self) -> Mapping[str, Tensor]:
-        saved = read_torch_archive(self._archive)
+        saved = read_torch_archive(self._archive, self._limits.walks)
         self._is_plain = saved.is_plain
         return nested_state_dict(saved.content)
 
@@ -34,13 +35,12 @@ class TorchZip(Contents):
         return edited_torch_archive(self._archive, edits.elements)
 
 
-def _archive(buffer: memoryview) -> Archive:
-    return Archive(buffer, position=0, budget=Budget.of(len(buffer)))
-
-
 def _opens(buffer: memoryview) -> bool:
     try:
-        return bytes(buffer[:2]) == b"PK" and pickle_member(_archive(buffer)) is not None
+        if bytes(buffer[:2]) != b"PK":
+            return False
+        archive = Archive(buffer, position=0, budget=Budget.of(len(buffer)))
+        return pickle_member(archive) is not None
     except CheckpointError:
         return False
 

@@ -1,1 +1,24 @@
 """The rules: one file each, with its code, name, explanation and check; see `registry`."""
+
+from sacdoctor.diagnosis.rules.exploding_gradients import estimated_gradient_norm
+from sacdoctor.diagnosis.rules.interface import Rule, Subject
+from sacdoctor.diagnosis.rules.registry import (
+    RULES,
+    as_spelled,
+    findings,
+    rule_named,
+    rule_of,
+    selected,
+)
+
+__all__ = [
+    "RULES",
+    "Rule",
+    "Subject",
+    "as_spelled",
+    "estimated_gradient_norm",
+    "findings",
+    "rule_named",
+    "rule_of",
+    "selected",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
@@ -13,7 +13,9 @@ from sacdoctor.severity import Severity
 class Subject(Protocol):
     """A kind of thing that rules judge: `Examination`, `LoadedCode`, … Any type may become one."""
 
-    in_words: ClassVar[str]
+    @classmethod
+    def in_words(cls) -> str:
+        """Return what it is, for people who ask what a rule looks at."""
 
 
 S = TypeVar("S", bound=Subject)

@@ -3,7 +3,9 @@
 ## What it does
 Compares the configured learning rate with the safe range of the algorithm. Where the file holds a
 schedule, only the rate that the optimizers last used is known: it is reported only where it is
-critically high. A rate of 0 in a trained model is the end of a schedule, and not reported.
+critically high. A rate of 0 in a trained model is the end of a schedule, and not reported. Above
+the range, but not above what rl-zoo tuned for some environment, it is a notice: what a rate does
+hangs on batch size, network and normalisation too.
 
 ## Why is this bad
 Too high a rate makes Q-values diverge and kills ReLU units; too low a rate looks like a run that
@@ -30,7 +32,7 @@ from collections.abc import Iterator
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
-from sacdoctor.settings.verdicts import judge_learning_rate
+from sacdoctor.settings import judge_learning_rate
 from sacdoctor.severity import Severity
 
 
@@ -53,14 +55,20 @@ def check(examination: Examination) -> Iterator[Finding]:
     ):
         return
     where = "learning_rate" if configured is not None else "the optimizers' last rate"
+    remedy = (
+        f"`sacdoctor fix --learning-rate {verdict.recommended:g}` corrects it in the file, "
+        "`sacdoctor fix-config` in your settings."
+    )
+    if not verdict.must_change:
+        remedy = (
+            "Leave it if training goes well. If not, "
+            f"`sacdoctor fix --learning-rate {verdict.recommended:g}`."
+        )
     yield RULE.finding(
         verdict.severity,
         f"the learning rate {rate:g} is outside {algorithm}'s safe range",
         evidence=f"{where} {rate:g}: {verdict.message}",
-        remedy=(
-            f"`sacdoctor fix --learning-rate {verdict.recommended:g}` corrects it in the file, "
-            "`sacdoctor fix-config` in your settings."
-        ),
+        remedy=remedy,
     )
 
 
@@ -68,7 +76,7 @@ RULE = Rule(
     code="SD401",
     name="learning-rate",
     doc=__doc__,
-    severities=(Severity.CRITICAL, Severity.WARNING),
+    severities=(Severity.CRITICAL, Severity.WARNING, Severity.NOTICE),
     checks=(Check(Examination, check),),
     cured_by=("fix --learning-rate RATE", "fix-config"),
 )

@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.diagnosis.warmup_facts import JudgedSetting, Warmup
 from sacdoctor.model import Finding
-from sacdoctor.settings.verdicts import Verdict, judge_warmup_steps
+from sacdoctor.settings import Verdict, judge_warmup_steps
 from sacdoctor.severity import Severity
 
 

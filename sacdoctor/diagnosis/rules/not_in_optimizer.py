@@ -28,11 +28,24 @@ Create the optimizer anew once all layers exist, at the end of the constructor:
             self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs
         )
 ```
-or create the layers in `_build`, before calling `super()._build(lr_schedule)`.
+With SAC and TD3 it is `self.actor.optimizer` over `self.actor.parameters()`, and the critic's
+likewise; with DQN it is `self.optimizer` over `self.q_net.parameters()`.
+
+A checkpoint of the old policy does not load into the new one: its optimizer has too few entries.
+`sacdoctor fix MODEL.zip --complete-optimizer` writes a copy that has them all:
+```python
+model = RecurrentPPO.load("MODEL_FIXED.zip", env=env)
+```
+
+If no checkpoint is to be kept, the layers may as well be created in `_build`, before calling
+`super()._build(lr_schedule)`. They come in another order then, which `--complete-optimizer` does
+not know.
 
 ## Fix safety
-`fix` can re-draw the biases, and it will not last: nothing trains them. Only the policy's code can
-cure this.
+`fix` alone re-draws the biases, and it will not last: nothing trains them before the policy's code
+is corrected. `--complete-optimizer` gives the missing parameters their place, and every moment
+stays with its parameter, bit for bit. The copy loads into the corrected policy only. Where the file
+does not prove which entry is whose, nothing is written.
 
 ## References
 - SB3: `ActorCriticPolicy._build` creates the optimizer; docs, "Custom Policy Network"
@@ -43,6 +56,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
@@ -73,30 +87,58 @@ def check(examination: Examination) -> Iterator[Finding]:
             f"the optimizers have {entries:,} entries, all of them for other tensors "
             f"({', '.join(facts.policy_optimizers)})"
         ),
-        remedy=_remedy(outside, list(facts.policy_optimizers)),
+        remedy=_remedy(outside, facts),
         tensors=tuple(outside),
     )
 
 
-def _remedy(outside: list[str], optimizers: list[str]) -> str:
-    """Return the lines of policy code that bring the tensors into their optimizers."""
-    lines: list[str] = []
-    for optimizer in optimizers:
-        part = optimizer.removesuffix("optimizer")
-        if optimizer == "policy.optimizer":
-            part = ""
-        elif not part.endswith(".") or not any(name.startswith(part) for name in outside):
-            continue
-        lines += [
-            f"    self.{part}optimizer = self.optimizer_class(",
-            f"        self.{part}parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)",
-        ]
-    how = "Add them to an optimizer in the policy's __init__."
-    if lines:
-        how = "\n".join(
-            ["Once all layers exist, at the end of the policy's __init__, write:", *lines]
-        )
-    return f"{how}\nRe-drawing the biases will not last: nothing trains them."
+def _remedy(outside: list[str], facts: Facts) -> str:
+    """Return the lines of policy code that bring the tensors into their optimizers, and then what
+    brings the checkpoint after them."""
+    # Few checkpoints have this finding, and only they need it.
+    from sacdoctor.diagnosis.completion import home_of, loading_call, open_questions
+
+    homes = {home_of(name, facts) for name in outside}
+    lines = [
+        line
+        for optimizer in facts.policy_optimizers
+        if optimizer in homes
+        for line in _made_last(optimizer, facts)
+    ]
+    if not lines:
+        return f"Add them to an optimizer in the policy's __init__.\n{_REDRAWN}"
+    lines.insert(0, "Once all layers exist, at the end of the policy's __init__, write:")
+    questions = open_questions(facts)
+    if questions is None:
+        return "\n".join([*lines, _REDRAWN])
+    lines.append("The checkpoint loads into that policy once its optimizer is completed:")
+    asked = "".join(f" --buffer '{name}'" for name in questions)
+    lines.append(f"    sacdoctor fix MODEL.zip --complete-optimizer{asked}")
+    if questions:
+        lines.append("    (--parameter in place of --buffer for what is a parameter)")
+    call = loading_call(facts, "MODEL_FIXED.zip")
+    return "\n".join([*lines, *([f"    {call}"] if call else [])])
+
+
+def _made_last(optimizer: str, facts: Facts) -> tuple[str, str]:
+    """Return the lines that make an optimizer of SB3's once more, over the same network."""
+    from sacdoctor.diagnosis.completion import left_to_others
+
+    place = "" if optimizer == "policy.optimizer" else optimizer.removesuffix("optimizer")
+    network = place
+    if not place and facts.algorithm is not None and facts.algorithm.targets:
+        network = f"{facts.algorithm.targets[0]}."  # DQN's; its target is not trained
+    parameters = f"self.{network}parameters()"
+    if left_to_others(optimizer, facts):
+        named = f"self.{network}named_parameters()"
+        parameters = f'[p for n, p in {named} if "features_extractor" not in n]'
+    return (
+        f"    self.{place}optimizer = self.optimizer_class(",
+        f"        {parameters}, lr=lr_schedule(1), **self.optimizer_kwargs)",
+    )
+
+
+_REDRAWN = "Re-drawing the biases will not last: nothing trains them."
 
 
 RULE = Rule(
@@ -105,6 +147,7 @@ RULE = Rule(
     doc=__doc__,
     severities=(Severity.CRITICAL,),
     checks=(Check(Examination, check),),
+    cured_by=("fix --complete-optimizer",),
     needs_optimizers=True,
     about_zeros=True,
 )

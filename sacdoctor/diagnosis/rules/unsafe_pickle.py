@@ -39,8 +39,7 @@ from collections.abc import Iterator
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
-from sacdoctor.trust.references import Kind
-from sacdoctor.trust.suspicions import LoadedCode, evidence
+from sacdoctor.trust import Kind, LoadedCode, evidence
 
 
 def check(code: LoadedCode) -> Iterator[Finding]:

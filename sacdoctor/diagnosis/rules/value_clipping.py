@@ -30,7 +30,7 @@ from collections.abc import Iterator
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
-from sacdoctor.settings.verdicts import judge_clip_grad_value
+from sacdoctor.settings import judge_clip_grad_value
 from sacdoctor.severity import Severity
 
 

@@ -20,6 +20,8 @@ _COMPONENTS = {
     "memory_bank": "memory bank",
     "v8_critic": "critic",
 }
+BUFFERS = frozenset({"memory_bank.trade_memory"})
+"""Tensors that nothing in their names tells from parameters."""
 
 
 def recognises(names: Iterable[str]) -> bool:

@@ -15,9 +15,9 @@ from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from sacdoctor.diagnosis.returns import SPREADS, WINDOW
-from sacdoctor.diagnosis.rules.entropy_collapse import WARNING as LEAST_ENTROPY_COEFFICIENT
-from sacdoctor.settings.ranges import RATE_STEP
+from sacdoctor.diagnosis import SPREADS, WINDOW
+from sacdoctor.diagnosis.rules import entropy_collapse
+from sacdoctor.settings import RATE_STEP
 from sacdoctor.training.health.crash import (
     CrashDetector,
     Episode,
@@ -155,11 +155,11 @@ class TrainingHealthCallback(BaseCallback):
         if coefficient is None or getattr(self.model, "ent_coef_optimizer", None) is None:
             return
         self._judge(
-            coefficient < LEAST_ENTROPY_COEFFICIENT,
+            coefficient < entropy_collapse.WARNING,
             "entropy",
             "train/ent_coef",
             float(coefficient),
-            LEAST_ENTROPY_COEFFICIENT,
+            entropy_collapse.WARNING,
             f"the entropy coefficient has sunk to {coefficient:.1e}: the agent no longer explores",
         )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sacdoctor.diagnosis.returns import SPREADS, WINDOW, least_spread
+from sacdoctor.diagnosis import SPREADS, WINDOW, least_spread
 
 
 @dataclass(frozen=True, slots=True)

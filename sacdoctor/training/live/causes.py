@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch as th
 from torch import nn
 
-from sacdoctor.diagnosis.causes import Attribution
+from sacdoctor.diagnosis import Attribution
 from sacdoctor.model import Cause
 from sacdoctor.optimizers import TELLING_MOMENTS, Optimizer, optimizer_among
 from sacdoctor.training.live.model import LiveModel, is_target, parameters_of

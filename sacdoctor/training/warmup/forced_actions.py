@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from sacdoctor.settings.ranges import WARMUP_STEPS
+from sacdoctor.settings import WARMUP_STEPS
 
 EXECUTED_ACTION = "executed_action"
 """The key of a step's info that holds the action which was carried out."""

@@ -13,10 +13,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from sacdoctor.diagnosis.rules import long_warmup, updates_during_warmup
-from sacdoctor.diagnosis.rules.interface import Rule
-from sacdoctor.settings.ranges import WARMUP_STEPS
-from sacdoctor.settings.verdicts import judge_learning_starts, judge_warmup_steps
+from sacdoctor.diagnosis.rules import Rule, long_warmup, updates_during_warmup
+from sacdoctor.settings import WARMUP_STEPS, judge_learning_starts, judge_warmup_steps
 from sacdoctor.training.warmup.forced_actions import FORCED, ForcedActionWarmup
 
 Strategy = Literal["no-update", "random", "clear"]

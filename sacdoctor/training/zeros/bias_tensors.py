@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch as th
 
-from sacdoctor.checkpoint.dtypes import DTYPES
+from sacdoctor.checkpoint import DTYPES
 from sacdoctor.layers import NORM_WEIGHTS, Kind, Role
 from sacdoctor.optimizers import STEP
-from sacdoctor.repair.initialisers import encoded, initial_values
+from sacdoctor.repair import encoded, initial_values
 
 
 @dataclass(frozen=True, slots=True)

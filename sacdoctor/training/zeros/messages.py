@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from sacdoctor.diagnosis.wording import biases as biases_are
+from sacdoctor.diagnosis import biases as biases_are
 from sacdoctor.model import Cause
 from sacdoctor.severity import worst
 from sacdoctor.training.live import LiveModel, listed

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sacdoctor.diagnosis.causes import OUTLAST_REPAIR
+from sacdoctor.diagnosis import OUTLAST_REPAIR
 from sacdoctor.layers import Kind, online_name
-from sacdoctor.repair.initialisers import describe
+from sacdoctor.repair import describe
 from sacdoctor.training.live import LiveModel
 from sacdoctor.training.zeros.bias_tensors import can_be_drawn, clear_moments, drawn, revive
 from sacdoctor.training.zeros.checks import DeadBias, Repair

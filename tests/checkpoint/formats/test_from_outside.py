@@ -30,7 +30,7 @@ from sacdoctor.errors import CorruptCheckpoint
 
 
 class Toy(Contents):
-    def __init__(self, buffer):
+    def __init__(self, buffer, limits):
         self.buffer = buffer
         line, end, _ = bytes(buffer[4:]).partition(b"\\n")
         if not end:

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, deserialize
 from safetensors.torch import load_file, save, save_file
 
 from sacdoctor import Checkpoint, Report, ScanOptions, diff, fix, scan
+from sacdoctor.checkpoint import Limits
 from sacdoctor.checkpoint.formats import container_of, safetensors
 from sacdoctor.errors import CheckpointError, CorruptCheckpoint, UnsupportedCheckpoint
 from sacdoctor.fleet import find_checkpoints
@@ -57,7 +58,7 @@ def read(data: bytes) -> dict[str, tuple[str, tuple[int, ...], bytes]] | str:
     buffer = memoryview(data)
     try:
         assert container_of(buffer) is safetensors.CONTAINER
-        tensors = safetensors.CONTAINER.contents(buffer).tensors()
+        tensors = safetensors.CONTAINER.contents(buffer, Limits.of(len(data))).tensors()
     except CheckpointError as error:
         return error.reason
     return {
@@ -342,7 +343,7 @@ odd = st.one_of(
     st.text(max_size=3),
     st.sampled_from(["F32", "U8", "f32", "F4 "]),
     st.lists(st.integers(-1, 12), max_size=3),
-    st.just({}),
+    st.builds(dict),
 )
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import stable_baselines3
 import torch as th
 
-from sacdoctor import Finding
+from sacdoctor import Finding, scan
 from sacdoctor.algorithms import ALGORITHMS
 from tests.diagnosis.handmade import DQN, PPO, SAC, TRPO, adam, finding, report
 
@@ -36,16 +37,16 @@ def severity(found: Finding | None) -> str | None:
     [
         (SAC, 1e-5, None),
         (SAC, 3e-4, None),
-        (SAC, 3.1e-4, "warning"),
+        (SAC, 3.1e-4, "notice"),
         (SAC, 9.9e-6, "warning"),
-        (SAC, 1e-3, "warning"),
+        (SAC, 1e-3, "notice"),
         (SAC, 1.1e-3, "critical"),
         (SAC, 5e-3, "critical"),
         (PPO, 1e-3, None),
         (PPO, 1.1e-3, "warning"),
         (PPO, 3.1e-3, "critical"),
         (PPO, 1e-9, "warning"),
-        (DQN, 4e-3, "warning"),
+        (DQN, 4e-3, "notice"),
         (DQN, 4.1e-3, "critical"),
     ],
 )
@@ -99,7 +100,8 @@ def test_remedy_names_a_rate_within_the_range(tmp_path: Path) -> None:
     [
         (PPO, 0.5, None),
         (PPO, 5.0, None),
-        (PPO, 0.49, "warning"),
+        (PPO, 0.49, "notice"),
+        (PPO, 0.29, "warning"),
         (PPO, 5.1, "warning"),
         (PPO, 0.0, "critical"),
         (DQN, 10, None),
@@ -158,6 +160,47 @@ def test_constant_and_applied_rate_are_compared(
         assert found.severity == "warning"
         assert found.evidence == f"learning_rate {configured:g}; policy.optimizer: {applied:g}"
         assert f"--learning-rate {configured:g}" in found.remedy
+
+
+def advised(found: Finding | None) -> list[float]:
+    assert found is not None
+    return [float(part.split("`")[0]) for part in found.remedy.split("--learning-rate ")[1:]]
+
+
+def test_both_rates_have_their_remedy_where_both_are_safe(tmp_path: Path) -> None:
+    found = judged(tmp_path, "SD404", {**PPO, "learning_rate": 1e-4}, applied=3e-4)
+    assert advised(found) == [1e-4, 3e-4]
+
+
+@pytest.mark.parametrize(
+    ("configured", "applied"),
+    [(5e-3, 1e-4), (5e-3, 2e-4), (1e-9, 1e-4), (5e-3, 4e-3), (1e-4, 5e-3), (1e-4, 0.0)],
+)
+def test_no_rate_is_advised_that_the_other_rule_would_not_leave(
+    tmp_path: Path, configured: float, applied: float
+) -> None:
+    settings = {**SAC, "learning_rate": configured}
+    rates = advised(judged(tmp_path, "SD404", settings, applied=applied))
+    other = judged(tmp_path, "SD401", settings, applied=applied)
+    safe = ALGORITHMS["SAC"].learning_rates
+    assert rates and all(safe.low <= rate <= safe.high for rate in rates)
+    if other is not None:
+        assert advised(other) == rates
+
+
+def test_an_assigned_rate_is_one_that_sb3_ignores_until_loading(tmp_path: Path) -> None:
+    """What SB3 itself does with it, so that the remedy says what is so."""
+    model = stable_baselines3.PPO("MlpPolicy", "CartPole-v1", n_steps=64, device="cpu")
+    model.learning_rate = 1e-4
+    model.learn(64)
+    model.save(tmp_path / "m.zip")
+    found = finding(scan(tmp_path / "m.zip"), "SD404")
+    assert found is not None
+    assert found.evidence == "learning_rate 0.0001; policy.optimizer: 0.0003"
+    assert advised(found) == [1e-4, 3e-4]
+    loaded = stable_baselines3.PPO.load(tmp_path / "m.zip", env=model.get_env())
+    loaded.learn(64)
+    assert [group["lr"] for group in loaded.policy.optimizer.param_groups] == [1e-4]
 
 
 def test_any_group_may_differ(tmp_path: Path) -> None:

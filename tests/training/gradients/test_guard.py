@@ -18,6 +18,8 @@ from stable_baselines3.common.logger import configure
 from fixtures.faulty_training import train
 from sacdoctor.training import GradientGuard, create_zero_prevention_system
 
+pytestmark = pytest.mark.slow
+
 OPTIMIZERS = ("actor.optimizer", "critic.optimizer", "ent_coef_optimizer")
 
 

@@ -13,9 +13,11 @@ from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.callbacks import BaseCallback
 
 from fixtures.environments import Tracking
+from sacdoctor.diagnosis.rules import entropy_collapse
 from sacdoctor.training import ForcedActionWarmup, TrainingHealthCallback, WarmupGuard
-from sacdoctor.training.health.callback import LEAST_ENTROPY_COEFFICIENT
 from tests.training.health.test_crash import alternating
+
+pytestmark = pytest.mark.slow
 
 th.set_num_threads(1)
 
@@ -136,7 +138,7 @@ def test_values_that_run_away_are_warned_about_once(
     assert (warning.kind, warning.quantity) == (kind, quantity)
     assert said in warning.message
     if kind == "entropy":
-        assert warning.value < LEAST_ENTROPY_COEFFICIENT
+        assert warning.value < entropy_collapse.WARNING
 
 
 def test_trouble_that_comes_back_is_told_again() -> None:

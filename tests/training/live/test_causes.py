@@ -14,6 +14,8 @@ from tests.training.injured import (
     warnings,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_target_that_has_not_followed_yet_is_not_out_of_sync() -> None:
     """DQN copies its online network after 10,000 steps; layers that start at zero stay so."""

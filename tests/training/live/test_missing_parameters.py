@@ -28,6 +28,8 @@ from tests.training.injured import (
     warnings,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("algorithm", INJURED)
 def test_missing_parameters_are_an_error_if_so_wished(algorithm: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from stable_baselines3 import DQN, SAC, TD3
+from stable_baselines3.common import buffers
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -17,6 +18,8 @@ from sacdoctor.training.warmup.executed_actions import (
     ExecutedActionDictReplayBuffer,
     ExecutedActionMixin,
 )
+
+pytestmark = pytest.mark.slow
 
 SETTINGS: dict[str, Any] = {
     "learning_starts": 20,
@@ -110,7 +113,6 @@ def test_dict_observations_have_their_own_buffer() -> None:
 
 
 def test_n_step_buffers_take_the_mixin() -> None:
-    buffers = pytest.importorskip("stable_baselines3.common.buffers")
     if not hasattr(buffers, "NStepReplayBuffer"):
         pytest.skip("this SB3 has no n-step buffer")
 

@@ -15,6 +15,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from fixtures.environments import Tracking
 from sacdoctor.training import ExecutedActionReplayBuffer, ForcedActionWarmup, WarmupGuard
 
+pytestmark = pytest.mark.slow
+
 th.set_num_threads(1)
 
 OFF_POLICY: dict[str, Any] = {"learning_starts": 10, "batch_size": 8, "buffer_size": 500}

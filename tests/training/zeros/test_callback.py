@@ -31,6 +31,8 @@ from tests.training.injured import (
     warnings,
 )
 
+pytestmark = pytest.mark.slow
+
 # -- healthy training --------------------------------------------------------------------------
 
 

@@ -27,6 +27,8 @@ from tests.training.injured import (
     warnings,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_no_random_number_generator_is_touched() -> None:
     model = train("SAC", after=[zero("*.bias")])

@@ -14,6 +14,8 @@ from sacdoctor.training import (
     create_zero_prevention_system,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_takes_what_the_callback_takes() -> None:
     made, taken = (

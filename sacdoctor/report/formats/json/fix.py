@@ -51,6 +51,16 @@ def _result(result: FixResult) -> dict[str, Any]:
             {"key": change.key, "before": change.before, "after": change.after}
             for change in plan.settings
         ],
+        "completed": [
+            {
+                "file": completion.file,
+                "entries_before": completion.entries_before,
+                "entries": len(completion.names),
+                "added": list(completion.added),
+            }
+            for completion in plan.completions
+        ],
+        "loads_with": result.loads_with,
         "not_lasting": [
             {"cause": cause, "tensors": list(names)} for cause, names in result.not_lasting.items()
         ],

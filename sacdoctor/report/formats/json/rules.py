@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sacdoctor.diagnosis.rules.interface import Rule
+from sacdoctor.diagnosis.rules import Rule
 from sacdoctor.report.formats.json.schema import SCHEMA_VERSION
 
 
@@ -21,7 +21,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "code": rule.code,
         "name": rule.name,
         "severities": list(rule.severities),
-        "looks_at": [check.looks_at.in_words for check in rule.checks],
+        "looks_at": [check.looks_at.in_words() for check in rule.checks],
         "cured_by": [f"sacdoctor {command}" for command in rule.cured_by],
         "summary": rule.summary,
         "explanation": rule.explanation,

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sacdoctor import __version__
 from sacdoctor.model import LayerReport, Report
 from sacdoctor.report.formats.json.schema import (
     DECIMALS,
@@ -15,6 +14,7 @@ from sacdoctor.report.formats.json.schema import (
     finite,
     summary_document,
 )
+from sacdoctor.version import __version__
 
 
 def render(reports: Iterable[Report], *, all_tensors: bool = False) -> Iterator[str]:

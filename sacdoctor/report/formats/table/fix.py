@@ -8,10 +8,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sacdoctor.diagnosis.rules.registry import rule_named, rule_of
+from sacdoctor.diagnosis.rules import rule_named, rule_of
 from sacdoctor.model import Cause, Finding, Report, Summary
 from sacdoctor.printable import printable
-from sacdoctor.repair import FixResult, MomentReset, RepairPlan, SettingChange, cures
+from sacdoctor.repair import (
+    Completion,
+    FixResult,
+    MomentReset,
+    RepairPlan,
+    SettingChange,
+    cures,
+)
 from sacdoctor.report.formats.table.style import (
     PROSE,
     STATUS_STYLES,
@@ -56,6 +63,14 @@ def print_result(console: Console, result: FixResult, *, dry_run: bool) -> None:
     if changes:
         for change in changes:
             console.print(Text(f"{printable(change.key)}: {_before(change)} -> {_after(change)}"))
+        console.print()
+    if plan.completions:
+        for completion in plan.completions:
+            console.print(Text(f"{printable(completion.optimizer)}: {_completed(completion)}"))
+        load = f": {printable(result.loads_with)}" if result.loads_with else "."
+        console.print(
+            Text(f"The copy loads only into a policy that makes its optimizer last{load}")
+        )
         console.print()
     if not dry_run and result.output is not None and result.after is not None:
         console.print(_before_and_after(result.before, result.after))
@@ -104,9 +119,11 @@ def _stays(finding: Finding, result: FixResult, width: int, *, dry_run: bool) ->
     """Return what is not cured, and the command for it, or that there is none."""
     still = "Would still be" if dry_run and not result.plan.is_empty else "Still"
     level = "critical" if finding.severity is Severity.CRITICAL else "a warning"
-    commands = [f"`sacdoctor {command}`" for command in cures(finding, result.plan)]
+    cured_by = cures(finding, result.plan)
+    commands = [f"`sacdoctor {command}`" for command in cured_by]
     if commands:
-        cure = f"{' or '.join(commands)} cures it"
+        what = "your settings" if cured_by[0] == "fix-config" else "the file"
+        cure = f"{' or '.join(commands)} mends {what}"
     elif rule_of(finding).cured_by:
         cure = "this repair leaves it"
     else:
@@ -115,6 +132,17 @@ def _stays(finding: Finding, result: FixResult, width: int, *, dry_run: bool) ->
     words = f"{still} {level}: {finding.rule}; {cure}. {message[0].upper()}{message[1:]}."
     lines = textwrap.wrap(words, min(width, PROSE), subsequent_indent="      ")
     return Text("\n".join(lines), style=STYLES[finding.severity])
+
+
+def _completed(completion: Completion) -> str:
+    entries, joined = len(completion.names), len(completion.added)
+    if not joined:
+        return f"its {entries:,} entries, in two groups that train alike, become one group."
+    who = counted(joined, "parameter joins", "parameters join")
+    return (
+        f"{completion.entries_before:,} entries become {entries:,}; {who}, every existing moment "
+        "stays with its parameter."
+    )
 
 
 def _headline(result: FixResult, dry_run: bool) -> Text:
@@ -138,6 +166,8 @@ def _headline(result: FixResult, dry_run: bool) -> Text:
         parts.append(f"{counted(elements, 'dead element')} in {counted(tensors, 'bias tensor')}")
     if plan.settings:
         parts.append(counted(len(plan.settings), "setting"))
+    if plan.completions:
+        parts.append(counted(len(plan.completions), "optimizer"))
     what = " and ".join(parts)
     if dry_run:
         return Text(f"Would repair {what}. Dry run: nothing was written.", style="bold yellow")

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.text import Text
 
-from sacdoctor.diagnosis.rules.interface import Rule
+from sacdoctor.diagnosis.rules import Rule
 from sacdoctor.report.formats.table.style import PROSE, STYLES
 
 _INDENT = "      "
@@ -45,7 +45,7 @@ def _below(summary: str, width: int) -> Text:
 
 def markdown(rule: Rule) -> str:
     """Return a rule's code and name, what it is in short, and its explanation."""
-    looks_at = " or ".join(dict.fromkeys(check.looks_at.in_words for check in rule.checks))
+    looks_at = " or ".join(dict.fromkeys(check.looks_at.in_words() for check in rule.checks))
     cures = ", ".join(f"`sacdoctor {command}`" for command in rule.cured_by)
     return (
         f"# {rule.code} {rule.name}\n\n"

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sacdoctor.diagnosis.rules.registry import rule_of
+from sacdoctor.diagnosis.rules import rule_of
 from sacdoctor.model import Cause, Finding, LayerReport, Report
 from sacdoctor.printable import printable
 from sacdoctor.report.formats.table.listing import Line, print_lines

@@ -1,4 +1,4 @@
-"""A history opens each file once and checks its bytes once, and a repair walks each pickle once."""
+"""What takes time is done once: opening a file, checking its bytes, walking a pickle."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sacdoctor import fix, read_history
+from sacdoctor import fix, read_history, scan
 from sacdoctor.history import read
 from sacdoctor.trust import parts
 from tests.conftest import child_environment
@@ -63,11 +63,21 @@ def test_repair_walks_each_pickle_once(
     walked: Counter[bytes] = Counter()
     walk = parts.references
 
-    def counted(data: memoryview) -> object:
+    def counted(data: memoryview, limits: object) -> object:
         walked[bytes(data)] += 1
-        return walk(data)
+        return walk(data, limits)
 
     monkeypatch.setattr(parts, "references", counted)
     fix(broken, output=tmp_path / "fixed.zip")
     assert walked
     assert max(walked.values()) <= 2
+
+
+def test_scan_walks_no_pickle_that_was_read(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tensors and moments are read by a list that is shorter than what may be loaded."""
+    walked: list[int] = []
+    monkeypatch.setattr(
+        parts, "torch_references", lambda data, limits: walked.append(len(data)) or ()
+    )
+    assert scan(healthy).layers
+    assert walked == []

@@ -1,0 +1,105 @@
+"""The short list: the names that state dicts and optimizer states refer to, and what they become.
+
+Sources: torch/_utils.py, torch/_tensor.py and torch/storage.py, whose `__reduce_ex__` name them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sacdoctor.checkpoint.dtypes import DTYPES, STORAGES, DType
+from sacdoctor.checkpoint.tensors import Storage, Tensor
+from sacdoctor.errors import CorruptCheckpoint
+from sacdoctor.pickles import ENCODED_TEXT, NUMPY_NUMBERS, as_key
+
+
+def _tensor(
+    storage: Any, offset: Any, size: Any, stride: Any, *_rest: Any, dtype: DType | None = None
+) -> Tensor:
+    if not isinstance(storage, Storage):
+        raise CorruptCheckpoint("its pickle builds a tensor from something that is no storage")
+    if not isinstance(size, tuple) or not isinstance(stride, tuple):
+        raise CorruptCheckpoint("its pickle builds a tensor without a shape")
+    return Tensor(storage, offset, size, stride, dtype or storage.dtype)
+
+
+def _tensor_v3(
+    storage: Any,
+    offset: Any,
+    size: Any,
+    stride: Any,
+    _requires_grad: Any,
+    _hooks: Any,
+    dtype: Any,
+    *_rest: Any,
+) -> Tensor:
+    """Types without a storage class of their own lie in an untyped storage of bytes."""
+    if not isinstance(storage, Storage) or not isinstance(dtype, DType):
+        raise CorruptCheckpoint("its pickle builds a tensor from something that is no storage")
+    numel = storage.numel * storage.dtype.itemsize // dtype.itemsize
+    typed = Storage(storage.key, dtype, numel, storage.data, storage.position, storage.record)
+    return _tensor(typed, offset, size, stride)
+
+
+def _parameter(tensor: Any, *_rest: Any) -> Any:
+    return tensor
+
+
+def _from_type(function: Any, _type: Any, args: Any, _state: Any) -> Any:
+    """A tensor with Python attributes of its own: the function and arguments that rebuild it."""
+    if function not in (_tensor, _tensor_v3, _parameter) or not isinstance(args, tuple):
+        raise CorruptCheckpoint("its pickle rebuilds a tensor in an unknown way")
+    return function(*args)
+
+
+def _size(items: Any = ()) -> tuple[Any, ...]:
+    return tuple(items)
+
+
+def _dict(items: Any = ()) -> dict[Any, Any]:
+    return {as_key(key): value for key, value in items if isinstance(key, (str, int))}
+
+
+def _defaultdict(_factory: Any = None, items: Any = ()) -> dict[Any, Any]:
+    return _dict(items)
+
+
+def _list(items: Any = ()) -> list[Any]:
+    return list(items)
+
+
+def _inert(*_args: Any) -> None:
+    """Devices, layouts and hooks: nothing here depends on them."""
+    return None
+
+
+TORCH_NAMES: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): _dict,
+    ("collections", "defaultdict"): _defaultdict,
+    ("torch._utils", "_rebuild_tensor"): _tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_tensor_v3"): _tensor_v3,
+    ("torch._utils", "_rebuild_parameter"): _parameter,
+    ("torch._utils", "_rebuild_parameter_with_state"): _parameter,
+    ("torch._tensor", "_rebuild_from_type_v2"): _from_type,
+    ("torch", "Tensor"): _parameter,
+    ("torch.nn.parameter", "Parameter"): _parameter,
+    ("torch.nn.parameter", "Buffer"): _parameter,
+    ("torch", "Size"): _size,
+    ("torch", "device"): _inert,
+    ("torch.serialization", "_get_layout"): _inert,
+    # A learning rate that a numpy schedule computed stands as a numpy number in the groups.
+    **NUMPY_NUMBERS,
+    **ENCODED_TEXT,
+}
+for _module in ("__builtin__", "builtins"):
+    TORCH_NAMES |= {
+        (_module, "dict"): _dict,
+        (_module, "list"): _list,
+        (_module, "set"): _list,
+        (_module, "tuple"): _size,
+    }
+for _module in ("torch", "torch.storage"):
+    TORCH_NAMES |= {(_module, name): DTYPES[dtype] for name, dtype in STORAGES.items()}
+TORCH_NAMES |= {("torch", name): dtype for name, dtype in DTYPES.items()}
+"""What each name becomes: a function that builds the value from its arguments, or a constant."""
