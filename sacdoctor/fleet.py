@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sacdoctor.diagnosis import looks_at_code_alone, report_of_error, scan
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.files import files_below
+from sacdoctor.files import as_saved, files_below
 from sacdoctor.model import Report
 from sacdoctor.options import ScanOptions
 from sacdoctor.trust import ENDINGS
@@ -27,7 +27,8 @@ _AHEAD = 4
 def find_checkpoints(paths: Iterable[str], options: ScanOptions | None = None) -> list[Target]:
     """Return what `paths` (files, folders, shell-style patterns) stand for, each file once.
 
-    A folder stands for every `.zip` below it; where `options` look at code alone, for everything
+    A name stands for the file that SB3 saved under it; `model` may be model.zip. A folder stands
+    for every `.zip` below it; where `options` look at code alone, for everything
     that is named like a pickle too. What leads nowhere becomes an error in its place.
     """
     endings = ENDINGS if options is not None and looks_at_code_alone(options) else (".zip",)
@@ -103,6 +104,7 @@ def _processors() -> int:
 
 
 def _targets(path: str, endings: tuple[str, ...]) -> list[Target]:
+    path = as_saved(path)
     if os.path.isdir(path):
         below = files_below(path, endings)
         named = ", ".join(endings)

@@ -24,6 +24,17 @@ class Cause(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Unjudged(StrEnum):
+    """Why no tensor of a file was looked at, so that nothing is said about its health."""
+
+    NO_TENSORS = "no-tensors"
+    """It holds none, or none that has elements."""
+    NO_MATCH = "no-match"
+    """It holds some, and no name is let through by the patterns that were asked for."""
+    CODE_ALONE = "code-alone"
+    """It is a pickle of its own, of which only what loading would run is looked at."""
+
+
 @dataclass(frozen=True, slots=True)
 class LayerReport:
     """One tensor. Percentages run from 0 to 100.
@@ -84,7 +95,7 @@ class Report:
 
     `layers` holds every tensor that was looked at, in the file's order. `learning_rate` is None
     where the file holds a schedule. A checkpoint that cannot be read has `error` set, status
-    `error`, and nothing else.
+    `error`, and nothing else. `unjudged` says why nothing could be judged, where that is so.
     """
 
     path: str
@@ -101,6 +112,7 @@ class Report:
     layers: tuple[LayerReport, ...] = ()
     findings: tuple[Finding, ...] = ()
     thresholds: Thresholds = field(default_factory=Thresholds)
+    unjudged: Unjudged | None = None
 
     @property
     def biases(self) -> tuple[LayerReport, ...]:

@@ -58,19 +58,28 @@ def worst(severities: Iterable[Severity]) -> Severity:
 
 
 class Status(StrEnum):
-    """How a checkpoint is: its worst severity, or that it cannot be read."""
+    """How a checkpoint is: its worst severity, or that this cannot be told. The worse come later.
+
+    `unknown`: nothing was found, as there was nothing to judge.
+    """
 
     HEALTHY = "healthy"
+    UNKNOWN = "unknown"
     NOTICE = "notice"
     WARNING = "warning"
     CRITICAL = "critical"
     ERROR = "error"
 
     @classmethod
-    def of(cls, severities: Iterable[Severity]) -> Status:
-        """Return what the worst of `severities` makes of a checkpoint; healthy without any."""
+    def of(cls, severities: Iterable[Severity], *, judged: bool = True) -> Status:
+        """Return what the worst of `severities` makes of a checkpoint.
+
+        Without any it is healthy, if something was `judged`, and unknown if there was nothing.
+        """
         level = worst(severities)
-        return cls.HEALTHY if level is Severity.OK else cls(level.value)
+        if level is Severity.OK:
+            return cls.HEALTHY if judged else cls.UNKNOWN
+        return cls(level.value)
 
     @classmethod
     def worst(cls, statuses: Iterable[Status]) -> Status:

@@ -57,7 +57,7 @@ FINDING = {
     "evidence": str,
     "remedy": str,
 }
-STATUSES = {"healthy", "notice", "warning", "critical", "error"}
+STATUSES = {"healthy", "unknown", "notice", "warning", "critical", "error"}
 SEVERITIES = {"ok", "notice", "warning", "critical"}
 KINDS = {"LSTM", "GRU", "RNN", "Linear", "Conv", "Norm", "Attention", "Embedding", "Other"}
 GATES = {"LSTM": ["input", "forget", "cell", "output"], "GRU": ["reset", "update", "new"]}

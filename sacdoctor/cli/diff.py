@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,17 +14,18 @@ from sacdoctor.report.results import DiffResult
 
 
 def diff(
-    a: Annotated[Path, typer.Argument(metavar="A", help="A checkpoint.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Another one, e.g. a later one.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A checkpoint.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one, e.g. a later one.")],
     format: Annotated[str, format_option(DiffResult)] = TABLE,
 ) -> int:
     """Show which tensors, moments and settings differ between two checkpoints, and how far.
 
     Exit codes: 0 the same, 1 different, 2 wrong usage or something unreadable.
     """
+    from sacdoctor.files import as_saved
     from sacdoctor.history import diff as compare
 
-    difference = compare(a, b)
+    difference = compare(as_saved(a), as_saved(b))
     with open_output(None) as file:
         FORMATS[format].write(DiffResult(difference), file)
     return CLEAN if difference.is_empty else FINDINGS

@@ -62,7 +62,9 @@ def fix(
     strip_code: Annotated[
         bool,
         typer.Option(
-            "--strip-code", help="Put numbers in place of pickled schedules, which loading runs."
+            "--strip-code",
+            help="Put numbers in place of pickled schedules, which loading runs. Alone it re-draws "
+            "nothing: biases are repaired too with --only, --donor, or another correction.",
         ),
     ] = False,
     complete_optimizer: Annotated[
@@ -92,6 +94,7 @@ def fix(
     usage or something in the way.
     """
     from sacdoctor.cli.config import configuration
+    from sacdoctor.files import as_saved
     from sacdoctor.fleet import find_checkpoints
     from sacdoctor.repair import RepairOptions
     from sacdoctor.repair import fix as repair
@@ -103,6 +106,7 @@ def fix(
         raise typer.BadParameter("--buffer and --parameter belong to --complete-optimizer")
     scan_options = configuration().scan_options()
     targets = find_checkpoints(paths)
+    donor = None if donor is None else donor if donor == TARGET else as_saved(donor)
     if output is not None and len(targets) > 1:
         raise typer.BadParameter("--output takes one checkpoint, and there are several")
     options = RepairOptions(

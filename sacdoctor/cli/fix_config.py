@@ -11,6 +11,7 @@ import typer
 from sacdoctor.cli.outcome import CLEAN, FINDINGS
 from sacdoctor.cli.terminal import open_output
 from sacdoctor.errors import SacdoctorError
+from sacdoctor.files import as_saved
 
 if TYPE_CHECKING:
     from sacdoctor.settings.corrections import Change
@@ -71,6 +72,7 @@ def fix_config(
     or something unreadable.
     """
     _refuse_together(source, output, check=check, write=write)
+    source = source if source is None or source == "-" else as_saved(source)
     fixed = _fixed(source, algorithm, warmup_steps)
     if write:
         _write_back(Path(source or ""), fixed)

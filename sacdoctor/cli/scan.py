@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,15 +18,18 @@ from sacdoctor.cli.options import (
     WarningOption,
     format_option,
 )
-from sacdoctor.cli.outcome import complain, exit_code
+from sacdoctor.cli.outcome import TROUBLE, complain, exit_code
 from sacdoctor.cli.terminal import open_output, progress
 from sacdoctor.report.formats import FORMATS
 from sacdoctor.report.results import ScanResult
 from sacdoctor.severity import Status
 
+_SILENT = {Status.UNKNOWN, Status.NOTICE}
+"""With which a scan ends as if all were well."""
+
 if TYPE_CHECKING:
     from sacdoctor.fleet import Target
-    from sacdoctor.model import Report
+    from sacdoctor.model import Report, Unjudged
     from sacdoctor.options import ScanOptions
 
 
@@ -35,7 +39,8 @@ def scan(
         typer.Argument(
             metavar="PATH...",
             help="Checkpoints (.zip, or a bare .pth/.pt/.safetensors), folders (every .zip "
-            "below, and every pickle where SD6 alone is selected) or patterns.",
+            "below, and every pickle where SD6 alone is selected) or patterns. `model` finds "
+            "model.zip.",
         ),
     ],
     format: Annotated[str, format_option(ScanResult)] = TABLE,
@@ -56,11 +61,15 @@ def scan(
     all_tensors: Annotated[
         bool, typer.Option("--all", help="List every tensor, not only biases in trouble.")
     ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", help="Of several files show all in full, not the bad alone."),
+    ] = False,
 ) -> int:
     """Show which biases are zero and why: per layer, per gate, per part of the agent.
 
-    Nothing in a checkpoint is executed. Exit codes: 0 clean, 1 findings, 2 wrong usage or
-    something unreadable.
+    Nothing in a checkpoint is executed. Exit codes: 0 clean, 1 findings, 2 wrong usage, something
+    unreadable, or not one tensor to judge.
     """
     from sacdoctor.cli.config import configuration
     from sacdoctor.fleet import find_checkpoints
@@ -76,16 +85,53 @@ def scan(
     )
     options = asked.scan_options()
     targets = find_checkpoints(paths, options)
-    statuses: set[Status] = set()
+    seen = _Seen(include or (), exclude or ())
+    with open_output(output) as file:
+        reports = seen.each(_reports(targets, options))
+        FORMATS[format].write(ScanResult(reports, all_tensors, verbose), file)
+    slip = seen.slip()
+    if slip is not None:
+        complain(slip)
+        return TROUBLE
+    return exit_code(seen.statuses, asked.fail_on)
 
-    def reports() -> Iterator[Report]:
-        for report in _reports(targets, options):
-            statuses.add(report.status)
+
+class _Seen:
+    """What the exit code needs of the reports, which pass by once.
+
+    `include` and `exclude` are the patterns of the command line. One that leaves nothing to look
+    at is a slip of the pen; those of a settings file are for many models, and need not fit each.
+    """
+
+    def __init__(self, include: Sequence[str], exclude: Sequence[str]) -> None:
+        self.statuses: set[Status] = set()
+        self._idle, self._exclude = [*include], exclude
+        self._unjudged: set[Unjudged | None] = set()
+
+    def each(self, reports: Iterable[Report]) -> Iterator[Report]:
+        """Yield the reports as they come."""
+        for report in reports:
+            self.statuses.add(report.status)
+            if report.summary is not None:  # not of code alone
+                self._unjudged.add(report.unjudged)
+                self._idle = [pattern for pattern in self._idle if not _fits(pattern, report)]
             yield report
 
-    with open_output(output) as file:
-        FORMATS[format].write(ScanResult(reports(), all_tensors), file)
-    return exit_code(statuses, asked.fail_on)
+    def slip(self) -> str | None:
+        """Return why a clean result would promise what was not looked at, None where it holds."""
+        from sacdoctor.model import Unjudged
+
+        if self._unjudged and self._idle:
+            return f"--include {self._idle[0]!r} fits no tensor that was looked at"
+        if self._exclude and self._unjudged == {Unjudged.NO_MATCH}:
+            return f"--exclude {self._exclude[0]!r} leaves no tensor to look at"
+        if self._unjudged == {Unjudged.NO_TENSORS} and self.statuses <= _SILENT:
+            return "there is no tensor to judge in what was scanned"
+        return None
+
+
+def _fits(pattern: str, report: Report) -> bool:
+    return any(fnmatchcase(layer.name, pattern) for layer in report.layers)
 
 
 def _reports(targets: list[Target], options: ScanOptions) -> Iterator[Report]:

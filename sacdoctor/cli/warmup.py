@@ -24,7 +24,7 @@ def warmup(
         ),
     ],
     checkpoint: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             help="The checkpoint saved with the buffer.", show_default="by its name, beside it"
         ),
@@ -47,9 +47,11 @@ def warmup(
     """
     from sacdoctor.cli.config import configuration
     from sacdoctor.diagnosis.warmup import audit_warmup, write_clean
+    from sacdoctor.files import BUFFER, as_saved
 
     asked = configuration(fail_on=fail_on)
-    report = audit_warmup(path, checkpoint=checkpoint, algorithm=algorithm)
+    beside = None if checkpoint is None else as_saved(checkpoint)
+    report = audit_warmup(as_saved(as_saved(path), BUFFER), checkpoint=beside, algorithm=algorithm)
     written = clean is not None and write_clean(report, clean, overwrite=force)
     with open_output(None) as file:
         FORMATS[format].write(WarmupResult(report, str(clean) if written else None), file)

@@ -13,7 +13,7 @@ from sacdoctor.diagnosis.examination import Examination, examine
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.rules import RULES, Rule, Subject, findings, selected
 from sacdoctor.errors import CorruptCheckpoint, SacdoctorError, UnsupportedCheckpoint
-from sacdoctor.model import Finding, LayerReport, Report, Summary
+from sacdoctor.model import Finding, LayerReport, Report, Summary, Unjudged
 from sacdoctor.options import ScanOptions
 from sacdoctor.severity import Severity, Status
 from sacdoctor.trust import (
@@ -72,10 +72,11 @@ def report_of(examination: Examination, options: ScanOptions) -> Report:
     """Return what the rules make of an examination."""
     checkpoint = examination.facts.checkpoint
     settings = checkpoint.hyperparameters
+    unjudged = _unjudged(examination)
     found = findings(_subjects(examination, options), _rules(options))
     return Report(
         path=str(checkpoint.path),
-        status=status_of(examination.layers, found, options),
+        status=status_of(examination.layers, found, options, unjudged),
         algorithm=checkpoint.algorithm,
         policy_class=checkpoint.policy_class,
         sb3_version=checkpoint.sb3_version,
@@ -89,7 +90,15 @@ def report_of(examination: Examination, options: ScanOptions) -> Report:
         layers=examination.layers,
         findings=found,
         thresholds=options.thresholds,
+        unjudged=unjudged,
     )
+
+
+def _unjudged(examination: Examination) -> Unjudged | None:
+    if any(layer.parameters for layer in examination.layers):
+        return None
+    has_some = any(tensor.numel for tensor in examination.facts.tensors.values())
+    return Unjudged.NO_MATCH if has_some else Unjudged.NO_TENSORS
 
 
 def _rules(options: ScanOptions) -> tuple[Rule, ...]:
@@ -108,14 +117,20 @@ def _look_at_code(options: ScanOptions) -> bool:
 
 
 def status_of(
-    layers: Iterable[LayerReport], found: Iterable[Finding], options: ScanOptions
+    layers: Iterable[LayerReport],
+    found: Iterable[Finding],
+    options: ScanOptions,
+    unjudged: Unjudged | None = None,
 ) -> Status:
-    """Return a checkpoint's status: its worst severity, over findings and layers."""
+    """Return a checkpoint's status: its worst severity, over findings and layers.
+
+    Without any it is healthy, or unknown where there is a reason why it is `unjudged`.
+    """
     severities = [finding.severity for finding in found]
     rules = _rules(options)
     if all(rule in rules for rule in RULES if rule.grades_biases):
         severities += [layer.severity for layer in layers if layer.severity]
-    return Status.of(severities)
+    return Status.of(severities, judged=unjudged is None)
 
 
 def report_of_error(error: SacdoctorError, options: ScanOptions | None = None) -> Report:
@@ -190,7 +205,8 @@ def _diagnose_pickle(path: str | Path, options: ScanOptions) -> Report:
         for reference in parts[0].references:
             raise CorruptCheckpoint(reference.name.qualname, path)
     found = findings([LoadedCode(suspicions(parts))], _rules(options))
-    return Report(str(path), status_of((), found, options), findings=found)
+    status = status_of((), found, options, Unjudged.CODE_ALONE)
+    return Report(str(path), status, findings=found, unjudged=Unjudged.CODE_ALONE)
 
 
 def _summary(layers: Iterable[LayerReport]) -> Summary:

@@ -71,10 +71,11 @@ class WarmupReport:
 
     @property
     def status(self) -> Status:
-        """The worst severity of the findings; `notice` where forced actions are suspected;
-        `healthy` without either."""
+        """The worst severity of the findings; `notice` where forced actions are suspected. Without
+        either `unknown` where they cannot be told, else `healthy`."""
         suspected = [Severity.NOTICE for doubt in self.doubts if doubt.boundary is not None]
-        return Status.of([*(finding.severity for finding in self.findings), *suspected])
+        found = [*(finding.severity for finding in self.findings), *suspected]
+        return Status.of(found, judged=not self.doubts and NO_BUFFER not in self.notes)
 
 
 def audit_warmup(

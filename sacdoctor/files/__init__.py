@@ -3,8 +3,11 @@
 from sacdoctor.files.atomic import replace_file, replacing
 from sacdoctor.files.folder import files_below, refuse_other_than_folder
 from sacdoctor.files.paging import crc32, map_file, release
+from sacdoctor.files.saved import BUFFER, as_saved
 
 __all__ = [
+    "BUFFER",
+    "as_saved",
     "crc32",
     "files_below",
     "map_file",

@@ -143,7 +143,7 @@ def settled(
         for finding in (_without(finding, innocent) for finding in report.findings)
         if finding is not None
     )
-    status = status_of(layers, findings, options)
+    status = status_of(layers, findings, options, report.unjudged)
     return replace(report, layers=layers, findings=findings, status=status)
 
 

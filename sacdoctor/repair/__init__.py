@@ -13,6 +13,7 @@ from sacdoctor.repair.model import (
     TensorRepair,
 )
 from sacdoctor.repair.plan import make_plan
+from sacdoctor.repair.remaining import cures
 
 __all__ = [
     "Completion",
@@ -24,6 +25,7 @@ __all__ = [
     "RepairPlan",
     "SettingChange",
     "TensorRepair",
+    "cures",
     "describe",
     "encoded",
     "fix",

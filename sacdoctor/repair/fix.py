@@ -23,6 +23,7 @@ from sacdoctor.options import ScanOptions
 from sacdoctor.repair.completed import is_as_completed
 from sacdoctor.repair.model import RepairError, RepairOptions, RepairPlan
 from sacdoctor.repair.plan import make_plan
+from sacdoctor.repair.remaining import foreseen
 from sacdoctor.severity import Severity
 from sacdoctor.trust import LoadedCode, Suspicion, evidence
 from sacdoctor.version import __version__
@@ -36,6 +37,8 @@ class FixResult:
     """What was done to one checkpoint. `output` and `after` are None where nothing was written.
 
     `unsafe` are the findings of rule SD601 that the plan leaves, whatever rules were selected.
+    `remaining` are the findings that hold afterwards, the worst first: those of `after`, or where
+    nothing was written those to be expected.
     `loads_with` is the line of Python that loads a copy whose optimizers were completed.
     """
 
@@ -45,6 +48,7 @@ class FixResult:
     before: Report
     after: Report | None
     unsafe: tuple[Finding, ...]
+    remaining: tuple[Finding, ...]
     loads_with: str | None = None
 
     @property
@@ -96,9 +100,9 @@ def fix(
         call = loading_call(facts, str(target)) if plan.completions else None
         idle = plan.is_empty and not copy_if_healthy
         if idle or dry_run:
-            gone = {change.name for change in plan.settings if change.optimizer is None}
-            stays = [found for found in unsafe if found.member != "data" or found.key not in gone]
-            return FixResult(str(path), None, plan, before, None, _findings(stays), call)
+            stays = _staying(unsafe, plan)
+            left = foreseen(facts, before, plan, _staying(facts.code, plan), scan_options)
+            return FixResult(str(path), None, plan, before, None, _findings(stays), left, call)
         if _is_same(source, target):
             raise RepairError(
                 "output and input are the same file; the input is never touched", path
@@ -127,7 +131,8 @@ def fix(
         replace_file(
             target, write, mode=source.stat().st_mode & 0o777, check=check, overwrite=force
         )
-        return FixResult(str(path), str(target), plan, before, after[0], _findings(stay), call)
+        unsafe_left, left = _findings(stay), after[0].findings
+        return FixResult(str(path), str(target), plan, before, after[0], unsafe_left, left, call)
 
 
 def fixed_name(path: Path) -> Path:
@@ -138,6 +143,14 @@ def fixed_name(path: Path) -> Path:
 def _unsafe(facts: Facts) -> list[Suspicion]:
     """Return what is critical in the checkpoint's pickles, whatever rules were selected."""
     return [found for found in facts.code if found.severity is Severity.CRITICAL]
+
+
+def _staying(found: Iterable[Suspicion], plan: RepairPlan) -> list[Suspicion]:
+    """Return what the plan leaves of the code in a checkpoint."""
+    gone = {change.name for change in plan.settings if change.optimizer is None}
+    return [
+        suspicion for suspicion in found if suspicion.member != "data" or suspicion.key not in gone
+    ]
 
 
 def _findings(found: list[Suspicion]) -> tuple[Finding, ...]:

@@ -90,9 +90,10 @@ class SettingChange:
 class RepairOptions:
     """What to repair and from what. `only` is a shell-style pattern of tensor names.
 
-    `strip_code`: pickled schedules give way to numbers. `complete_optimizer`: parameters that have
-    no optimizer entry get one; `buffers` and `parameters` are patterns of names of tensors that
-    could be either, and are one of them.
+    `strip_code`: pickled schedules give way to numbers. Where nothing else is asked for, that is
+    all: a file that is to be made safe to load is not to come back with other weights.
+    `complete_optimizer`: parameters that have no optimizer entry get one; `buffers` and
+    `parameters` are patterns of names of tensors that could be either, and are one of them.
     """
 
     seed: int = 0
@@ -106,12 +107,20 @@ class RepairOptions:
     buffers: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
 
+    @property
+    def strips_code_alone(self) -> bool:
+        """Whether, but for a donor, nothing is asked for that needs another repair."""
+        others = (self.only, self.learning_rate, self.max_grad_norm)
+        asks_for_more = self.from_target or self.complete_optimizer
+        return self.strip_code and not asks_for_more and all(x is None for x in others)
+
 
 @dataclass(frozen=True, slots=True)
 class RepairPlan:
     """Everything that will change in a checkpoint; empty where nothing needs to.
 
-    `unstripped` are pickles whose code was to be stripped and stays.
+    `unstripped` are pickles whose code was to be stripped and stays. `commands` are what the plan
+    was asked to do in the words of `Rule.cured_by`, without arguments: `fix`, `fix --strip-code`.
     """
 
     repaired: tuple[TensorRepair, ...] = ()
@@ -120,6 +129,7 @@ class RepairPlan:
     settings: tuple[SettingChange, ...] = ()
     unstripped: tuple[Left, ...] = ()
     completions: tuple[Completion, ...] = ()
+    commands: frozenset[str] = frozenset()
 
     @property
     def is_empty(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from math import isfinite
 from pathlib import Path
@@ -69,9 +69,10 @@ class _Planner:
         self.left: list[Left] = []
 
     def plan(self) -> RepairPlan:
-        if self.options.from_target and not any(online_name(name) for name in self.tensors):
-            raise RepairError("--donor target: it has no target networks", self.checkpoint.path)
-        dead = [layer for layer in self.report.layers if self._is_to_be_repaired(layer)]
+        self._refuse_slips()
+        redraws = self.donor is not None or not self.options.strips_code_alone
+        layers = self.report.layers if redraws else ()
+        dead = [layer for layer in layers if self._is_to_be_repaired(layer)]
         # Online first: a target network takes over what its counterpart was given.
         for layer in sorted(dead, key=lambda layer: online_name(layer.name) is not None):
             self._repair(layer)
@@ -83,6 +84,7 @@ class _Planner:
 
             stripped, unstripped = strip(self.checkpoint, self.options.learning_rate)
             settings += stripped
+        settings += self._rebuilt(settings)
         return RepairPlan(
             tuple(self.repaired),
             tuple(self.left),
@@ -90,7 +92,29 @@ class _Planner:
             tuple(settings),
             tuple(unstripped),
             completed,
+            frozenset(self._commands(redraws)),
         )
+
+    def _refuse_slips(self) -> None:
+        """Raise `RepairError` where an option names what this checkpoint does not have."""
+        only = self.options.only
+        if only is not None and not any(fnmatchcase(name, only) for name in self.tensors):
+            raise RepairError(f"--only {only!r} fits none of its tensors", self.checkpoint.path)
+        if self.options.from_target and not any(online_name(name) for name in self.tensors):
+            raise RepairError("--donor target: it has no target networks", self.checkpoint.path)
+
+    def _commands(self, redraws: bool) -> Iterator[str]:
+        options = self.options
+        for command, is_asked_for in (
+            ("fix", redraws),
+            ("fix --donor", self.donor is not None or options.from_target),
+            ("fix --learning-rate", options.learning_rate is not None),
+            ("fix --max-grad-norm", options.max_grad_norm is not None),
+            ("fix --strip-code", options.strip_code),
+            ("fix --complete-optimizer", options.complete_optimizer),
+        ):
+            if is_asked_for:
+                yield command
 
     def _is_to_be_repaired(self, layer: LayerReport) -> bool:
         if layer.severity is None or layer.severity is Severity.OK:
@@ -210,12 +234,10 @@ class _Planner:
                 raise RepairError("it holds no learning rate to correct", self.checkpoint.path)
             known = settings.number("learning_rate")
             changes = [
-                SettingChange("learning_rate", "a schedule" if known is None else known, rate),
-                *(
-                    SettingChange("lr", _rate_of(state, rate), rate, optimizer)
-                    for optimizer, state in self.checkpoint.optimizers.items()
-                ),
+                SettingChange("learning_rate", "a schedule" if known is None else known, rate)
             ]
+            for optimizer, state in self.checkpoint.optimizers.items():
+                changes += _rates(optimizer, state, rate)
             if any(change.before != rate for change in changes):
                 yield from changes
         if norm is not None:
@@ -228,6 +250,13 @@ class _Planner:
             if settings.number("max_grad_norm") != norm:
                 yield SettingChange("max_grad_norm", settings.number("max_grad_norm"), norm)
 
+    def _rebuilt(self, settings: Iterable[SettingChange]) -> Iterator[SettingChange]:
+        """Yield what goes because a rate that SB3 makes it from is corrected."""
+        changed = {change.name for change in settings if change.optimizer is None}
+        goes = "lr_schedule" in self.checkpoint.hyperparameters and "lr_schedule" not in changed
+        if goes and "learning_rate" in changed:
+            yield SettingChange("lr_schedule", "a schedule", None)
+
 
 def _is_alive(values: NDArray[Any], tensor: Tensor) -> NDArray[np.bool_]:
     """Return which raw elements are worth taking over: neither zero nor NaN nor infinite."""
@@ -237,11 +266,18 @@ def _is_alive(values: NDArray[Any], tensor: Tensor) -> NDArray[np.bool_]:
     return np.asarray((values != 0) & np.isfinite(values))
 
 
-def _rate_of(state: OptimizerState, wanted: float) -> float | str | None:
-    """Return the first group's rate that is not the wanted one, a NaN or infinity in words."""
+def _rates(optimizer: str, state: OptimizerState, wanted: float) -> list[SettingChange]:
+    """Return the change of an optimizer's rate; of each group's where several other ones go."""
     rates = [group.learning_rate for group in state.groups]
-    rate = next((rate for rate in rates if rate != wanted), wanted)
-    return rate if rate is None or isfinite(rate) else str(rate)
+    # JSON has no NaN and no infinity: they are told in words.
+    told = [rate if rate is None or isfinite(rate) else str(rate) for rate in rates]
+    others = {rate for rate in told if rate != wanted}
+    if len(others) < 2:
+        return [SettingChange("lr", next(iter(others), wanted), wanted, optimizer)]
+    return [
+        SettingChange(f"param_groups[{number}].lr", rate, wanted, optimizer)
+        for number, rate in enumerate(told)
+    ]
 
 
 def _reset(

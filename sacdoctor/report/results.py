@@ -30,6 +30,8 @@ class ScanResult(NamedTuple):
     reports: Iterable[Report]
     all_tensors: bool
     """Whether every tensor is listed, or the biases alone."""
+    verbose: bool = False
+    """Whether of several reports all are shown in full, or the bad ones alone."""
 
 
 class FixResults(NamedTuple):

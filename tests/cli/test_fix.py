@@ -29,6 +29,7 @@ KEYS = {
     "completed",
     "loads_with",
     "unsafe",
+    "remaining",
     "optimizer",
     "settings",
     "not_lasting",

@@ -389,3 +389,78 @@ def test_the_wrapper_does_block_torch() -> None:
 
 def test_json_over_many_is_one_document(run: Run, many: Path) -> None:
     assert len(json.loads(run("scan", many, "--format", "json").out)["checkpoints"]) == 6
+
+
+# -- nothing to judge --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", ["table", "json"])
+def test_a_pattern_that_fits_nothing_is_wrong_usage(run: Run, healthy: Path, format: str) -> None:
+    outcome = run("scan", healthy, "--include", "acter.*", "--format", format)
+    assert outcome.code == 2
+    assert outcome.complaint == "sacdoctor: --include 'acter.*' fits no tensor that was looked at"
+    assert "healthy" not in outcome.out.lower()
+
+
+def test_one_of_two_patterns_that_fits_nothing_is_wrong_usage(run: Run, healthy: Path) -> None:
+    options = ("--include", "v8_critic.*", "--include", "acter.*")
+    assert run("scan", healthy, *options).code == 2
+    assert run("scan", healthy, *options[:2]).code == 0
+
+
+def test_a_pattern_need_not_fit_every_file(run: Run, tmp_path: Path, healthy: Path) -> None:
+    other = write_sb3(tmp_path / "m.zip", {"fc.bias": th.ones(2)})
+    outcome = run("scan", healthy, other, "--include", "v8_critic.*")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "2 checkpoints: 1 unknown, 1 healthy" in outcome.out
+
+
+def test_exclude_that_leaves_nothing_is_wrong_usage(run: Run, healthy: Path) -> None:
+    outcome = run("scan", healthy, "--exclude", "*")
+    assert (outcome.code, "--exclude '*' leaves no tensor" in outcome.err) == (2, True)
+
+
+def test_a_checkpoint_without_tensors_is_unknown_and_nothing_to_pass(
+    run: Run, tmp_path: Path, healthy: Path
+) -> None:
+    empty = write_sb3(tmp_path / "m.zip", {})
+    outcome = run("scan", empty, "--format", "json")
+    assert (outcome.code, parse(outcome.out)["checkpoints"][0]["status"]) == (2, "unknown")
+    assert outcome.complaint == "sacdoctor: there is no tensor to judge in what was scanned"
+    assert run("scan", empty, healthy).code == 0
+
+
+def test_patterns_say_nothing_where_code_alone_is_asked_for(run: Run, healthy: Path) -> None:
+    assert run("scan", healthy, "--select", "SD601", "--include", "acter.*").code == 0
+
+
+# -- names as SB3 takes them -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["scan", "fix", "diff", "fix-config", "warmup"])
+def test_a_name_finds_the_zip_that_sb3_saved_under_it(
+    run: Run, tmp_path: Path, healthy_bytes: bytes, verb: str
+) -> None:
+    (tmp_path / "model_0.5.zip").write_bytes(healthy_bytes)
+    names = (tmp_path / "model_0.5",) * (2 if verb == "diff" else 1)
+    outcome = run(verb, *names)
+    assert outcome.code in (0, 1)
+    assert outcome.err == ""
+
+
+def test_a_file_of_that_very_name_comes_first(run: Run, tmp_path: Path, broken: Path) -> None:
+    write_sb3(tmp_path / "model", {"fc.bias": th.ones(2)})
+    (tmp_path / "model.zip").write_bytes(broken.read_bytes())
+    assert run("scan", tmp_path / "model").code == 0
+
+
+def test_a_name_without_any_file_is_named_as_it_was_given(run: Run, tmp_path: Path) -> None:
+    outcome = run("scan", tmp_path / "model")
+    assert outcome.code == 2
+    assert outcome.complaint.startswith(f"sacdoctor: {tmp_path / 'model'}: ")
+
+
+def test_fix_writes_beside_the_zip_it_found(run: Run, tmp_path: Path, broken: Path) -> None:
+    (tmp_path / "model.zip").write_bytes(broken.read_bytes())
+    assert run("fix", tmp_path / "model").code == 0
+    assert (tmp_path / "model_FIXED.zip").exists()

@@ -101,7 +101,7 @@ def test_what_cannot_be_told_is_not_called_healthy(run: Run, tmp_path: Path) -> 
     assert "cannot be told: nothing was written" in outcome.complaint
     assert not (tmp_path / "clean.pkl").exists()
     found = document(run("warmup", path, "--format", "json"))
-    assert (found["status"], found["share"], found["forced_head"]) == ("healthy", None, None)
+    assert (found["status"], found["share"], found["forced_head"]) == ("unknown", None, None)
     assert found["notes"]
 
 

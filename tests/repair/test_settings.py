@@ -232,7 +232,50 @@ def test_a_second_group_alone_with_another_rate_is_corrected(
     groups = truth.member(output, "policy.optimizer.pth")["param_groups"]
     assert [group["lr"] for group in groups] == [3e-4, 3e-4]
     before = {change.key: change.before for change in result.plan.settings}
-    assert before == {"learning_rate": 3e-4, "policy.optimizer.lr": 0.5}
+    assert before == {
+        "learning_rate": 3e-4,
+        "policy.optimizer.lr": 0.5,
+        "lr_schedule": "a schedule",
+    }
+
+
+def test_groups_with_different_rates_are_told_apart(
+    run: Run, patients: Patients, tmp_path: Path
+) -> None:
+    members = members_of(patients.healthy("PPO").read_bytes())
+    state = truth.load(members["policy.optimizer.pth"])
+    (group,) = state["param_groups"]
+    parameters = group["params"]
+    state["param_groups"] = [
+        {**group, "params": parameters[:4], "lr": 0.25},
+        {**group, "params": parameters[4:], "lr": 0.5},
+    ]
+    members["policy.optimizer.pth"] = saved(state)
+    source, output = tmp_path / "m.zip", tmp_path / "out.zip"
+    source.write_bytes(zip_of(members))
+    outcome = run("fix", source, "--learning-rate", "1e-4", "--output", output)
+    assert "learning_rate: 0.0003 -> 0.0001" in outcome.out
+    assert "policy.optimizer.param_groups[0].lr: 0.25 -> 0.0001" in outcome.out
+    assert "policy.optimizer.param_groups[1].lr: 0.5 -> 0.0001" in outcome.out
+    assert "lr_schedule: a schedule -> removed, SB3 builds it anew" in outcome.out
+    groups = truth.member(output, "policy.optimizer.pth")["param_groups"]
+    assert [group["lr"] for group in groups] == [1e-4, 1e-4]
+    with zipfile.ZipFile(output) as archive:
+        assert "lr_schedule" not in json.loads(archive.read("data"))
+
+
+def test_rates_that_differ_in_a_late_digit_are_shown_as_different(
+    run: Run, patients: Patients, tmp_path: Path
+) -> None:
+    """0.0003 as a 32-bit float is no 0.0003."""
+    members = members_of(patients.healthy("PPO").read_bytes())
+    members["data"] = json.dumps(
+        {**json.loads(members["data"]), "learning_rate": 0.0003000000142492354}
+    ).encode()
+    (tmp_path / "m.zip").write_bytes(zip_of(members))
+    outcome = run("fix", tmp_path / "m.zip", "--learning-rate", "3e-4")
+    assert "learning_rate: 0.0003000000142492354 -> 0.0003\n" in outcome.out
+    assert "policy.optimizer.lr" not in outcome.out  # it had that rate already
 
 
 def test_an_optimizer_in_the_old_format_takes_the_rate(patients: Patients, tmp_path: Path) -> None:
@@ -261,6 +304,7 @@ def test_a_rate_that_is_not_a_number_is_told_in_words(
     assert {change["key"]: change["before"] for change in settings} == {
         "learning_rate": 3e-4,
         "policy.optimizer.lr": "nan",
+        "lr_schedule": "a schedule",
     }
     with zipfile.ZipFile(output) as archive:
         json.loads(archive.read(truth.RECORD), parse_constant=pytest.fail)

@@ -258,8 +258,9 @@ def test_command_shows_a_pickle_of_its_own(run: Run, tmp_path: Path) -> None:
     (tmp_path / "buffer.pkl").write_bytes(cloudpickle.dumps([1.0]))
     outcome = run("scan", tmp_path / "buffer.pkl")
     assert (outcome.code, outcome.err) == (0, "")
-    assert (
-        outcome.out.splitlines()[1] == "HEALTHY  Nothing outside SB3 and its libraries was found."
+    assert outcome.out.splitlines()[1] == (
+        "UNKNOWN  Only the code in this pickle was looked at: nothing outside SB3 and its "
+        "libraries was found."
     )
 
 

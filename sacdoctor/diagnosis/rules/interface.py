@@ -44,6 +44,8 @@ class Rule:
     the sentence above it tell already.
     `grades_biases`: its severity is that of single biases. While all such rules are selected, the
     biases' severities count in a checkpoint's status themselves: a notice is no finding.
+    `comes_first`: it is named before findings as severe as its own: while it stands, nothing else
+    in the file is worth mending.
     `takes_initial_zeros`: before the first update it finds zeros that a run may prove innocent.
     """
 
@@ -57,6 +59,7 @@ class Rule:
     about_zeros: bool = False
     grades_biases: bool = False
     takes_initial_zeros: bool = False
+    comes_first: bool = False
 
     @property
     def explanation(self) -> str:

@@ -93,4 +93,5 @@ RULE = Rule(
     doc=__doc__,
     severities=(Severity.CRITICAL,),
     checks=(Check(Examination, check),),
+    comes_first=True,
 )

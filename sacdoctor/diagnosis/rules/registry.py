@@ -52,12 +52,17 @@ def rule_named(name: str) -> Rule:
 def findings(subjects: Iterable[Subject], rules: Iterable[Rule]) -> tuple[Finding, ...]:
     """Return what the rules find in the subjects, the worst first.
 
-    Among findings of one severity the subjects' order decides, then that of the rules. A subject
-    is asked for once those before it are judged.
+    Among findings of one severity rules that come first do so; then the subjects' order decides,
+    then that of the rules. A subject is asked for once those before it are judged.
     """
     rules = tuple(rules)
-    found = [f for subject in subjects for rule in rules for f in rule.findings_in(subject)]
-    return tuple(sorted(found, key=lambda finding: -finding.severity.rank))
+    found = [
+        ((-finding.severity.rank, not rule.comes_first), finding)
+        for subject in subjects
+        for rule in rules
+        for finding in rule.findings_in(subject)
+    ]
+    return tuple(finding for _, finding in sorted(found, key=lambda placed: placed[0]))
 
 
 def selected(select: Iterable[str], ignore: Iterable[str]) -> tuple[Rule, ...]:

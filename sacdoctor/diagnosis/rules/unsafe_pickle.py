@@ -65,4 +65,5 @@ RULE = Rule(
     severities=(Severity.CRITICAL,),
     checks=(Check(LoadedCode, check),),
     cured_by=("fix --strip-code",),
+    comes_first=True,
 )

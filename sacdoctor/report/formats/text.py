@@ -12,15 +12,12 @@ from sacdoctor.report.results import WatchResult
 
 def _watch(result: WatchResult, file: TextIO) -> None:
     """Write when, which file, its steps, its status, and the worst finding."""
+    from sacdoctor.report.verdict import in_short
+
     report = result.report
     steps = f"{report.num_timesteps:,} steps" if report.num_timesteps is not None else "? steps"
-    what = report.error
-    if what is None and report.findings:
-        worst = report.findings[0]
-        more = len(report.findings) - 1
-        what = f"{worst.rule} {worst.message}" + (f" (+{more} more)" if more else "")
     name = _name(report.path, result.run)
-    line = f"{result.time:%H:%M:%S}  {name}  {steps}  {report.status:8}  {what or ''}"
+    line = f"{result.time:%H:%M:%S}  {name}  {steps}  {report.status:8}  {in_short(report)}"
     file.write(printable(line.rstrip()) + "\n")
 
 

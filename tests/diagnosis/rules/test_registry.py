@@ -158,7 +158,10 @@ def test_scan_finds_what_a_new_file_finds_and_exits_by_its_severity(
     assert (finding["name"], finding["severity"]) == ("toy-rule", severity)
     assert checkpoint["status"] == severity
     assert f"SD999 toy-rule  {severity}" in shown.stdout
-    assert "Also: SD999." in shown.stdout
+    assert (
+        f"{severity.upper()}  {found[0]['message'][0].upper()}{found[0]['message'][1:]}."
+        in shown.stdout
+    )
 
 
 # -- the registry ------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sacdoctor.repair import FixResult
+from sacdoctor.repair import FixResult, cures
 from sacdoctor.report.formats.json.schema import SCHEMA_VERSION, finding_document, summary_document
 
 
@@ -30,6 +30,13 @@ def _result(result: FixResult) -> dict[str, Any]:
         "left": [{"name": left.name, "reason": left.reason} for left in plan.left],
         "unstripped": [{"name": left.name, "reason": left.reason} for left in plan.unstripped],
         "unsafe": [finding_document(finding) for finding in result.unsafe],
+        "remaining": [
+            {
+                **finding_document(finding),
+                "cured_by": [f"sacdoctor {command}" for command in cures(finding, plan)],
+            }
+            for finding in result.remaining
+        ],
         "optimizer": [
             {
                 "file": reset.file,

@@ -22,7 +22,9 @@ def _scan(result: ScanResult, file: TextIO) -> None:
     from sacdoctor.report.formats.table.console import console
     from sacdoctor.report.formats.table.scan import print_reports
 
-    print_reports(console(file), result.reports, all_tensors=result.all_tensors)
+    print_reports(
+        console(file), result.reports, all_tensors=result.all_tensors, verbose=result.verbose
+    )
 
 
 def _fix(result: FixResults, file: TextIO) -> None:

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sacdoctor.diagnosis.rules import rule_named
-from sacdoctor.model import Cause, Report, Summary
+from sacdoctor.diagnosis.rules import rule_named, rule_of
+from sacdoctor.model import Cause, Finding, Report, Summary
 from sacdoctor.printable import printable
-from sacdoctor.repair import Completion, FixResult, MomentReset, RepairPlan
+from sacdoctor.repair import (
+    Completion,
+    FixResult,
+    MomentReset,
+    RepairPlan,
+    SettingChange,
+    cures,
+)
 from sacdoctor.report.formats.table.style import (
+    PROSE,
     STATUS_STYLES,
+    STYLES,
     bare_table,
     dotted,
     finding_text,
 )
 from sacdoctor.report.text import counted
+from sacdoctor.severity import Severity
 
 _WORDS = {
     "reinit": "drawn anew",
@@ -29,6 +41,11 @@ _ADVICE = {
     Cause.NO_GRADIENT: "No gradient reaches them",
     Cause.ZERO_GRADIENT: "Their gradients were all 0 and may stay so",
 }
+_LASTING = (Severity.CRITICAL, Severity.WARNING)
+"""What is worth saying that it stays."""
+_UNTOUCHED = "nothing to clear"
+_ROOMY = 80
+"""Columns from which on names and what became of the moments are not broken within a word."""
 _MAX_LEFT = 12
 """Tensors left alone that are listed one by one; beyond that they are counted."""
 
@@ -42,11 +59,10 @@ def print_result(console: Console, result: FixResult, *, dry_run: bool) -> None:
     if plan.repaired:
         console.print(_repairs(plan, console.width))
         console.print()
-    if plan.settings:
-        for change in plan.settings:
-            before = change.before if isinstance(change.before, str) else _number(change.before)
-            after = "removed, SB3 builds it anew" if change.after is None else f"{change.after:g}"
-            console.print(f"{printable(change.key)}: {before} -> {after}")
+    changes = [change for change in plan.settings if change.before != change.after]
+    if changes:
+        for change in changes:
+            console.print(Text(f"{printable(change.key)}: {_before(change)} -> {_after(change)}"))
         console.print()
     if plan.completions:
         for completion in plan.completions:
@@ -67,19 +83,55 @@ def print_result(console: Console, result: FixResult, *, dry_run: bool) -> None:
     if plan.unstripped:
         console.print(Text("Not stripped; loading the file still uses it:", style="yellow"))
         for left in plan.unstripped:
-            console.print(Text(f"  {printable(left.name)}: {printable(left.reason)}"))
+            words = f"  {printable(left.name)}: {printable(left.reason)}"
+            lines = textwrap.wrap(words, min(console.width, PROSE), subsequent_indent="    ")
+            console.print(Text("\n".join(lines)))
         console.print()
     if plan.left:
-        console.print("Left as they are:", style="dim")
-        for left in plan.left[:_MAX_LEFT]:
-            console.print(Text(f"  {printable(left.name)}: {left.reason}", style="dim"))
-        if len(plan.left) > _MAX_LEFT:
-            rest = counted(len(plan.left) - _MAX_LEFT, "more tensor")
-            console.print(Text(f"  and {rest}; --format json lists all", style="dim"))
+        console.print(_left(plan, console.width))
+        console.print()
+    stays = [finding for finding in result.remaining if finding.severity in _LASTING]
+    if stays:
+        for finding in stays:
+            console.print(_stays(finding, result, console.width, dry_run=dry_run))
         console.print()
     for finding in result.unsafe:
         console.print(finding_text(finding, console.width))
         console.print()
+
+
+def _left(plan: RepairPlan, width: int) -> Text:
+    """Return what is left as it is, each reason once with the names that it is true of."""
+    reasons: dict[str, list[str]] = {}
+    for left in plan.left[:_MAX_LEFT]:
+        reasons.setdefault(left.reason, []).append(printable(left.name))
+    lines = []
+    for reason, names in reasons.items():
+        lines += textwrap.wrap(f"Left as they are: {printable(reason)}", min(width, PROSE))
+        lines += [dotted(f"  {name}", width, "    ") for name in names]
+    if len(plan.left) > _MAX_LEFT:
+        rest = counted(len(plan.left) - _MAX_LEFT, "more tensor")
+        lines.append(f"and {rest}; --format json lists all")
+    return Text("\n".join(lines), style="dim")
+
+
+def _stays(finding: Finding, result: FixResult, width: int, *, dry_run: bool) -> Text:
+    """Return what is not cured, and the command for it, or that there is none."""
+    still = "Would still be" if dry_run and not result.plan.is_empty else "Still"
+    level = "critical" if finding.severity is Severity.CRITICAL else "a warning"
+    cured_by = cures(finding, result.plan)
+    commands = [f"`sacdoctor {command}`" for command in cured_by]
+    if commands:
+        what = "your settings" if cured_by[0] == "fix-config" else "the file"
+        cure = f"{' or '.join(commands)} mends {what}"
+    elif rule_of(finding).cured_by:
+        cure = "this repair leaves it"
+    else:
+        cure = f"no repair is known, see `sacdoctor rules {finding.rule}`"
+    message = printable(finding.message)
+    words = f"{still} {level}: {finding.rule}; {cure}. {message[0].upper()}{message[1:]}."
+    lines = textwrap.wrap(words, min(width, PROSE), subsequent_indent="      ")
+    return Text("\n".join(lines), style=STYLES[finding.severity])
 
 
 def _completed(completion: Completion) -> str:
@@ -95,12 +147,18 @@ def _completed(completion: Completion) -> str:
 
 def _headline(result: FixResult, dry_run: bool) -> Text:
     plan = result.plan
-    if plan.is_empty and result.output is None:
-        if plan.unstripped:
-            return Text("Nothing could be repaired or stripped; nothing was written.", "yellow")
-        return Text("Nothing to repair; nothing was written.", style="green")
+    good = "yellow" if any(f.severity in _LASTING for f in result.remaining) else "green"
     if plan.is_empty:
-        return Text(f"Nothing to repair; copied to {printable(result.output or '')}.", "green")
+        nothing = "Nothing to repair" if good == "green" else "No bias to repair"
+        if result.before.unjudged is not None:
+            nothing = "It holds no tensors that could be repaired"
+        if "fix" not in plan.commands:
+            nothing = "No code to strip"
+        if plan.unstripped:
+            nothing = "Nothing could be repaired or stripped"
+        if result.output is None:
+            return Text(f"{nothing}; nothing was written.", good)
+        return Text(f"{nothing}; copied to {printable(result.output)}.", good)
     parts = []
     if plan.repaired:
         elements = sum(repair.elements for repair in plan.repaired)
@@ -113,29 +171,35 @@ def _headline(result: FixResult, dry_run: bool) -> Text:
     what = " and ".join(parts)
     if dry_run:
         return Text(f"Would repair {what}. Dry run: nothing was written.", style="bold yellow")
-    return Text(f"Repaired {what}, written to {printable(result.output or '')}.", "bold green")
+    return Text(f"Repaired {what}, written to {printable(result.output or '')}.", f"bold {good}")
 
 
 def _repairs(plan: RepairPlan, width: int) -> Table:
     resets: dict[str, list[MomentReset]] = {}
     for reset in plan.optimizer:
         resets.setdefault(reset.name, []).append(reset)
-    table = bare_table()
-    table.add_column("tensor", overflow="fold")
-    table.add_column("elements", justify="right", no_wrap=True)
-    table.add_column("filled", overflow="fold")
-    table.add_column("optimizer", overflow="fold")
     name_width = max(24, width - 54)
+    names = {r.name: dotted(printable(r.name), name_width, "  ") for r in plan.repaired}
+    widest = max(len(line) for name in names.values() for line in name.split("\n"))
+    widest = min(widest, name_width)
+    # In little room all columns give way, and names are broken anywhere; else how a tensor was
+    # filled takes what the others leave: 8 for its elements, 6 between the columns.
+    rest = width - widest - 8 - len(_UNTOUCHED) - 6 if width >= _ROOMY else None
+    table = bare_table()
+    table.add_column("tensor", overflow="fold", min_width=widest if rest else None)
+    table.add_column("elements", justify="right", no_wrap=True)
+    table.add_column("filled", overflow="fold", max_width=rest)
+    table.add_column("optimizer", overflow="fold")
     for repair in plan.repaired:
         moments = ", ".join(map(_moments, resets.get(repair.name, ())))
         words = _WORDS[repair.by]
         if repair.by == "reinit":
             words += f": {repair.fill}"
         table.add_row(
-            Text(dotted(printable(repair.name), name_width, "  ")),
+            Text(names[repair.name]),
             f"{repair.elements:,}",
             words,
-            Text(moments or "nothing to clear", style="" if moments else "dim"),
+            Text(moments or _UNTOUCHED, style="" if moments else "dim"),
         )
     return table
 
@@ -173,5 +237,19 @@ def _count(summary: Summary | None, attribute: str) -> str:
     return f"{getattr(summary, attribute):,}" if summary else ""
 
 
-def _number(value: float | None) -> str:
-    return "not set" if value is None else f"{value:g}"
+def _before(change: SettingChange) -> str:
+    if isinstance(change.before, str):
+        return printable(change.before)
+    return "not set" if change.before is None else _number(change.before, change.after)
+
+
+def _after(change: SettingChange) -> str:
+    if change.after is None:
+        return "removed, SB3 builds it anew"
+    other = change.before if isinstance(change.before, float) else None
+    return _number(change.after, other)
+
+
+def _number(value: float, other: float | None) -> str:
+    """Return a number, with all its digits where fewer would not tell it from the other."""
+    return f"{value:g}" if other is None or f"{value:g}" != f"{other:g}" else repr(value)

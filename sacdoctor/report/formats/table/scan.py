@@ -1,9 +1,8 @@
-"""A report as a table for people: grouped by component, the worst first."""
+"""Reports as tables for people: grouped by component, the worst first."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -11,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sacdoctor.diagnosis.rules import rule_of
-from sacdoctor.model import LayerReport, Report, Summary
+from sacdoctor.model import Cause, Finding, LayerReport, Report
 from sacdoctor.printable import printable
+from sacdoctor.report.formats.table.listing import Line, print_lines
 from sacdoctor.report.formats.table.style import (
     NARROW,
     STATUS_STYLES,
@@ -25,7 +25,11 @@ from sacdoctor.report.formats.table.style import (
     split_after,
 )
 from sacdoctor.report.text import counted, flow
+from sacdoctor.report.verdict import verdict
 from sacdoctor.severity import Severity, Status, worst
+
+_CAUSES = frozenset(Cause)
+"""Rules that are called so tell why biases are zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +56,37 @@ class _Layout:
 
 
 def print_reports(
-    console: Console, reports: Iterable[Report], *, all_tensors: bool = False
+    console: Console,
+    reports: Iterable[Report],
+    *,
+    all_tensors: bool = False,
+    verbose: bool = False,
 ) -> None:
-    """Print each report as it comes, and one line over all where there are several.
+    """Print one report in full; of several those of the bad, then a line for each and a count.
 
-    Checkpoints that cannot be read are only counted: the command line names them on stderr.
+    Reports are printed as they come. With `verbose` none of those that could be read is left out;
+    why others could not, the command line says on stderr, too.
     """
-    counts: dict[Status, int] = {}
+    lines: list[Line] = []
+    first: Report | None = None
     for report in reports:
-        counts[report.status] = counts.get(report.status, 0) + 1
-        if report.error is None:
-            print_report(console, report, all_tensors=all_tensors)
-    if sum(counts.values()) > 1:
-        console.print(_totals(counts))
+        lines.append(Line.of(report))
+        if len(lines) == 1:
+            first = report
+            continue
+        if first is not None:
+            _print_if_bad(console, first, all_tensors, verbose)
+            first = None
+        _print_if_bad(console, report, all_tensors, verbose)
+    if first is None:
+        print_lines(console, lines)
+    elif first.error is None:
+        print_report(console, first, all_tensors=all_tensors)
+
+
+def _print_if_bad(console: Console, report: Report, all_tensors: bool, verbose: bool) -> None:
+    if report.error is None and (verbose or report.status in (Status.CRITICAL, Status.WARNING)):
+        print_report(console, report, all_tensors=all_tensors)
 
 
 def print_report(console: Console, report: Report, *, all_tensors: bool = False) -> None:
@@ -73,90 +95,29 @@ def print_report(console: Console, report: Report, *, all_tensors: bool = False)
     console.print(headline(report))
     if report.layers:
         console.print()
-    layers = report.layers if all_tensors else report.biases
-    if layers:
-        console.print(_table(layers, all_tensors, _Layout(console.width, is_ascii(console))))
-    hidden = sum(layer.alias_of is None and layer.severity is Severity.OK for layer in layers)
-    if hidden and not all_tensors:
-        note = f"Not listed: {counted(hidden, 'bias tensor')} in order; --all lists every tensor."
-        console.print(note, style="dim")
+    groups = _groups(report, all_tensors)
+    if groups:
+        console.print(_table(groups, _Layout(console.width, is_ascii(console))))
+    note = "" if all_tensors else _not_listed(groups)
+    if note:
+        console.print(Text(note, style="dim"))
     for finding in report.findings:
         console.print()
         console.print(finding_text(finding, console.width))
     console.print()
 
 
-def _totals(counts: Mapping[Status, int]) -> Text:
-    parts = [
-        Text(f"{counts[status]:,} {status}", style=style)
-        for status, style in STATUS_STYLES.items()
-        if status in counts
-    ]
-    total = counted(sum(counts.values()), "checkpoint")
-    return Text(f"{total}: ").append_text(Text(", ").join(parts))
-
-
 def headline(report: Report) -> Text:
-    """Return the one line that says how the checkpoint is."""
-    status = Text(f"{report.status.upper()}  ", style=STATUS_STYLES[report.status])
-    if report.summary is None:
-        return status.append(_code_verdict(report), style="bold")
-    status.append(_verdict(report, report.summary), style="bold")
-    others = [f for f in report.findings if not rule_of(f).about_zeros]
-    if others:
-        codes = ", ".join(dict.fromkeys(f.rule for f in others))
-        status.append(f" Also: {codes}.", style="bold")
-    if any(
+    """Return the status, what is worst, and whether to stop training."""
+    text = Text(f"{report.status.upper()}  ", style=STATUS_STYLES[report.status])
+    text.append(verdict(report), style="bold")
+    are_graded = any(rule_of(finding).grades_biases for finding in report.findings)
+    if are_graded and any(
         layer.severity is Severity.CRITICAL and layer.zero_percent > report.thresholds.stop
         for layer in report.layers
     ):
-        status.append("\nStop training and look for the cause before you go on.", style="red")
-    return status
-
-
-def _code_verdict(report: Report) -> str:
-    if not report.findings:
-        return "Nothing outside SB3 and its libraries was found."
-    message = "; ".join(finding.message for finding in report.findings)
-    return f"{message[0].upper()}{message[1:]}."
-
-
-def _verdict(report: Report, summary: Summary) -> str:
-    thresholds = report.thresholds
-    of = f"of {counted(summary.bias_tensors, 'bias tensor')}"
-    if summary.bias_tensors == 0:
-        return "The policy has no bias tensors."
-    cause = _leading_cause(report)
-    if summary.all_zero_bias_tensors:
-        are = "is" if summary.all_zero_bias_tensors == 1 else "are"
-        verdict = f"{summary.all_zero_bias_tensors} {of} {are} 100 % zero"
-        if summary.critical or summary.warning:
-            return f"{verdict}; {cause}."
-        return f"{verdict}, all normalisation layers at their starting value."
-    for count, limit in (
-        (summary.critical, thresholds.critical),
-        (summary.warning, thresholds.warning),
-        (summary.notice, thresholds.notice),
-    ):
-        if count:
-            are = "is" if count == 1 else "are"
-            return f"{count} {of} {are} more than {limit:g} % zero" + (
-                f"; {cause}." if cause else "."
-            )
-    return f"None {of} is more than {thresholds.notice:g} % zero."
-
-
-def _leading_cause(report: Report) -> str:
-    """Return the most frequent cause among the biases in trouble, empty where none is."""
-    causes = Counter(
-        layer.cause
-        for layer in report.layers
-        if layer.cause and layer.severity in (Severity.CRITICAL, Severity.WARNING)
-    )
-    if not causes:
-        return ""
-    (cause, number), total = causes.most_common(1)[0], causes.total()
-    return f"cause: {cause}" + (f" ({number} of {total})" if number < total else "")
+        text.append("\nStop training and look for the cause before you go on.", style="red")
+    return text
 
 
 def _head(report: Report, width: int) -> Text:
@@ -183,7 +144,94 @@ def _rate(report: Report) -> str:
     return f"learning rate {max(applied):g} (scheduled)" if applied else ""
 
 
-def _table(layers: tuple[LayerReport, ...], all_tensors: bool, layout: _Layout) -> Table:
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A tensor, how bad it is in itself, and `why`: a cause, or the rule that finds fault with it.
+
+    `about` are the findings that name it, the worst first, but for those that grade biases.
+    """
+
+    layer: LayerReport
+    severity: Severity | None
+    why: str
+    about: tuple[Finding, ...]
+    is_listed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A component: its tensors that the table counts, the worst about any of them, and why."""
+
+    name: str
+    rows: tuple[_Row, ...]
+    severity: Severity
+    why: str
+
+
+def _groups(report: Report, all_tensors: bool) -> list[_Group]:
+    """Return the components with biases or trouble (with `all_tensors` all), the worst first."""
+    about: dict[str, list[Finding]] = {}
+    for finding in report.findings:
+        if not rule_of(finding).grades_biases:
+            for name in finding.tensors:
+                about.setdefault(name, []).append(finding)
+    members: dict[str, list[_Row]] = {}
+    for layer in report.layers:
+        row = _row_of(layer, tuple(about.get(layer.name, ())), all_tensors)
+        members.setdefault(layer.component, []).append(row)
+    groups = [_group(name, rows, all_tensors) for name, rows in members.items()]
+    found = [group for group in groups if group.rows or group.severity is not Severity.OK]
+    return sorted(found, key=lambda group: -group.severity.rank)
+
+
+def _group(name: str, rows: Sequence[_Row], all_tensors: bool) -> _Group:
+    """Return a component; its `why` is what the rows below it do not say."""
+    about = {id(finding): finding for row in rows for finding in row.about}.values()
+    level = worst(
+        [row.severity for row in rows if row.severity] + [finding.severity for finding in about]
+    )
+    said = {row.why for row in rows if row.is_listed and row.severity is level}
+    names = [finding.name for finding in about if finding.severity is level]
+    why = names[0] if names and not said & {*names} else ""
+    shown = tuple(row for row in rows if all_tensors or row.layer.role == "bias")
+    return _Group(name, shown, level, why)
+
+
+def _row_of(layer: LayerReport, about: tuple[Finding, ...], all_tensors: bool) -> _Row:
+    """Return the tensor's row: listed are biases with many zeros, or with a fault of their own.
+
+    A finding about a cause, such as `not-in-optimizer`, names tensors that are in order in
+    themselves; it says nothing worse of a bias than its zeros do.
+    """
+    severity, why = layer.severity, layer.cause.value if layer.cause else ""
+    has_zeros = severity is not None and severity is not Severity.OK
+    faults = [finding for finding in about if finding.name not in _CAUSES]
+    worse = next(iter(faults if has_zeros else about), None)
+    if worse is not None and (
+        severity is None
+        or worse.severity.rank > severity.rank
+        or (worse.severity is severity and rule_of(worse).comes_first)
+    ):
+        severity, why = worse.severity, worse.name
+    is_listed = all_tensors or has_zeros or (layer.role == "bias" and bool(faults))
+    return _Row(layer, severity, why, about, is_listed)
+
+
+def _not_listed(groups: Iterable[_Group]) -> str:
+    hidden = [row for group in groups for row in group.rows if not row.is_listed]
+    hidden = [row for row in hidden if row.layer.severity is Severity.OK]
+    named = sum(bool(row.about) for row in hidden)
+    if not hidden:
+        return ""
+    what = counted(len(hidden), "bias tensor")
+    if named:
+        what += f", {named:,} of which a finding below names"
+    else:
+        what += " in order"
+    return f"Not listed: {what}; --all lists every tensor."
+
+
+def _table(groups: Sequence[_Group], layout: _Layout) -> Table:
     table = bare_table()
     table.add_column("component and tensor", overflow="fold")
     if not layout.is_narrow:
@@ -191,34 +239,38 @@ def _table(layers: tuple[LayerReport, ...], all_tensors: bool, layout: _Layout) 
     table.add_column("zero %", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     table.add_column("severity", no_wrap=True)
-    with_causes = any(layer.cause for layer in layers)
+    with_causes = any(group.why or any(row.why for row in group.rows) for group in groups)
     table.add_column("cause" if with_causes else "", no_wrap=True)
 
     def add(name: Text, elements: Text, *others: Text) -> None:
         table.add_row(name, *(() if layout.is_narrow else (elements,)), *others)
 
-    for component, members in _by_component(layers):
-        own = [layer for layer in members if layer.alias_of is None]
-        elements = sum(layer.parameters for layer in own)
-        zeros = sum(layer.zeros for layer in own)
-        percent = 100.0 * zeros / elements if elements else 0.0
-        level = worst([layer.severity for layer in own if layer.severity is not None])
-        add(
-            Text(printable(component), style="bold"),
-            Text(f"{elements:,}", style="dim"),
-            Text(percent_text(percent), style="dim"),
-            _bar(percent, level, layout),
-            Text(level.value, style=STYLES[level]),
-            Text(),
-        )
-        for layer in members:
-            if all_tensors or (layer.severity is not None and layer.severity.rank > 0):
-                add(*_row(layer, layout))
+    for group in groups:
+        add(*_group_cells(group, layout))
+        for row in group.rows:
+            if row.is_listed:
+                add(*_cells(row, layout))
     return table
 
 
-def _row(layer: LayerReport, layout: _Layout) -> tuple[Text, Text, Text, Text, Text, Text]:
-    width = layout.name
+def _group_cells(group: _Group, layout: _Layout) -> tuple[Text, Text, Text, Text, Text, Text]:
+    own = [row.layer for row in group.rows if row.layer.alias_of is None]
+    elements = sum(layer.parameters for layer in own)
+    zeros = sum(layer.zeros for layer in own)
+    percent = 100.0 * zeros / elements if elements else 0.0
+    style = STYLES[group.severity]
+    return (
+        Text(printable(group.name), style="bold"),
+        Text(f"{elements:,}" if own else "", style="dim"),
+        Text(percent_text(percent) if own else "", style="dim"),
+        _bar(percent, group.severity, layout) if own else Text(),
+        Text(group.severity.value, style=style),
+        Text(group.why),
+    )
+
+
+def _cells(row: _Row, layout: _Layout) -> tuple[Text, Text, Text, Text, Text, Text]:
+    layer, width = row.layer, layout.name
     name = Text("  " + dotted(printable(layer.name), width - 2, "    "))
     if layer.alias_of is not None:
         other = dotted(f"is {printable(layer.alias_of)}", width - 4, "      ")
@@ -227,26 +279,15 @@ def _row(layer: LayerReport, layout: _Layout) -> tuple[Text, Text, Text, Text, T
     if layer.gates and len(set(layer.gates.values())) > 1:
         shares = ", ".join(f"{gate} {percent:.3g} %" for gate, percent in layer.gates.items())
         name.append("\n    " + flow(split_after(", ", shares), width - 4, "    "), style="dim")
-    severity = layer.severity
+    level = row.severity
     return (
         name,
         Text(f"{layer.parameters:,}"),
         Text(percent_text(layer.zero_percent)),
-        _bar(layer.zero_percent, severity or Severity.OK, layout),
-        Text(severity.value, style=STYLES[severity]) if severity else Text(layer.role, style="dim"),
-        Text(layer.cause or ""),
+        _bar(layer.zero_percent, layer.severity or Severity.OK, layout),
+        Text(level.value, style=STYLES[level]) if level else Text(layer.role, style="dim"),
+        Text(row.why),
     )
-
-
-def _by_component(layers: Iterable[LayerReport]) -> list[tuple[str, list[LayerReport]]]:
-    groups: dict[str, list[LayerReport]] = {}
-    for layer in layers:
-        groups.setdefault(layer.component, []).append(layer)
-
-    def rank(members: list[LayerReport]) -> int:
-        return worst([m.severity for m in members if m.severity is not None]).rank
-
-    return sorted(groups.items(), key=lambda group: -rank(group[1]))
 
 
 def _bar(percent: float, severity: Severity, layout: _Layout) -> Text:

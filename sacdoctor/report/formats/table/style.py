@@ -22,6 +22,7 @@ STATUS_STYLES = {
     Status.CRITICAL: STYLES[Severity.CRITICAL],
     Status.WARNING: STYLES[Severity.WARNING],
     Status.NOTICE: STYLES[Severity.NOTICE],
+    Status.UNKNOWN: STYLES[Severity.WARNING],
     Status.HEALTHY: STYLES[Severity.OK],
     Status.ERROR: STYLES[Severity.CRITICAL],
 }

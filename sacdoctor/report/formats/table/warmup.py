@@ -13,7 +13,6 @@ from sacdoctor.diagnosis.warmup import NO_BUFFER, WarmupReport
 from sacdoctor.printable import printable
 from sacdoctor.report.formats.table.style import PROSE, STATUS_STYLES, bare_table, finding_text
 from sacdoctor.report.text import counted
-from sacdoctor.severity import Status
 
 _BAR = 40
 
@@ -46,10 +45,8 @@ def print_warmup(console: Console, report: WarmupReport, cleaned: str | None = N
 
 
 def _headline(report: WarmupReport) -> Text:
-    is_unknown = bool(report.doubts) or NO_BUFFER in report.notes
-    status = "UNKNOWN" if is_unknown else report.status.upper()
-    style = STATUS_STYLES[Status.NOTICE if is_unknown else report.status]
-    return Text(f"{status}  ", style=style).append(_verdict(report), style="bold")
+    status = Text(f"{report.status.upper()}  ", style=STATUS_STYLES[report.status])
+    return status.append(_verdict(report), style="bold")
 
 
 def _verdict(report: WarmupReport) -> str:
@@ -63,10 +60,11 @@ def _verdict(report: WarmupReport) -> str:
         else:
             what = f"Up to {first} are forced, the oldest ones: at most "
         return f"{what}{_percent(report.share)} of the buffer."
+    found = [_sentence(finding.message) for finding in report.findings[:1]]
     if NO_BUFFER in report.notes:
-        return _sentence(NO_BUFFER)
+        return " ".join([*found, _sentence(NO_BUFFER)])
     if report.doubts:
-        return "Whether the first actions were carried out cannot be told."
+        return " ".join([*found, "Whether the first actions were carried out cannot be told."])
     if report.transitions is not None:
         return "The stored actions are the ones that were carried out, as far as outcomes show."
     return f"The settings let {'a' if report.findings else 'no'} warm-up do harm."

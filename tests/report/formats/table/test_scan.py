@@ -52,7 +52,7 @@ def test_headline_counts_the_dead_biases(broken: Path) -> None:
         ({"a": [0.0] + 4 * [1.0]}, "1 of 1 bias tensor is more than 10 % zero"),
         ({"a": [0.0] + 9 * [1.0]}, "1 of 1 bias tensor is more than 5 % zero"),
         ({"a": [1.0]}, "None of 1 bias tensor is more than 5 % zero"),
-        ({}, "The policy has no bias tensors"),
+        ({}, "UNKNOWN  It holds no tensors that could be judged."),
     ],
 )
 def test_headline(tmp_path: Path, biases: dict[str, list[float]], words: str) -> None:
@@ -87,7 +87,7 @@ def test_critical_components_come_first(broken: Path) -> None:
     levels = [re.split(r"[█░]+ +", line)[1].split()[0] for line in lines[:10]]
     ranks = [["critical", "warning", "notice", "ok"].index(level) for level in levels]
     assert ranks == sorted(ranks)
-    assert set(ranks) == {0, 2, 3}
+    assert set(ranks) == {0, 3}  # whose biases are notices holds other parameters of SD202
 
 
 def test_gates_are_spelled_out_where_they_differ(broken: Path) -> None:
@@ -137,6 +137,53 @@ def test_bar_and_percentage_are_full_or_empty_only_when_it_is_exactly_so(
     assert f" {percent} " in line
     assert line.count("█") == filled
     assert line.count("█") + line.count("░") == 10
+
+
+# -- what a row says beyond zeros --------------------------------------------------------------
+
+
+def row(text: str, name: str) -> list[str]:
+    """The words of the row of this component or tensor, without its bar."""
+    (line,) = [line for line in rows(text) if line.strip().startswith(f"{name} ")]
+    return re.sub("[█░]+", "", line).split()
+
+
+def test_a_bias_that_is_nan_is_listed_and_its_component_critical(tmp_path: Path) -> None:
+    text = table(policy(tmp_path / "m.zip", **{"actor.mu": [float("nan")], "critic.q": [1.0]}))
+    assert row(text, "actor.mu.bias")[-2:] == ["critical", "non-finite"]
+    assert row(text, "actor")[-1] == "critical"
+    assert row(text, "critic")[-1] == "ok"
+    assert "Not listed: 1 bias tensor in order" in text
+
+
+def test_a_component_says_what_is_wrong_with_weights_that_are_not_listed(tmp_path: Path) -> None:
+    state = {"actor.mu.weight": th.full((2, 2), 1e6), "actor.mu.bias": th.ones(2)}
+    text = table(scan(write_sb3(tmp_path / "m.zip", state)))
+    assert row(text, "actor")[-2:] == ["critical", "exploded-weights"]
+    assert "actor.mu.weight" not in "".join(rows(text))
+
+
+def test_a_component_without_a_bias_has_a_row_where_it_is_in_trouble(tmp_path: Path) -> None:
+    state = {"actor.mu.weight": th.full((2, 2), 150.0), "critic.q.bias": th.ones(2)}
+    text = table(scan(write_sb3(tmp_path / "m.zip", state)))
+    assert row(text, "actor") == ["actor", "warning", "exploded-weights"]
+
+
+def test_zeros_that_are_worse_than_another_finding_stay_in_the_row(tmp_path: Path) -> None:
+    state = {"actor.mu.weight": th.ones(4, 2), "actor.mu.bias": th.tensor([0.0, 0.0, 150.0, 1.0])}
+    text = table(scan(write_sb3(tmp_path / "m.zip", state)))
+    assert row(text, "actor.mu.bias")[-2:] == ["critical", "unknown"]
+
+
+def test_biases_in_no_optimizer_are_not_called_in_order(broken: Path) -> None:
+    text = " ".join(table(scan(broken)).split())
+    assert "Not listed: 34 bias tensors, 15 of which a finding below names;" in text
+
+
+def test_all_names_the_rule_beside_every_tensor_it_is_about(tmp_path: Path) -> None:
+    state = {"actor.mu.weight": th.full((2, 2), 1e6), "actor.mu.bias": th.ones(2)}
+    text = table(scan(write_sb3(tmp_path / "m.zip", state)), all_tensors=True)
+    assert row(text, "actor.mu.weight")[-2:] == ["critical", "exploded-weights"]
 
 
 def test_a_console_without_blocks_gets_plain_signs(broken: Path) -> None:
@@ -191,6 +238,56 @@ def test_totals_count_every_status(broken: Path, healthy: Path) -> None:
     gone = Report(path="gone.zip", status="error", error="no such file")
     last = table(scan(broken), scan(healthy), gone, scan(healthy)).splitlines()[-1]
     assert last == "4 checkpoints: 1 critical, 2 healthy, 1 error"
+
+
+def listed(text: str) -> list[list[str]]:
+    """Status and path in the lines over all checkpoints, from the top."""
+    lines = text.splitlines()
+    start = max(n for n, line in enumerate(lines) if not line)
+    return [line.split()[:2] for line in lines[start + 1 : -1]]
+
+
+def test_several_checkpoints_have_a_line_each_the_worst_first(tmp_path: Path) -> None:
+    reports = [
+        policy(tmp_path / "notice.zip", a=[0.0] + 9 * [1.0]),
+        policy(tmp_path / "empty.zip"),
+        policy(tmp_path / "critical.zip", a=[0.0]),
+        policy(tmp_path / "healthy.zip", a=[1.0]),
+        Report(path="gone.zip", status="error", error="no such file"),
+        policy(tmp_path / "warning.zip", a=[0.0] + 4 * [1.0]),
+    ]
+    text = table(*reports, width=300)
+    assert [status for status, _ in listed(text)] == [
+        "error", "critical", "warning", "notice", "unknown", "healthy"
+    ]  # fmt: skip
+    assert "gone.zip" in text and "no such file" in text
+    assert re.search(r"critical\.zip +SD101 1 bias tensor is more than 30 % zero", text)
+    assert re.search(r"empty\.zip +it holds no tensors", text)
+
+
+def test_of_several_the_bad_alone_are_shown_in_full(broken: Path, healthy: Path) -> None:
+    text = table(scan(healthy), scan(broken))
+    assert "v11_shared_gru.bias_ih_l0" in text
+    assert text.count("component and tensor") == 1
+    assert table(scan(healthy), scan(healthy)).count("\n") == 3
+
+
+def test_verbose_shows_all_of_several_in_full(broken: Path, healthy: Path) -> None:
+    out = io.StringIO()
+    print_reports(Console(file=out, width=80), [scan(healthy), scan(broken)], verbose=True)
+    assert out.getvalue().count("component and tensor") == 2
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_lines_over_many_fit_and_keep_the_end_of_a_path(tmp_path: Path, width: int) -> None:
+    folder = tmp_path / ("long" * 40)
+    folder.mkdir()
+    reports = [policy(folder / f"rl_model_{n}_steps.zip", a=[0.0]) for n in range(3)]
+    lines = table(*reports, width=width).splitlines()[-4:]
+    assert max(map(len, lines)) <= width
+    for n, line in enumerate(lines[:3]):
+        assert f"model_{n}_steps.zip" in line
+        assert "SD101 1 bias" in line
 
 
 def test_one_checkpoint_has_no_totals(healthy: Path) -> None:
