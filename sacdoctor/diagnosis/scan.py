@@ -74,7 +74,7 @@ def report_of(examination: Examination, options: ScanOptions) -> Report:
     settings = checkpoint.hyperparameters
     subjects: list[Subject] = [examination]
     if _look_at_code(options):
-        subjects.append(examination.facts.code.without_mere_references())
+        subjects.append(examination.facts.code.without_the_calm())
     found = findings(subjects, _rules(options))
     return Report(
         path=str(checkpoint.path),
@@ -145,7 +145,7 @@ def _code_despite(path: str, options: ScanOptions) -> tuple[Finding, ...]:
     # That they cannot be read is what the error says.
     code = LoadedCode(suspicions([part.readable() for part in parts]))
     if not looks_at_code_alone(options):
-        code = code.without_mere_references()
+        code = code.without_the_calm()
     return findings([code], _rules(options))
 
 

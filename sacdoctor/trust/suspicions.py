@@ -22,6 +22,8 @@ _CLASSES = frozenset(
 )
 """Keys of `data` where SB3 expects a class, or keywords among which there may be one. All others
 become attributes of the model, its schedules and its methods among them, and SB3 calls those."""
+_THE_USERS = _CLASSES | {"action_noise"}
+"""Where SB3 takes classes of the user's, or an object of one, by design."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,21 @@ class Suspicion:
         return place_of(self.member, self.key)
 
     @property
-    def is_mere_reference(self) -> bool:
-        """Whether it is a class or function of the user's that the pickle does not call."""
-        return self.severity is Severity.NOTICE and self.reference.kind is Kind.NAME
+    def is_calm(self) -> bool:
+        """Whether it says nothing to somebody who asks for a model's health.
+
+        So is whatever is a notice: code that only computes (the schedules of SB3 itself and of
+        rl-zoo), and a class that is only referred to. So is, short of what is critical, a class
+        or an object of the user's where SB3 takes one. Which file code claims to come from
+        decides nothing: anybody can write that.
+        """
+        if self.severity is Severity.WARNING:
+            return (
+                self.member == "data"
+                and _outer(self.key) in _THE_USERS
+                and self.reference.kind is not Kind.CALL
+            )
+        return self.severity is Severity.NOTICE
 
 
 class LoadedCode(tuple[Suspicion, ...]):
@@ -52,12 +66,9 @@ class LoadedCode(tuple[Suspicion, ...]):
 
     in_words: ClassVar[str] = "the code that loading a file runs"
 
-    def without_mere_references(self) -> LoadedCode:
-        """Return it without classes of the user's that are only referred to.
-
-        They say nothing about a model's health, but something about its code.
-        """
-        return LoadedCode(found for found in self if not found.is_mere_reference)
+    def without_the_calm(self) -> LoadedCode:
+        """Return it without what says nothing about a model's health (`Suspicion.is_calm`)."""
+        return LoadedCode(found for found in self if not found.is_calm)
 
 
 def suspicions(parts: Iterable[PickledPart]) -> tuple[Suspicion, ...]:
@@ -113,9 +124,13 @@ def _severity(part: PickledPart, reference: Reference, is_dangerous: bool) -> Se
         return Severity.NOTICE if ARITHMETIC.issuperset(reference.uses) else Severity.WARNING
     if kind not in _NAMED or is_dangerous:
         return Severity.CRITICAL
-    key = re.split(r"[.\[]", part.key, maxsplit=1)[0]
-    is_called = part.member == "data" and key not in _CLASSES
+    is_called = part.member == "data" and _outer(part.key) not in _CLASSES
     return Severity.NOTICE if kind is Kind.NAME and not is_called else Severity.WARNING
+
+
+def _outer(key: str) -> str:
+    """Return the key of `data` itself: `policy_kwargs` of `policy_kwargs.optimizer_kwargs[0]`."""
+    return re.split(r"[.\[]", key, maxsplit=1)[0]
 
 
 def evidence(found: Sequence[Suspicion]) -> str:

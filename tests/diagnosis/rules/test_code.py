@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch as th
 from stable_baselines3 import SAC
+from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from fixtures.make import CHECKPOINTS
@@ -210,16 +211,61 @@ def test_damaged_member_is_damage_and_hides_nothing(
 # -- code and classes of the user's ------------------------------------------------------------
 
 
-def test_lambda_schedule_is_a_notice_that_names_its_code(
+def test_lambda_schedule_is_a_notice_of_the_gate_that_names_its_code(
     members: dict[str, bytes], write: Write
 ) -> None:
     path = write(with_settings(members, learning_rate=serialized(lambda p: 1e-3 * float(p))))
+    found = finding(path, "SD602")
+    assert found is not None
+    assert found.severity == "notice"
+    assert "data learning_rate: code of <lambda>" in found.evidence
+    assert "uses float" in found.evidence
+    assert finding(path, "SD602", ScanOptions()) is None
+
+
+def test_lambda_with_other_names_is_named_by_every_scan(
+    members: dict[str, bytes], write: Write
+) -> None:
+    path = write(with_settings(members, learning_rate=serialized(lambda p: json.loads("1") * p)))
     for options in (GATE, ScanOptions()):
         found = finding(path, "SD602", options)
-        assert found is not None
-        assert found.severity == "notice"
-        assert "data learning_rate: code of <lambda>" in found.evidence
-        assert "uses float" in found.evidence
+        assert found is not None and found.severity == "warning"
+
+
+def test_class_of_the_users_that_the_file_holds_whole_is_the_gates_business(
+    members: dict[str, bytes], write: Write
+) -> None:
+    """As cloudpickle writes a class that cannot be imported, from a script or a notebook."""
+
+    class Extractor(FlattenExtractor):
+        def forward(self, observations: th.Tensor) -> th.Tensor:
+            return th.nn.functional.relu(super().forward(observations))
+
+    value = serialized({"features_extractor_class": Extractor})
+    path = write(with_settings(members, policy_kwargs=value))
+    found = finding(path, "SD602")
+    assert found is not None and found.severity == "warning"
+    assert "code of forward" in found.evidence
+    assert finding(path, "SD602", ScanOptions()) is None
+
+
+def test_class_of_the_users_that_reaches_out_is_unsafe_in_every_scan(
+    members: dict[str, bytes], write: Write
+) -> None:
+    class Hostile(FlattenExtractor):
+        def forward(self, observations: th.Tensor) -> th.Tensor:
+            os.system("true")
+            return observations
+
+    path = write(with_settings(members, policy_kwargs=serialized({"x": Hostile})))
+    assert finding(path, "SD601", ScanOptions()) is not None
+
+
+def test_whole_pickled_module_is_called_so(tmp_path: Path) -> None:
+    th.save(th.nn.Sequential(th.nn.Linear(2, 3), th.nn.ReLU()), tmp_path / "m.pt")
+    found = report(tmp_path / "m.pt").findings
+    assert [f.rule for f in found if f.rule.startswith("SD6")] == ["SD602"]
+    assert found[0].message == "a whole module is pickled; its class must be imported to load it"
 
 
 def test_lambda_that_reaches_out_is_unsafe(members: dict[str, bytes], write: Write) -> None:
@@ -265,6 +311,12 @@ def test_model_and_buffer_as_sb3_saves_them_have_no_finding(tmp_path: Path, name
     if getattr(model, "replay_buffer", None) is not None:
         model.save_replay_buffer(tmp_path / "buffer.pkl")  # type: ignore[attr-defined]
         assert report(tmp_path / "buffer.pkl").findings == ()
+
+
+@each_file
+def test_what_sb3s_authors_published_is_healthy_to_a_plain_scan(path: Path) -> None:
+    """Their schedules are code of SB3 itself, or of rl-zoo."""
+    assert [f.rule for f in report(path, ScanOptions()).findings if f.rule == "SD602"] == []
 
 
 @each_file
