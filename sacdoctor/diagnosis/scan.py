@@ -9,6 +9,7 @@ import numpy as np
 
 from sacdoctor.algorithms import algorithm_of
 from sacdoctor.checkpoint import Checkpoint
+from sacdoctor.checkpoint.formats import ForeignCheckpoint
 from sacdoctor.diagnosis.examination import Examination, examine
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.options import ScanOptions
@@ -135,15 +136,18 @@ def _first_line(finding: Finding) -> str:
 
 def _code_despite(path: str, options: ScanOptions) -> tuple[Finding, ...]:
     parts: list[PickledPart] = []
+    packages: frozenset[str] = frozenset()
     try:
         with Checkpoint(path) as checkpoint:
+            if checkpoint.foreign is not None:
+                packages = checkpoint.foreign.packages
             for part in parts_of(checkpoint):
                 parts.append(part)  # what was found before damage counts
     except SacdoctorError:
         # torch reads whatever is no zip as a pickle.
         parts += parts_of_pickle(path) if begins_as_pickle(path) else ()
     # That they cannot be read is what the error says.
-    code = LoadedCode(suspicions([part.readable() for part in parts]))
+    code = LoadedCode(suspicions([part.readable() for part in parts], packages))
     if not looks_at_code_alone(options):
         code = code.without_the_calm()
     return findings([code], _rules(options))
@@ -158,6 +162,8 @@ def looks_at_code_alone(options: ScanOptions) -> bool:
 
 def _report_on_code(facts: Facts, options: ScanOptions) -> Report:
     checkpoint, settings = facts.checkpoint, facts.checkpoint.hyperparameters
+    if checkpoint.foreign is not None:
+        raise ForeignCheckpoint(checkpoint.foreign).at(checkpoint.path)
     found = findings([facts.code], _rules(options))
     return Report(
         path=str(checkpoint.path),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -71,7 +71,9 @@ class LoadedCode(tuple[Suspicion, ...]):
         return LoadedCode(found for found in self if not found.is_calm)
 
 
-def suspicions(parts: Iterable[PickledPart]) -> tuple[Suspicion, ...]:
+def suspicions(
+    parts: Iterable[PickledPart], packages: Collection[str] = ()
+) -> tuple[Suspicion, ...]:
     """Return a suspicion for each reference, the worst first.
 
     Critical: a name that is known to be dangerous, an attribute path into what a module keeps, a
@@ -79,6 +81,9 @@ def suspicions(parts: Iterable[PickledPart]) -> tuple[Suspicion, ...]:
     harmless and is called, makes an object, is given to a call, stands where SB3 calls what it
     finds, or is used by code. Notice: a class or function of the user's that is only referred to,
     and code that only computes.
+
+    `packages` are those by which another library wrote the file: their names are no worse than any
+    unknown one, and what is done with them is theirs to follow.
     """
     found = [(part, reference) for part in parts for reference in each_once(part.references)]
     if not found:
@@ -88,12 +93,18 @@ def suspicions(parts: Iterable[PickledPart]) -> tuple[Suspicion, ...]:
     if names:  # rare enough to leave out of the start of every scan
         from sacdoctor.trust.dangerous_names import dangerous
 
-        bad = dangerous(names)
+        bad = dangerous(name for name in names if _package(name) not in packages)
+    if packages:
+        found = [(part, ref) for part, ref in found if ref.kind is not Kind.COMPUTED]
     judged = [
         Suspicion(part.member, part.key, ref, _severity(part, ref, _name_to_judge(ref) in bad))
         for part, ref in found
     ]
     return tuple(sorted(judged, key=lambda suspicion: -suspicion.severity.rank))
+
+
+def _package(name: Name) -> str:
+    return name.module.partition(".")[0]
 
 
 _OF_NAMES = (Kind.NAME, Kind.GIVE, Kind.MAKE, Kind.CALL)

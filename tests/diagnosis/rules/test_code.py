@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -324,6 +325,56 @@ def test_nothing_in_the_wild_is_unsafe_or_worse_than_a_notice(path: Path) -> Non
     found = report(path)
     assert found.status in ("healthy", "notice")
     assert {f.rule for f in found.findings} <= {"SD602"}
+
+
+# -- files of other libraries ------------------------------------------------------------------
+
+
+def named(module: str, qualname: str) -> dict[str, str]:
+    """A value of `data` that is pickled by this name alone."""
+    pickled = f"c{module}\n{qualname}\n.".encode()
+    return {":type:": "?", ":serialized:": base64.b64encode(pickled).decode()}
+
+
+def called(module: str, qualname: str) -> dict[str, str]:
+    """One whose loading calls it, and what comes of it."""
+    pickled = f"c{module}\n{qualname}\n)R)R.".encode()
+    return {":type:": "?", ":serialized:": base64.b64encode(pickled).decode()}
+
+
+def of_another_library(kind: str, **values: Any) -> dict[str, bytes]:
+    if kind == "SB2":
+        data = {"policy": called("dill._dill", "_load_type"), "gamma": 0.99, **values}
+        return {"data": json.dumps(data).encode(), "parameters": b"", "parameter_list": b"[]"}
+    policy = named("sbx.sac.policies", "SACPolicy")
+    data = {"policy_class": policy, "qf": called("flax.core", "freeze"), **values}
+    return {"data": json.dumps(data).encode(), "_stable_baselines3_version": b"2.4.0"}
+
+
+@pytest.mark.parametrize("options", [GATE, ScanOptions()], ids=["gate", "whole scan"])
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("SB2", "a Stable-Baselines 2 zip (TensorFlow)"), ("sbx", "an SBX zip (JAX)")],
+)
+def test_file_of_another_library_is_called_what_it_is_and_accused_of_nothing(
+    write: Write, kind: str, words: str, options: ScanOptions
+) -> None:
+    found = report(write(of_another_library(kind)), options)
+    assert found.status == "error"
+    assert found.error is not None and words in found.error
+    assert "SD601" not in [f.rule for f in found.findings]
+
+
+@pytest.mark.parametrize("options", [GATE, ScanOptions()], ids=["gate", "whole scan"])
+@pytest.mark.parametrize("kind", ["SB2", "sbx"])
+def test_payload_in_a_file_of_another_library_is_named_all_the_same(
+    write: Write, payload: Calls, kind: str, options: ScanOptions
+) -> None:
+    """SB3 opens `data` before it misses the policy."""
+    hostile = write(of_another_library(kind, foo=serialized(payload)))
+    found = finding(hostile, "SD601", options)
+    assert found is not None and "check_output" in found.evidence
+    assert report(hostile, options).status == "error"
 
 
 # -- pickles of their own ----------------------------------------------------------------------
