@@ -125,7 +125,11 @@ def _pendulum() -> gym.Env[Any, Any]:
 
 @dataclass(frozen=True)
 class Training:
-    """One kind of training. `options` are the constructor's; `checkpoints` are spread evenly."""
+    """One kind of training. `options` are the constructor's.
+
+    `checkpoints` are spread evenly; the first comes behind the first update, since one before it
+    is untrained and has to be called so.
+    """
 
     name: str
     algorithm: type[BaseAlgorithm]
@@ -223,26 +227,39 @@ def trainings() -> Iterator[Training]:
             PPO,
             _pendulum,
             4096,
-            options={"n_steps": 1024, "n_epochs": 2, "policy_kwargs": wide},
+            options={"n_steps": 512, "n_epochs": 2, "policy_kwargs": wide},
         )
         yield Training(f"sac_{word}", SAC, _pendulum, 2500, options=kwargs)
     yield Training("ppo_zoo_cart", PPO, _cart, 20_000, n_envs=8, options=_zoo_cart_ppo())
-    yield Training("ppo_dict", PPO, lambda: InTwoParts(_cart()), 8000, policy="MultiInputPolicy")
-    yield Training("ppo_normalised", PPO, _pendulum, 8192, n_envs=2, wrap=VecNormalize)
+    short = {"n_steps": 512}
+    yield Training(
+        "ppo_dict", PPO, lambda: InTwoParts(_cart()), 8000, "MultiInputPolicy", options=short
+    )
+    yield Training(
+        "ppo_normalised", PPO, _pendulum, 8192, n_envs=2, wrap=VecNormalize, options=short
+    )
     atari: dict[str, Any] = {
         "policy": "CnnPolicy",
         "n_envs": 8,
         "wrap": lambda envs: VecFrameStack(envs, 4),
+        "checkpoints": 2,
     }
-    yield Training("ppo_atari", PPO, lambda: Catch(84), 3072, **atari, options=_zoo_atari_ppo())
+    yield Training("ppo_atari", PPO, lambda: Catch(84), 4096, **atari, options=_zoo_atari_ppo())
     yield Training("a2c_atari", A2C, lambda: Catch(84), 4000, **atari, options=_zoo_atari_a2c())
     yield Training("sac_zoo_pendulum", SAC, _pendulum, 2500, options={"learning_rate": 1e-3})
     yield Training(
         "sac_zoo_car", SAC, lambda: gym.make("MountainCarContinuous-v0"), 3000, options=_ZOO_CAR_SAC
     )
     yield Training("sac_dict", SAC, lambda: InTwoParts(_pendulum()), 2000, "MultiInputPolicy")
-    yield Training("td3_zoo_pendulum", TD3, _pendulum, 2500, options=_ZOO_PENDULUM_TD3)
-    yield Training("ddpg_zoo_pendulum", DDPG, _pendulum, 2500, options=_ZOO_PENDULUM_TD3)
+    for algorithm in (TD3, DDPG):
+        yield Training(
+            f"{algorithm.__name__.lower()}_zoo_pendulum",
+            algorithm,
+            _pendulum,
+            2500,
+            options=_ZOO_PENDULUM_TD3,
+            checkpoints=2,
+        )
     yield Training("tqc_zoo_pendulum", TQC, _pendulum, 2000, options={"learning_rate": 1e-3})
     yield Training("crossq", CrossQ, _pendulum, 2000)
     yield Training("dqn_zoo_cart", DQN, _cart, 15_000, options=_ZOO_CART_DQN)
