@@ -82,18 +82,35 @@ def never_active(facts: Facts, name: str) -> int | None:
 def silent_layers(facts: Facts) -> list[str]:
     """Return the biases of layers in which no unit has a gradient, dead or not.
 
-    Their weights' second moments are exactly 0, which outlasts biases drawn anew.
+    Their weights' second moments are exactly 0, which outlasts biases drawn anew. In a repaired
+    copy, whose biases show nothing any more, more silent units than a healthy layer starts with
+    are enough.
     """
+    enough = most_never_active if facts.checkpoint.is_repaired else lambda units: 1.0
     return [
         name
         for name in facts.parameters()
         if facts.anatomy.roles[name].role == "bias"
         and (weight := _weight_of(facts, name)) is not None
         and any(
-            not as_numbers(kept.bias).any() and _is_all_zero(kept.weight)
+            _silent_share(kept) >= min(1.0, enough(facts.tensors[name].numel))
             for kept in _kept(facts, weight, name)
         )
     ]
+
+
+def _silent_share(kept: _Moments) -> float:
+    """Return the share of units without a gradient in their bias or any of their weights.
+
+    The weight is looked at only where the bias leaves a question.
+    """
+    silent = as_numbers(kept.bias).reshape(-1) == 0
+    if 2 * np.count_nonzero(silent) < silent.size:
+        return 0.0
+    if silent.all() and _is_all_zero(kept.weight):
+        return 1.0
+    rows = as_numbers(kept.weight).reshape(silent.size, -1)
+    return float(np.mean(silent & ~rows.any(axis=1)))
 
 
 def input_size(facts: Facts, name: str) -> float | None:

@@ -202,6 +202,25 @@ def test_repaired_copy_of_a_saturated_network_keeps_its_finding(tmp_path: Path) 
     assert done.after.status != "healthy"
 
 
+def test_repaired_copy_of_a_layer_that_has_nearly_died_keeps_its_finding(tmp_path: Path) -> None:
+    env = Walk(shift=POSITIVE)
+    done = fix(trained(tmp_path, "PPO", env, switched_off(slice(0, 57)), policy_kwargs=RELU))
+    assert done.after is not None
+    found = sd204(done.after)
+    assert found is not None and f"{HIDDEN}.bias" in found.tensors
+
+
+def test_repaired_copy_of_biases_that_were_reset_is_healthy(tmp_path: Path) -> None:
+    """Their own moments were cleared with them; those of the weights beside them tell of life."""
+    model = PPO("MlpPolicy", Walk(), n_steps=64, batch_size=32, device="cpu")
+    model.learn(128)
+    with th.no_grad():
+        model.policy.mlp_extractor.policy_net[0].bias.zero_()
+    model.save(tmp_path / "model.zip")
+    done = fix(tmp_path / "model.zip")
+    assert done.after is not None and done.after.status == "healthy"
+
+
 def test_relu_layer_that_is_off_is_told_to_lower_its_rate(tmp_path: Path) -> None:
     def kill(policy: Any) -> None:
         policy.mlp_extractor.policy_net[0].bias.fill_(-100.0)

@@ -71,7 +71,7 @@ def check(examination: Examination) -> Iterator[Finding]:
         if not dead:
             evidence = (
                 f"{silent[0]}: the second moments of the bias and of the weight beside it are "
-                "exactly 0 throughout: nothing in the layer has a gradient"
+                "exactly 0: its units have no gradient"
             )
     tensors = [layer.name for layer in dead] + silent
     cause, remedy = _advice(facts, tensors)
