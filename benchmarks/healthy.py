@@ -261,7 +261,7 @@ def trainings() -> Iterator[Training]:
             checkpoints=2,
         )
     yield Training("tqc_zoo_pendulum", TQC, _pendulum, 2000, options={"learning_rate": 1e-3})
-    yield Training("crossq", CrossQ, _pendulum, 2000)
+    yield Training("crossq", CrossQ, _pendulum, 800)
     yield Training("dqn_zoo_cart", DQN, _cart, 15_000, options=_ZOO_CART_DQN)
     yield Training("qrdqn_zoo_cart", QRDQN, _cart, 10_000, options=_ZOO_CART_DQN)
     images = {"buffer_size": 3000, "learning_starts": 300, "target_update_interval": 500}
