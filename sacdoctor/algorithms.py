@@ -88,6 +88,8 @@ class Algorithm:
     - `variables`: what has an optimizer and is no part of the policy, by that optimizer.
     - `targets`: the networks that have a target network; that is called as they are and `_target`.
     - `default_activation`: between the layers of its policies, by its class in `torch.nn`.
+    - `biases_start_at_zero`: whether its policies set all biases to 0 (stable_baselines3/common/
+      policies.py, `init_weights`); else they are PyTorch's uniform draw.
     - `clips`: whether its constructor takes `max_grad_norm`.
     - `max_grad_norm`: SB3's default for it, None for no clipping.
     - `loosest_max_grad_norm`: the upper end of its safe range where that is not everybody's
@@ -109,6 +111,7 @@ class Algorithm:
     also_called: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
+    biases_start_at_zero: bool = False
     clips: bool = False
     max_grad_norm: float | None = None
     loosest_max_grad_norm: float | None = None
@@ -321,6 +324,7 @@ _ROWS = (
         learning_rates=_PPO_RATES,
         default_activation="Tanh",
         optimizers=_WHOLE_POLICY,
+        biases_start_at_zero=True,
         clips=True,
         max_grad_norm=0.5,
     ),
@@ -332,6 +336,7 @@ _ROWS = (
         learning_rates=_PPO_RATES,
         default_activation="Tanh",
         optimizers=_WHOLE_POLICY,
+        biases_start_at_zero=True,
         also_called=("ppo_mask",),  # its folder in sb3_contrib
         clips=True,
         max_grad_norm=0.5,
@@ -346,6 +351,7 @@ _ROWS = (
         learning_rates=_PPO_RATES,
         default_activation="Tanh",
         optimizers=_WHOLE_POLICY,
+        biases_start_at_zero=True,
         also_called=("ppo_lstm",),  # rl-zoo's name
         clips=True,
         max_grad_norm=0.5,
@@ -365,6 +371,7 @@ _ROWS = (
         ),
         default_activation="Tanh",
         optimizers=_WHOLE_POLICY,
+        biases_start_at_zero=True,
         clips=True,
         max_grad_norm=0.5,
     ),
@@ -383,6 +390,7 @@ _ROWS = (
         ),
         default_activation="Tanh",
         optimizers=_WHOLE_POLICY,
+        biases_start_at_zero=True,
         policy_update=PolicyUpdate.NATURAL_GRADIENT,
     ),
     Algorithm(

@@ -17,6 +17,7 @@ CASES: dict[str, Case] = {case.name: case for case in cases()}
 UNREADABLE = [name for name, case in CASES.items() if {"SD701", "SD702"} & case.rules]
 READABLE = [name for name in CASES if name not in UNREADABLE]
 HEALTHY = [name for name, case in CASES.items() if case.healthy]
+INNOCENT = [name for name, case in CASES.items() if case.innocent]
 FAULTY = [name for name in READABLE if not CASES[name].healthy]
 
 

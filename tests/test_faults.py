@@ -16,7 +16,16 @@ from sacdoctor import Report, scan
 from sacdoctor.diagnosis.rules.registry import rule_of
 from sacdoctor.repair import fix
 from tests.corpus import FILES, each_file, needs_corpus
-from tests.labelled import CASES, FAULTY, HEALTHY, READABLE, UNREADABLE, Labelled, report_of
+from tests.labelled import (
+    CASES,
+    FAULTY,
+    HEALTHY,
+    INNOCENT,
+    READABLE,
+    UNREADABLE,
+    Labelled,
+    report_of,
+)
 
 MOST_WARNINGS = 2
 """Of the checkpoints from the wild: all of them trained well, as far as anybody knows."""
@@ -51,7 +60,7 @@ def test_every_cause_comes_with_its_evidence(labelled: Labelled, name: str) -> N
         assert (layer.cause is None) == (layer.evidence is None)
 
 
-@pytest.mark.parametrize("name", READABLE)
+@pytest.mark.parametrize("name", [name for name in READABLE if name not in INNOCENT])
 def test_findings_name_the_tensors_of_their_cause(labelled: Labelled, name: str) -> None:
     """Target networks' too, where the finding is not about optimizers: those skip targets."""
     report = labelled.report(name)
@@ -84,6 +93,16 @@ def test_rules_are_those_of_the_label(labelled: Labelled, name: str) -> None:
 @pytest.mark.parametrize("name", HEALTHY)
 def test_healthy_is_healthy(labelled: Labelled, name: str) -> None:
     assert labelled.report(name).status in ("healthy", "notice")
+
+
+@pytest.mark.parametrize("name", INNOCENT)
+def test_units_that_were_never_active_are_a_notice_without_a_finding(
+    labelled: Labelled, name: str
+) -> None:
+    report = labelled.report(name)
+    assert (report.status, report.findings) == ("notice", ())
+    noticed = [layer for layer in report.layers if layer.cause is not None]
+    assert noticed and all(layer.severity == "notice" for layer in noticed)
 
 
 @pytest.mark.parametrize("name", UNREADABLE)

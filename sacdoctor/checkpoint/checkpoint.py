@@ -11,7 +11,7 @@ from types import TracebackType
 from sacdoctor.algorithms import algorithm_of
 from sacdoctor.archive import Pieces
 from sacdoctor.checkpoint.edits import Edits
-from sacdoctor.checkpoint.formats import Container, Contents, PickleFile, container_of
+from sacdoctor.checkpoint.formats import Container, Contents, Foreign, PickleFile, container_of
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters
 from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.optimizer_state import OptimizerState
@@ -111,6 +111,12 @@ class Checkpoint:
         """The version of SB3 that wrote the file, None before SB3 0.9 and where it is not SB3's."""
         with self._named():
             return self._contents.sb3_version()
+
+    @cached_property
+    def foreign(self) -> Foreign | None:
+        """Which other library's file it is, None where it is none; its tensors are not read."""
+        with self._named():
+            return self._contents.foreign()
 
     @property
     def is_repaired(self) -> bool:

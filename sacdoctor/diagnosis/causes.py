@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sacdoctor.checkpoint import OptimizerState, Tensor
 from sacdoctor.diagnosis.coverage import Slot
 from sacdoctor.diagnosis.facts import Facts
+from sacdoctor.diagnosis.gradient_record import is_decayed_start, never_active
 from sacdoctor.diagnosis.initialisation import is_orthogonal, was_trained
 from sacdoctor.diagnosis.statistics import all_equal, as_numbers, zero_positions
 from sacdoctor.layers import NORM_WEIGHTS, Kind, online_name
 from sacdoctor.model import Cause
-from sacdoctor.optimizers import TELLING_MOMENTS, decay_of, optimizer_with, starting_at_one
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+from sacdoctor.optimizers import TELLING_MOMENTS, optimizer_with, starting_at_one
 
 OUTLAST_REPAIR = (Cause.NOT_IN_OPTIMIZER, Cause.NO_GRADIENT, Cause.ZERO_GRADIENT)
 """Causes that are still there once the values are repaired: nothing trains what was drawn."""
@@ -26,10 +22,14 @@ OUTLAST_REPAIR = (Cause.NOT_IN_OPTIMIZER, Cause.NO_GRADIENT, Cause.ZERO_GRADIENT
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """What zeros are put down to: a cause, and its evidence in one sentence."""
+    """What zeros are put down to: a cause, and its evidence in one sentence.
+
+    `is_harmless`: the cause shows that they are as they should be.
+    """
 
     cause: Cause
     evidence: str
+    is_harmless: bool = False
 
 
 def fresh_norm(facts: Facts, name: str) -> Attribution | None:
@@ -44,6 +44,7 @@ def fresh_norm(facts: Facts, name: str) -> Attribution | None:
     return Attribution(
         Cause.NORMALISATION_INIT,
         "its bias is all 0 and its weight all 1: a normalisation layer's starting value",
+        is_harmless=True,
     )
 
 
@@ -68,6 +69,9 @@ def cause_of(facts: Facts, name: str) -> Attribution:
             f"no optimizer has any state and the counters agree (updates: {facts.n_updates or 0}): "
             "the zeros are initial values",
         )
+    silent = never_active(facts, name)
+    if silent is not None:
+        return _never_active(facts, name, silent)
     if facts.updates_by_other_means and not any(kept for _, kept in facts.moments(name)):
         return _unknown(f"{facts.checkpoint.algorithm} updates its policy without an optimizer")
     if name in facts.coverage.outside:
@@ -96,6 +100,17 @@ def _of_target(facts: Facts, name: str, online: str) -> Attribution:
     attribution = cause_of(facts, owner)
     return Attribution(
         attribution.cause, f"as its online counterpart {online}: {attribution.evidence}"
+    )
+
+
+def _never_active(facts: Facts, name: str, zeros: int) -> Attribution:
+    units = facts.tensors[name].numel
+    return Attribution(
+        Cause.ZERO_GRADIENT,
+        f"{zeros:,} of {units:,} units were never active yet: their biases still are the 0 that "
+        f"{facts.checkpoint.algorithm} starts with, and neither they nor their weights ever had a "
+        "gradient",
+        is_harmless=True,
     )
 
 
@@ -137,7 +152,7 @@ def _of_moments(facts: Facts, name: str, slots: list[Slot]) -> Attribution:
         at_zeros = np.abs(as_numbers(moment).reshape(-1)[zeros])
         if not np.all(np.isfinite(at_zeros)):
             return _unknown(f"its {key} in {slot.optimizer} is not finite")
-        is_start = _is_decayed_start(at_zeros, key, slot.number, states[slot.optimizer])
+        is_start = is_decayed_start(at_zeros, key, slot.number, states[slot.optimizer])
         if 2 * int(np.count_nonzero(is_start)) >= len(zeros):
             return _unknown(
                 f"its {key} in {slot.optimizer} started at 1 ({starting_at_one(key)}) and still "
@@ -182,24 +197,6 @@ def _telling_moment(kept: object, tensor: Tensor) -> tuple[str, Tensor | None]:
         if isinstance(moment, Tensor) and moment.shape == tensor.shape and not moment.is_expanded:
             return key, moment
     return "", None
-
-
-def _is_decayed_start(
-    moment: NDArray[Any], key: str, entry: int, state: OptimizerState
-) -> NDArray[np.bool_]:
-    """Return which elements are no more than a second moment's own start, decayed.
-
-    SB3's `RMSpropTFLike`, meant for A2C, starts it at 1, so it decays as α^step where no
-    gradient comes; plain RMSprop, which a file does not tell from it, and Adam start at 0.
-    """
-    if starting_at_one(key) is None:
-        return np.zeros(moment.shape, dtype=np.bool_)
-    decay, step = decay_of(key, state.options(entry)), state.step(entry)
-    if decay is None or step is None or not step >= 0:
-        return np.zeros(moment.shape, dtype=np.bool_)
-    start = float(decay**step)
-    rounding = 2 * step * float(np.finfo(np.float32).eps) * start
-    return np.asarray((moment > 0) & (np.abs(moment - start) <= rounding))
 
 
 def _never_steps(facts: Facts, state: OptimizerState) -> bool:

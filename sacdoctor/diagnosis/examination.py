@@ -75,6 +75,8 @@ def _judged(facts: Facts, name: str, severity: Severity) -> tuple[Severity, Attr
     if severity.rank < Severity.WARNING.rank:
         return severity, None
     attribution = cause_of(facts, name)
+    if attribution.is_harmless:
+        return Severity.NOTICE, attribution
     if attribution.cause is Cause.UNTRAINED:
         return Severity.WARNING, attribution
     return severity, attribution

@@ -10,6 +10,7 @@ from sacdoctor.algorithms import ALGORITHMS, TRAINED_VARIABLES, Algorithm
 from sacdoctor.checkpoint import Checkpoint, OptimizerState, Tensor
 from sacdoctor.diagnosis.anatomy import Anatomy
 from sacdoctor.diagnosis.coverage import Coverage, Slot, cover
+from sacdoctor.diagnosis.policy_settings import activation_behind, biases_start_at_zero
 from sacdoctor.diagnosis.statistics import Measures, measure
 from sacdoctor.trust import LoadedCode, parts_of, suspicions
 
@@ -100,6 +101,15 @@ class Facts:
     def updates_by_other_means(self) -> bool:
         """Whether the algorithm updates tensors that its optimizer does not look after."""
         return self.algorithm is not None and self.algorithm.updates_by_other_means
+
+    @cached_property
+    def biases_start_at_zero(self) -> bool:
+        """Whether a bias that is exactly 0 may be what SB3 made it."""
+        return biases_start_at_zero(self.checkpoint, self.algorithm)
+
+    def activation(self, name: str) -> str | None:
+        """Return the class of the activation behind a tensor's layer, None for none or unknown."""
+        return activation_behind(self.checkpoint, self.algorithm, name)
 
     def moments(self, name: str) -> Iterator[tuple[Slot, Mapping[str, object]]]:
         """Yield each slot of a tensor with what the optimizer keeps there, maybe nothing."""

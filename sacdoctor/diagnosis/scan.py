@@ -9,6 +9,7 @@ import numpy as np
 
 from sacdoctor.algorithms import algorithm_of
 from sacdoctor.checkpoint import Checkpoint
+from sacdoctor.checkpoint.formats import ForeignCheckpoint
 from sacdoctor.diagnosis.examination import Examination, examine
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.rules import RULES, Rule, Subject, findings, selected
@@ -109,7 +110,7 @@ def _subjects(examination: Examination, options: ScanOptions) -> Iterator[Subjec
     """Yield what rules look at; the code comes last, as pickles that were read need no walk."""
     yield examination
     if _look_at_code(options):
-        yield examination.facts.code.without_mere_references()
+        yield examination.facts.code.without_the_calm()
 
 
 def _look_at_code(options: ScanOptions) -> bool:
@@ -156,17 +157,20 @@ def _code_despite(path: str, options: ScanOptions) -> tuple[Finding, ...]:
     if is_pickle_file(path):
         return ()  # it was looked into, and not one name was found
     parts: list[PickledPart] = []
+    packages: frozenset[str] = frozenset()
     try:
         with Checkpoint(path) as checkpoint:
+            if checkpoint.foreign is not None:
+                packages = checkpoint.foreign.packages
             for part in parts_of(checkpoint):
                 parts.append(part)  # what was found before damage counts
     except SacdoctorError:
         # torch reads whatever is no zip as a pickle.
         parts += parts_of_pickle(path) if begins_as_pickle(path) else ()
     # That they cannot be read is what the error says.
-    code = LoadedCode(suspicions([part.readable() for part in parts]))
+    code = LoadedCode(suspicions([part.readable() for part in parts], packages))
     if not looks_at_code_alone(options):
-        code = code.without_mere_references()
+        code = code.without_the_calm()
     return findings([code], _rules(options))
 
 
@@ -179,6 +183,8 @@ def looks_at_code_alone(options: ScanOptions) -> bool:
 
 def _report_on_code(facts: Facts, options: ScanOptions) -> Report:
     checkpoint, settings = facts.checkpoint, facts.checkpoint.hyperparameters
+    if checkpoint.foreign is not None:
+        raise ForeignCheckpoint(checkpoint.foreign).at(checkpoint.path)
     found = findings([facts.code], _rules(options))
     return Report(
         path=str(checkpoint.path),

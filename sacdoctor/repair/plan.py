@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 REINIT, TARGET, DONOR, ONLINE = "reinit", "target", "donor", "online"
+NEVER_ACTIVE = "its zeros are units that were never active yet, and may still become so"
 NORM_LEFT = "a normalisation's bias starts at 0.0 and is left there"
 
 
@@ -122,6 +123,8 @@ class _Planner:
         reason = None
         if layer.kind == Kind.NORM.value and layer.severity is Severity.NOTICE:
             reason = NORM_LEFT
+        elif layer.severity is Severity.NOTICE and layer.cause is not None:
+            reason = NEVER_ACTIVE
         elif layer.severity is Severity.NOTICE:
             reason = f"only {layer.zero_percent:.3g} % of it is zero"
         elif self.options.only is not None and not fnmatchcase(layer.name, self.options.only):

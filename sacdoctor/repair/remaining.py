@@ -37,7 +37,7 @@ def foreseen(
     judged = report_of(Examination(facts, layers, before.thresholds), options).findings
     rules = selected(options.select, options.ignore)
     left = [f for f in judged if not (_is_about_code(f) or _is_corrected(f, plan))]
-    left += findings([LoadedCode(code).without_mere_references()], rules)
+    left += findings([LoadedCode(code).without_the_calm()], rules)
     return tuple(sorted(left, key=lambda finding: -finding.severity.rank))
 
 

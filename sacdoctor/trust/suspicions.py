@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from sacdoctor.pickles import Name
@@ -21,6 +21,8 @@ _CLASSES = frozenset(
 )
 """Keys of `data` where SB3 expects a class, or keywords among which there may be one. All others
 become attributes of the model, its schedules and its methods among them, and SB3 calls those."""
+_THE_USERS = _CLASSES | {"action_noise"}
+"""Where SB3 takes classes of the user's, or an object of one, by design."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,21 @@ class Suspicion:
         return place_of(self.member, self.key)
 
     @property
-    def is_mere_reference(self) -> bool:
-        """Whether it is a class or function of the user's that the pickle does not call."""
-        return self.severity is Severity.NOTICE and self.reference.kind is Kind.NAME
+    def is_calm(self) -> bool:
+        """Whether it says nothing to somebody who asks for a model's health.
+
+        So is whatever is a notice: code that only computes (the schedules of SB3 itself and of
+        rl-zoo), and a class that is only referred to. So is, short of what is critical, a class
+        or an object of the user's where SB3 takes one. Which file code claims to come from
+        decides nothing: anybody can write that.
+        """
+        if self.severity is Severity.WARNING:
+            return (
+                self.member == "data"
+                and _outer(self.key) in _THE_USERS
+                and self.reference.kind is not Kind.CALL
+            )
+        return self.severity is Severity.NOTICE
 
 
 class LoadedCode(tuple[Suspicion, ...]):
@@ -53,15 +67,14 @@ class LoadedCode(tuple[Suspicion, ...]):
     def in_words(cls) -> str:
         return "the code that loading a file runs"
 
-    def without_mere_references(self) -> LoadedCode:
-        """Return it without classes of the user's that are only referred to.
-
-        They say nothing about a model's health, but something about its code.
-        """
-        return LoadedCode(found for found in self if not found.is_mere_reference)
+    def without_the_calm(self) -> LoadedCode:
+        """Return it without what says nothing about a model's health (`Suspicion.is_calm`)."""
+        return LoadedCode(found for found in self if not found.is_calm)
 
 
-def suspicions(parts: Iterable[PickledPart]) -> tuple[Suspicion, ...]:
+def suspicions(
+    parts: Iterable[PickledPart], packages: Collection[str] = ()
+) -> tuple[Suspicion, ...]:
     """Return a suspicion for each reference, the worst first.
 
     Critical: a name that is known to be dangerous, an attribute path into what a module keeps, a
@@ -69,6 +82,9 @@ def suspicions(parts: Iterable[PickledPart]) -> tuple[Suspicion, ...]:
     harmless and is called, makes an object, is given to a call, stands where SB3 calls what it
     finds, or is used by code. Notice: a class or function of the user's that is only referred to,
     and code that only computes.
+
+    `packages` are those by which another library wrote the file: their names are no worse than any
+    unknown one, and what is done with them is theirs to follow.
     """
     found = [(part, reference) for part in parts for reference in each_once(part.references)]
     if not found:
@@ -78,12 +94,18 @@ def suspicions(parts: Iterable[PickledPart]) -> tuple[Suspicion, ...]:
     if names:  # rare enough to leave out of the start of every scan
         from sacdoctor.trust.dangerous_names import dangerous
 
-        bad = dangerous(names)
+        bad = dangerous(name for name in names if _package(name) not in packages)
+    if packages:
+        found = [(part, ref) for part, ref in found if ref.kind is not Kind.COMPUTED]
     judged = [
         Suspicion(part.member, part.key, ref, _severity(part, ref, _name_to_judge(ref) in bad))
         for part, ref in found
     ]
     return tuple(sorted(judged, key=lambda suspicion: -suspicion.severity.rank))
+
+
+def _package(name: Name) -> str:
+    return name.module.partition(".")[0]
 
 
 _OF_NAMES = (Kind.NAME, Kind.GIVE, Kind.MAKE, Kind.CALL)
@@ -114,9 +136,13 @@ def _severity(part: PickledPart, reference: Reference, is_dangerous: bool) -> Se
         return Severity.NOTICE if ARITHMETIC.issuperset(reference.uses) else Severity.WARNING
     if kind not in _NAMED or is_dangerous:
         return Severity.CRITICAL
-    key = re.split(r"[.\[]", part.key, maxsplit=1)[0]
-    is_called = part.member == "data" and key not in _CLASSES
+    is_called = part.member == "data" and _outer(part.key) not in _CLASSES
     return Severity.NOTICE if kind is Kind.NAME and not is_called else Severity.WARNING
+
+
+def _outer(key: str) -> str:
+    """Return the key of `data` itself: `policy_kwargs` of `policy_kwargs.optimizer_kwargs[0]`."""
+    return re.split(r"[.\[]", key, maxsplit=1)[0]
 
 
 def evidence(found: Sequence[Suspicion]) -> str:

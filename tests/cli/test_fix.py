@@ -33,8 +33,6 @@ KEYS = {
     "optimizer",
     "settings",
     "not_lasting",
-    "completed",
-    "loads_with",
     "before",
     "after",
 }

@@ -86,7 +86,7 @@ def test_what_is_called_by_way_of_harmless_names_is_no_mere_reference(
     mark = tmp_path / "mark"
     data = indirect(str(mark))[name]
     assert not {"warning", "critical"}.isdisjoint(severities(data))
-    assert not any(found.is_mere_reference for found in judged(data))
+    assert not any(found.is_calm for found in judged(data))
     assert not mark.exists()
     with contextlib.suppress(Exception):  # what it makes may be unusable; it has run by then
         pickle.loads(data)
@@ -101,7 +101,7 @@ def test_name_that_is_followed_only_where_it_is_called_must_not_be_given_away() 
 
 def test_class_inside_plain_containers_is_a_mere_reference() -> None:
     (found,) = judged(pickle.dumps({"activation_fn": [payloads.Touches]}))
-    assert found.is_mere_reference
+    assert found.is_calm
 
 
 def test_what_becomes_of_a_model_as_an_attribute_may_be_called() -> None:

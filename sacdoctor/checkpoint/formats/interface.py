@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sacdoctor.archive import Pieces
 from sacdoctor.checkpoint.edits import Edits
+from sacdoctor.checkpoint.formats.foreign import Foreign
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters
 from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.optimizer_state import OptimizerState
@@ -59,6 +60,10 @@ class Contents(ABC):
     def settings(self) -> Hyperparameters:
         """Return the settings of the algorithm, empty where there are none."""
         return Hyperparameters({})
+
+    def foreign(self) -> Foreign | None:
+        """Return which other library's file it is, None where it is none."""
+        return None
 
     def sb3_version(self) -> str | None:
         """Return the version of SB3 that wrote the file, None where it does not tell."""

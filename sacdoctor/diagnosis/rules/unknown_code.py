@@ -11,8 +11,12 @@ calls the schedules and any method of its own.
 
 A class or function of yours that is only referred to where SB3 expects a class (`policy_class`,
 `replay_buffer_class`, values in `policy_kwargs`) is a notice too: loading imports its module from
-your machine. It is named where code is all that was asked for (`scan --select SD6`, or a pickle of
-its own), and left out of the scan of a model's health.
+your machine.
+
+All of it is named where code is what was asked for (`scan --select SD6`, or a pickle of its own).
+The scan of a model's health leaves out what says nothing about it: the notices, and classes of
+yours where SB3 takes them, even where the file holds their code, as it does of classes from a
+notebook. What uses dangerous names is SD601, wherever it stands.
 
 ## Why is this bad
 It need not be bad: a custom policy or action noise is your code. But what is named here runs when
@@ -51,7 +55,10 @@ def check(code: LoadedCode) -> Iterator[Finding]:
     if not found:
         return
     kinds = {s.reference.kind for s in found}
-    if Kind.CODE in kinds:
+    if any(s.reference.name.module.startswith("torch.nn.modules.") for s in found):
+        message = "a whole module is pickled; its class must be imported to load it"
+        remedy = "Save `module.state_dict()` instead, which needs no class. "
+    elif Kind.CODE in kinds:
         message = "the file carries code of its own, which loading or training runs"
         remedy = "`sacdoctor fix --strip-code` puts numbers in place of schedules. "
     elif kinds == {Kind.NAME}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import torch as th
 from stable_baselines3 import SAC
+from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from fixtures.make import CHECKPOINTS
@@ -210,16 +212,61 @@ def test_damaged_member_is_damage_and_hides_nothing(
 # -- code and classes of the user's ------------------------------------------------------------
 
 
-def test_lambda_schedule_is_a_notice_that_names_its_code(
+def test_lambda_schedule_is_a_notice_of_the_gate_that_names_its_code(
     members: dict[str, bytes], write: Write
 ) -> None:
     path = write(with_settings(members, learning_rate=serialized(lambda p: 1e-3 * float(p))))
+    found = finding(path, "SD602")
+    assert found is not None
+    assert found.severity == "notice"
+    assert "data learning_rate: code of <lambda>" in found.evidence
+    assert "uses float" in found.evidence
+    assert finding(path, "SD602", ScanOptions()) is None
+
+
+def test_lambda_with_other_names_is_named_by_every_scan(
+    members: dict[str, bytes], write: Write
+) -> None:
+    path = write(with_settings(members, learning_rate=serialized(lambda p: json.loads("1") * p)))
     for options in (GATE, ScanOptions()):
         found = finding(path, "SD602", options)
-        assert found is not None
-        assert found.severity == "notice"
-        assert "data learning_rate: code of <lambda>" in found.evidence
-        assert "uses float" in found.evidence
+        assert found is not None and found.severity == "warning"
+
+
+def test_class_of_the_users_that_the_file_holds_whole_is_the_gates_business(
+    members: dict[str, bytes], write: Write
+) -> None:
+    """As cloudpickle writes a class that cannot be imported, from a script or a notebook."""
+
+    class Extractor(FlattenExtractor):
+        def forward(self, observations: th.Tensor) -> th.Tensor:
+            return th.nn.functional.relu(super().forward(observations))
+
+    value = serialized({"features_extractor_class": Extractor})
+    path = write(with_settings(members, policy_kwargs=value))
+    found = finding(path, "SD602")
+    assert found is not None and found.severity == "warning"
+    assert "code of forward" in found.evidence
+    assert finding(path, "SD602", ScanOptions()) is None
+
+
+def test_class_of_the_users_that_reaches_out_is_unsafe_in_every_scan(
+    members: dict[str, bytes], write: Write
+) -> None:
+    class Hostile(FlattenExtractor):
+        def forward(self, observations: th.Tensor) -> th.Tensor:
+            os.system("true")
+            return observations
+
+    path = write(with_settings(members, policy_kwargs=serialized({"x": Hostile})))
+    assert finding(path, "SD601", ScanOptions()) is not None
+
+
+def test_whole_pickled_module_is_called_so(tmp_path: Path) -> None:
+    th.save(th.nn.Sequential(th.nn.Linear(2, 3), th.nn.ReLU()), tmp_path / "m.pt")
+    found = report(tmp_path / "m.pt").findings
+    assert [f.rule for f in found if f.rule.startswith("SD6")] == ["SD602"]
+    assert found[0].message == "a whole module is pickled; its class must be imported to load it"
 
 
 def test_lambda_that_reaches_out_is_unsafe(members: dict[str, bytes], write: Write) -> None:
@@ -268,10 +315,66 @@ def test_model_and_buffer_as_sb3_saves_them_have_no_finding(tmp_path: Path, name
 
 
 @each_file
+def test_what_sb3s_authors_published_is_healthy_to_a_plain_scan(path: Path) -> None:
+    """Their schedules are code of SB3 itself, or of rl-zoo."""
+    assert [f.rule for f in report(path, ScanOptions()).findings if f.rule == "SD602"] == []
+
+
+@each_file
 def test_nothing_in_the_wild_is_unsafe_or_worse_than_a_notice(path: Path) -> None:
     found = report(path)
     assert found.status in ("healthy", "notice")
     assert {f.rule for f in found.findings} <= {"SD602"}
+
+
+# -- files of other libraries ------------------------------------------------------------------
+
+
+def named(module: str, qualname: str) -> dict[str, str]:
+    """A value of `data` that is pickled by this name alone."""
+    pickled = f"c{module}\n{qualname}\n.".encode()
+    return {":type:": "?", ":serialized:": base64.b64encode(pickled).decode()}
+
+
+def called(module: str, qualname: str) -> dict[str, str]:
+    """One whose loading calls it, and what comes of it."""
+    pickled = f"c{module}\n{qualname}\n)R)R.".encode()
+    return {":type:": "?", ":serialized:": base64.b64encode(pickled).decode()}
+
+
+def of_another_library(kind: str, **values: Any) -> dict[str, bytes]:
+    if kind == "SB2":
+        data = {"policy": called("dill._dill", "_load_type"), "gamma": 0.99, **values}
+        return {"data": json.dumps(data).encode(), "parameters": b"", "parameter_list": b"[]"}
+    policy = named("sbx.sac.policies", "SACPolicy")
+    data = {"policy_class": policy, "qf": called("flax.core", "freeze"), **values}
+    return {"data": json.dumps(data).encode(), "_stable_baselines3_version": b"2.4.0"}
+
+
+@pytest.mark.parametrize("options", [GATE, ScanOptions()], ids=["gate", "whole scan"])
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("SB2", "a Stable-Baselines 2 zip (TensorFlow)"), ("sbx", "an SBX zip (JAX)")],
+)
+def test_file_of_another_library_is_called_what_it_is_and_accused_of_nothing(
+    write: Write, kind: str, words: str, options: ScanOptions
+) -> None:
+    found = report(write(of_another_library(kind)), options)
+    assert found.status == "error"
+    assert found.error is not None and words in found.error
+    assert "SD601" not in [f.rule for f in found.findings]
+
+
+@pytest.mark.parametrize("options", [GATE, ScanOptions()], ids=["gate", "whole scan"])
+@pytest.mark.parametrize("kind", ["SB2", "sbx"])
+def test_payload_in_a_file_of_another_library_is_named_all_the_same(
+    write: Write, payload: Calls, kind: str, options: ScanOptions
+) -> None:
+    """SB3 opens `data` before it misses the policy."""
+    hostile = write(of_another_library(kind, foo=serialized(payload)))
+    found = finding(hostile, "SD601", options)
+    assert found is not None and "check_output" in found.evidence
+    assert report(hostile, options).status == "error"
 
 
 # -- pickles of their own ----------------------------------------------------------------------

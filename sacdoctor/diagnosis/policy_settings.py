@@ -1,0 +1,118 @@
+"""What settings say of the networks: their activation, first biases, size of their inputs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from sacdoctor.algorithms import Algorithm
+from sacdoctor.checkpoint import Checkpoint, Pickled
+from sacdoctor.errors import CheckpointError
+from sacdoctor.pickles import NUMPY_ARRAYS, Name, PickledArray, PickledDType, Symbols, read_pickle
+
+SWITCHING = frozenset(("ReLU",))
+"""Activations whose gradient is exactly 0 wherever a unit is off."""
+SATURATING = frozenset(("Tanh", "Sigmoid", "Softsign", "Hardtanh", "Hardsigmoid", "ReLU6"))
+"""Activations with limits, where in float32 the gradient is exactly 0."""
+LARGE_INPUT = 100.0
+"""From here on inputs are large enough to saturate a network. The gradient of tanh is exactly 0 in
+float32 from 9 on; a first layer of 64 units as SB3 draws it multiplies by about 0.18. Of public
+checkpoints, broken agents had seen observations of 172 and more, the others of at most 40."""
+
+_SB3 = ("stable_baselines3.", "sb3_contrib.")
+_CNN = re.compile(r"(.*\.)?(\w+_)?features_extractor\.(extractors\.\w+\.)?(cnn|linear)\.")
+"""SB3's NatureCNN, alone or for the images of a dict; it knows no activation but ReLU."""
+_OUTPUTS = ("action_net", "value_net")
+
+
+def policy_arguments(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """Return `policy_kwargs`, classes in it as `Name`; empty where they are unknown."""
+    value = checkpoint.hyperparameters.get("policy_kwargs")
+    if isinstance(value, Pickled):
+        try:
+            value = read_pickle(value.pickle(), Symbols())
+        except CheckpointError:
+            return {}
+    return value if isinstance(value, dict) else {}
+
+
+def activation_behind(checkpoint: Checkpoint, row: Algorithm | None, name: str) -> str | None:
+    """Return the class in `torch.nn` of the activation behind a tensor's layer.
+
+    None where there is none, or where it is not known: layers that users wrote.
+    """
+    arguments = policy_arguments(checkpoint)
+    if name.startswith(_OUTPUTS):
+        return None
+    if "features_extractor." in name:
+        extractor = arguments.get("features_extractor_class")
+        own = extractor is None or str(extractor).startswith(_SB3)
+        return "ReLU" if own and _CNN.match(name) else None
+    of_sb3 = (checkpoint.policy_class or "").startswith(_SB3)
+    if not of_sb3 and not name.startswith("mlp_extractor."):
+        return None
+    chosen = arguments.get("activation_fn")
+    if isinstance(chosen, Name):
+        return chosen.qualname
+    return row.default_activation if row is not None and chosen is None else None
+
+
+def biases_start_at_zero(checkpoint: Checkpoint, row: Algorithm | None) -> bool:
+    """Return whether SB3 set the biases to 0 when it made the policy.
+
+    Source: `init_weights` and `ortho_init` in stable_baselines3/common/policies.py. Elsewhere they
+    are PyTorch's uniform draw, in which no element is exactly 0.
+    """
+    if row is None or not row.biases_start_at_zero:
+        return False
+    return policy_arguments(checkpoint).get("ortho_init", True) is not False
+
+
+def observation_size(checkpoint: Checkpoint) -> float | None:
+    """Return the largest absolute value in the observation that the agent saw last.
+
+    None where the file holds none, or none of floats: images are divided by 255, and whole numbers
+    become one-hot vectors, before any layer sees them.
+    """
+    value = checkpoint.hyperparameters.get("_last_obs")
+    if not isinstance(value, Pickled):
+        return None
+    sizes = []
+    try:
+        for array in _arrays(read_pickle(value.pickle(), _Arrays())):
+            values = array.view()
+            if values.dtype.kind == "f" and values.size:
+                sizes.append(float(np.max(np.abs(values[np.isfinite(values)]), initial=0.0)))
+    except CheckpointError:
+        return None
+    return max(sizes, default=None)
+
+
+def _arrays(value: Any) -> Iterator[PickledArray]:
+    """Yield the array, or those of a dict of observations."""
+    for item in value.values() if isinstance(value, dict) else (value,):
+        if isinstance(item, PickledArray):
+            yield item
+
+
+class _Arrays(Symbols):
+    """Every name a symbol, but numpy's arrays what they hold."""
+
+    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        key = (function.module, function.qualname) if isinstance(function, Name) else None
+        make = None if key is None or kwargs else NUMPY_ARRAYS.get(key)
+        if make is not None:
+            try:
+                return make(*args)
+            except (TypeError, ValueError):
+                pass  # what has no array's form is none
+        return super().call(function, args, kwargs)
+
+    def build(self, thing: Any, state: Any) -> None:
+        if isinstance(thing, (PickledArray, PickledDType)):
+            thing.set_state(state)
+        else:
+            super().build(thing, state)
