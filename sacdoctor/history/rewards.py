@@ -44,12 +44,12 @@ def crashes(
     monitors, means = _judged(monitors, scalars)
     for monitor in monitors:
         log = _beside(monitor.path, scalars)
-        for fall in falls(monitor.returns):
+        for fall in falls(monitor.returns, 0, monitor.timesteps):
             steps = monitor.timesteps
             found.append(_crash(monitor.path, fall, fall.index, steps, log, runs, folder))
     for log in means:
         series = log.series[REWARD].finite
-        for fall in falls(series.values, _lag(log)):
+        for fall in falls(series.values, _lag(log), series.timesteps):
             found.append(_crash(log.path, fall, None, series.timesteps, log, runs, folder))
     return sorted(found, key=lambda crash: (crash.timesteps, crash.log))
 

@@ -105,7 +105,7 @@ def _examined(
         try:
             checkpoint = header.checkpoint or Checkpoint(header.path)
             examination = examined(Facts(checkpoint, options.components), options)
-            _ = checkpoint.variables  # what is damaged shows here, where it is told
+            _ = checkpoint.variables, checkpoint.optimizers  # damage shows here, where it is told
         except SacdoctorError as error:
             yield report_of_error(error, options)
             continue

@@ -109,11 +109,13 @@ def test_gradient_norm_is_adams_estimate(runs: Runs) -> None:
     assert snapshot.gradient_norms["policy.optimizer"] == pytest.approx(math.sqrt(total), rel=1e-4)
 
 
-def test_files_are_opened_two_at_a_time_at_most(
+def test_files_beyond_those_that_stay_open_are_opened_two_at_a_time(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sacdoctor.checkpoint import Checkpoint
+    from sacdoctor.history import read
 
+    monkeypatch.setattr(read, "MOST_OPEN", 0)
     is_open: set[int] = set()
     most = 0
     opened, closed = Checkpoint.__init__, Checkpoint.close
