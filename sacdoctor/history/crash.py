@@ -136,40 +136,63 @@ def _collapse(
     Returns that vary as much as they are high (CartPole: 309 ± 135) never fall by three of their
     spreads, and where a learner falls often, no fall stands out. There it is the end that tells.
     """
-    if len(values) < 2 * TOTAL + lag:
+    end = _end(values, lag, level)
+    if end is None:
         return None
-    final = float(np.median(values[-TOTAL:]))
-    if level.max() <= final:
-        return None
-    best = float(np.median(level[level >= (level.max() + final) / 2.0]))
-    reach = best - final
-    noise = _episode_spread(values, lag) if lag else 0.0
-    if reach <= max(SPREADS * least_spread(best, final), noise):
-        return None
-    learned = np.flatnonzero(level >= best - reach / 2.0)
-    start = int(np.flatnonzero(level >= best - _NEAR * reach)[-1])
-    is_low = level <= final + _NEAR * reach
-    began = float(np.median(values[: 2 * WINDOW]))
-    if began < best - reach / 2.0 and final > began + _BACK * reach:
-        return None  # it fell, and is better still than it began
-    bottom = start + int(np.argmax(is_low[start:]))
-    stays = len(values) - bottom - WINDOW // 2 + 1
-    fell = max(bottom - start - WINDOW // 2 - lag // 2, 0)  # a step takes half a window
-    if not is_low[bottom] or stays < max(TOTAL, lag):
-        return None
-    if min(stays, len(learned) / 2.0) < max(WINDOW, QUICK * fell):
-        return None  # a slope
-    is_low[bottom:] = True
-    if _came_back(is_low, steps, int(learned[0])):
+    stays = len(values) - end.bottom - WINDOW // 2 + 1
+    fell = max(end.bottom - end.start - WINDOW // 2 - lag // 2, 0)  # a step takes half a window
+    if stays < max(TOTAL, lag) or min(stays, end.held / 2.0) < max(WINDOW, QUICK * fell):
+        return None  # too short to tell, or a slope
+    if _came_back(end.is_low, steps, end.learned):
         return None
     drop = level[: -WINDOW - lag] - level[WINDOW + lag :]
-    since = min(max(start - WINDOW, 0), len(drop) - 1)
-    fall = since + int(np.argmax(drop[since : bottom + 1]))
+    since = min(max(end.start - WINDOW, 0), len(drop) - 1)
+    fall = since + int(np.argmax(drop[since : end.bottom + 1]))
     if drop[fall] < USUAL * _usual_fall(drop, fall, lag):
         return None
     if not lag:
-        fall = max(start + _split(values[start : bottom + 2 * WINDOW]) - WINDOW, 0)
-    return fall if _are_separate(values, fall, lag, int(learned[0])) else None
+        fall = max(end.start + _split(values[end.start : end.bottom + 2 * WINDOW]) - WINDOW, 0)
+    return fall if _are_separate(values, fall, lag, end.learned) else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _End:
+    """How a run ends at the level where it began, by the numbers of its windows.
+
+    `learned` is the first half way up to the best level, and `held` counts those. `start` is the
+    last near the best level, `bottom` the first after it near the final one. `is_low` tells of
+    each window whether it is near the final level, and of all from `bottom` on that they are.
+    """
+
+    learned: int
+    held: int
+    start: int
+    bottom: int
+    is_low: NDArray[Any]
+
+
+def _end(values: NDArray[Any], lag: int, level: NDArray[Any]) -> _End | None:
+    """Return how a run ends; None where it never was better, or still is better than it began."""
+    if len(values) < 2 * TOTAL + lag:
+        return None
+    began, final = float(np.median(values[: 2 * WINDOW])), float(np.median(values[-TOTAL:]))
+    if level.max() <= final:
+        return None
+    best = float(np.median(level[level >= (level.max() + final) / 2.0]))
+    reach, middle = best - final, (best + final) / 2.0
+    noise = _episode_spread(values, lag) if lag else 0.0
+    if reach <= max(SPREADS * least_spread(best, final), noise):
+        return None
+    if began < middle and final > began + _BACK * reach:
+        return None
+    is_low = level <= final + _NEAR * reach
+    learned = np.flatnonzero(level >= middle)
+    start = int(np.flatnonzero(level >= best - _NEAR * reach)[-1])
+    if not is_low[start:].any():
+        return None
+    bottom = start + int(np.argmax(is_low[start:]))
+    is_low[bottom:] = True
+    return _End(int(learned[0]), len(learned), start, bottom, is_low)
 
 
 def _came_back(is_low: NDArray[Any], steps: NDArray[Any], learned: int) -> bool:

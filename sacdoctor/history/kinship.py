@@ -31,8 +31,9 @@ _LEAST = 400
 _DEVIATIONS = 6.0
 """A correlation is no chance from so many of its standard deviations, 1/√n, on."""
 RELATED = 0.1
-"""Least correlation of two states of one training. Measured: at most 0.04 between seeds (all
-algorithms), at least 0.69 between the first and the last checkpoint of a run."""
+"""Least correlation of two states of one training. Measured over 79 trainings of 14 algorithms: at
+most 5.0 deviations between seeds; at least 0.6 from the first checkpoint to the last, and still
+0.14 from SAC's very initialisation to 40,000 steps later, at a rate of 1e-3."""
 
 
 def sample(checkpoint: Checkpoint) -> NDArray[np.float32]:
