@@ -72,6 +72,10 @@ def _kill_bias(model: SAC) -> None:
     bias.requires_grad_(False)
 
 
+def _freeze_actor(model: SAC) -> None:
+    model.actor.requires_grad_(False)
+
+
 def _make_nan(model: SAC) -> None:
     with th.no_grad():
         model.critic.qf0[0].weight[0, 0] = th.nan
@@ -147,6 +151,7 @@ _KINDS: dict[str, dict[str, Any]] = {
     "healthy SAC": {},
     "healthy PPO": {"algorithm": PPO},
     "dead bias": {"fault": _kill_bias},
+    "frozen actor": {"fault": _freeze_actor},
     "nan": {"fault": _make_nan, "at": STEPS},
     "crash": {"fault": _raise_rate, "at": 10 * CRASH - 15, "crash": CRASH},
     "tensorboard": {"algorithm": PPO, "logs": ("tensorboard",), "monitor": False},

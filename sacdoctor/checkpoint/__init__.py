@@ -3,6 +3,7 @@
 from sacdoctor.checkpoint.checkpoint import Checkpoint
 from sacdoctor.checkpoint.dtypes import DTYPES, DType
 from sacdoctor.checkpoint.edits import Edits, ElementEdit
+from sacdoctor.checkpoint.foreign import ForeignCheckpoint
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters, Pickled, decoded
 from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.optimizer_state import OptimizerState, ParameterGroup
@@ -15,6 +16,7 @@ __all__ = [
     "DType",
     "Edits",
     "ElementEdit",
+    "ForeignCheckpoint",
     "Hyperparameters",
     "Limits",
     "OptimizerState",

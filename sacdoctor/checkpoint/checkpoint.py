@@ -11,7 +11,8 @@ from types import TracebackType
 from sacdoctor.algorithms import algorithm_of
 from sacdoctor.archive import Pieces
 from sacdoctor.checkpoint.edits import Edits
-from sacdoctor.checkpoint.formats import Container, Contents, Foreign, PickleFile, container_of
+from sacdoctor.checkpoint.foreign import Foreign
+from sacdoctor.checkpoint.formats import Container, Contents, PickleFile, container_of
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters
 from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.optimizer_state import OptimizerState

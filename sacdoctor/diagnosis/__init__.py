@@ -16,7 +16,7 @@ from sacdoctor.diagnosis.scan import (
     scan,
     status_of,
 )
-from sacdoctor.diagnosis.statistics import as_floats, chunks, has_floats, zero_positions
+from sacdoctor.diagnosis.statistics import as_floats, as_numbers, chunks, has_floats, zero_positions
 from sacdoctor.diagnosis.wording import biases
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "RunFacts",
     "Slot",
     "as_floats",
+    "as_numbers",
     "biases",
     "chunks",
     "completions",

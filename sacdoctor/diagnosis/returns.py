@@ -4,8 +4,9 @@ Two detectors use them, as there are two questions. `training.health` asks with 
 whether rewards have crashed *now*: it knows the past alone, so it compares the latest mean with the
 best one ever, and a fall that is made up for later, or that took the whole run, is a crash to it.
 `history.crash` asks of a whole run *where* rewards fell for good: it looks on both sides of every
-point, wants the fall to last (`PERSISTENCE`) and to stand out from those elsewhere in the run
-(`FALLS`), and takes medians and percentiles, as it may meet single outliers and running means.
+point, wants the fall not to be made up for, and to stand out from those elsewhere in the run
+(`FALLS`) or to end where the run began (`TOTAL`), and takes medians and percentiles, as it may meet
+single outliers and running means.
 """
 
 from __future__ import annotations

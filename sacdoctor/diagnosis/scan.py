@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sacdoctor.algorithms import algorithm_of
-from sacdoctor.checkpoint import Checkpoint
-from sacdoctor.checkpoint.formats import ForeignCheckpoint
+from sacdoctor.checkpoint import Checkpoint, ForeignCheckpoint
 from sacdoctor.diagnosis.examination import Examination, examine
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.rules import RULES, Rule, Subject, findings, selected

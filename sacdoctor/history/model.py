@@ -16,11 +16,12 @@ class Norms:
     """Euclidean norms over weights and biases; `update` is None at the first checkpoint.
 
     `weight`: of the values. `update`: of their difference from the checkpoint before. Buffers,
-    aliases and elements that are not finite are left out.
+    aliases and elements that are not finite are left out; `non_finite` counts the last.
     """
 
     weight: float
     update: float | None
+    non_finite: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,12 @@ class Snapshot:
     component, target networks too. `gradient_norms` are rule SD303's estimates by optimizer.
     `learning_starts` is SB3's warm-up, in timesteps. `is_repaired` marks a copy that
     `sacdoctor fix` wrote: it is shown and not compared.
+
+    `steps_before` are the timesteps before a call of `learn()` that set SB3's counter back to 0.
+    `updates_since` counts the updates since the checkpoint before, None where the files do not
+    say. `copy_of` is the path of an earlier checkpoint in which every weight is the same, after the
+    same timesteps and updates. `still` are the components none of whose weights and biases moved
+    since the checkpoint before, although so many updates were made that they should have.
     """
 
     report: Report
@@ -41,6 +48,17 @@ class Snapshot:
     entropy_coefficient: float | None
     learning_starts: int | None = None
     is_repaired: bool = False
+    steps_before: int = 0
+    updates_since: int | None = None
+    copy_of: str | None = None
+    still: tuple[str, ...] = ()
+
+    @property
+    def update_norm(self) -> float | None:
+        """The norm of the change since the checkpoint before, per update; None where untold."""
+        if self.norms.update is None or not self.updates_since:
+            return None
+        return self.norms.update / self.updates_since
 
     @property
     def dead_biases(self) -> int:
@@ -49,8 +67,12 @@ class Snapshot:
 
     @property
     def timesteps(self) -> int | None:
-        """SB3's `num_timesteps`, None where the file does not say."""
-        return self.report.num_timesteps
+        """The timesteps since the training began, None where the file does not say.
+
+        SB3's `num_timesteps`, and those before it was set back.
+        """
+        steps = self.report.num_timesteps
+        return None if steps is None else self.steps_before + steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +143,7 @@ class Crash:
     `episode` is the first low one (the first of the log is 0) and `timesteps` are those at its
     end. Where only a running mean was logged, `episode` is None and `timesteps` those of the
     first low row. `events` came shortly before, `values` are what SB3 logged at that time.
+    `also_in` are other logs of the training that show it, too.
     """
 
     log: str
@@ -130,15 +153,20 @@ class Crash:
     after: float
     events: tuple[Event, ...] = ()
     values: Mapping[str, float] = field(default_factory=dict)
+    also_in: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RewardCurve:
-    """Returns over a run, thinned out for a picture; `episodes` is None for a running mean."""
+    """Returns over a run, thinned out for a picture; `episodes` is None for a running mean.
+
+    `is_judged`: whether there are enough of them to tell a crash.
+    """
 
     log: str
     episodes: int | None
     points: tuple[float, ...]
+    is_judged: bool
 
 
 @dataclass(frozen=True, slots=True)

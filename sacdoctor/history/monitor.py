@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +24,18 @@ _OF_ENVIRONMENT = re.compile(r"\d+\.monitor\.csv", re.IGNORECASE)
 class MonitorLog:
     """Episodes in the order of time: `timesteps` at each one's end and `returns`, shape (n,).
 
-    `path` is the file, or the folder where several environments wrote one each. `skipped` counts
-    rows that are no episode: cut off or garbled.
+    `numbers` are those of the episodes: the first of the log is 0. Episodes whose return is not
+    finite are left out, and numbered in `non_finite`. `path` is the file, or the folder where
+    several environments wrote one each. `skipped` counts rows that are no episode: cut off or
+    garbled.
     """
 
     path: Path
     timesteps: NDArray[Any]
     returns: NDArray[Any]
     skipped: int
+    numbers: NDArray[Any]
+    non_finite: NDArray[Any]
 
 
 def read_monitors(folder: Path) -> tuple[list[MonitorLog], list[SacdoctorError]]:
@@ -62,8 +65,15 @@ def _log(path: Path, files: list[Path]) -> MonitorLog:
     timesteps = np.concatenate([len(files) * np.cumsum(lengths) for _, lengths, _ in tables])
     returns = np.concatenate([returns for returns, _, _ in tables])
     order = np.argsort(timesteps, kind="stable")
+    timesteps, returns = timesteps[order], returns[order]
+    is_finite = np.isfinite(returns)
     return MonitorLog(
-        path, timesteps[order], returns[order], sum(skipped for _, _, skipped in tables)
+        path,
+        timesteps[is_finite],
+        returns[is_finite],
+        sum(skipped for _, _, skipped in tables),
+        np.flatnonzero(is_finite),
+        np.flatnonzero(~is_finite),
     )
 
 
@@ -96,4 +106,4 @@ def _episode(columns: list[str], row: list[str]) -> tuple[float, int] | None:
         value, length = float(values["r"]), int(values["l"])
     except ValueError:
         return None
-    return (value, length) if math.isfinite(value) and length > 0 else None
+    return (value, length) if length > 0 else None

@@ -43,9 +43,21 @@ def norms(facts: Facts, moved: Mapping[str, float | None] | None) -> tuple[Norms
 
 def _norms(facts: Facts, names: list[str], moved: Mapping[str, float | None] | None) -> Norms:
     weight = sqrt(sum(facts.measures[name].norm ** 2 for name in names))
+    non_finite = sum(facts.measures[name].non_finite for name in names)
     if moved is None:
-        return Norms(weight, None)
-    return Norms(weight, sqrt(sum(moved.get(name) or 0.0 for name in names)))
+        return Norms(weight, None, non_finite)
+    return Norms(weight, sqrt(sum(moved.get(name) or 0.0 for name in names)), non_finite)
+
+
+def standing(facts: Facts, moved: Mapping[str, float | None]) -> tuple[str, ...]:
+    """Return the components of the online networks of which nothing moved, while another did."""
+    members: dict[str, list[bool]] = {}
+    for name in moved:
+        if online_name(name) is None:
+            component = facts.anatomy.roles[name].component
+            members.setdefault(component, []).append(moved[name] is not None)
+    still = tuple(component for component, movers in members.items() if not any(movers))
+    return still if len(still) < len(members) else ()
 
 
 def part(name: str) -> str:

@@ -81,12 +81,18 @@ class Evidence:
             layer.name: Attribution(
                 Cause.RESET_AFTER_TRAINING,
                 f"it was in order in {self.alive[layer.name].path.name} "
-                f"({self.alive[layer.name].timesteps or 0:,} timesteps): something set it to 0 "
+                f"({self.alive[layer.name].steps:,} timesteps): something set it to 0 "
                 "after that",
             )
             for layer in layers
             if layer.name in self.alive and layer.severity is not Severity.OK
         }
+
+    def updates_to(self, header: Header) -> int | None:
+        """Return the updates since the last checkpoint, None where they do not say."""
+        if self.last.updates is None or header.updates is None:
+            return None
+        return header.updates - self.last.updates
 
     @property
     def updates(self) -> int | None:
@@ -116,8 +122,8 @@ class Evidence:
         others = movers + sum(part(n) == part(name) and online_name(n) is None for n in self.still)
         where = f"of the {part(name)} " if part(name) else ""
         return (
-            f"identical in all {self.checkpoints} checkpoints from {self.first.timesteps or 0:,} "
-            f"to {self.last.timesteps or 0:,} timesteps ({self.updates:,} updates), while "
+            f"identical in all {self.checkpoints} checkpoints from {self.first.steps:,} "
+            f"to {self.last.steps:,} timesteps ({self.updates:,} updates), while "
             f"{movers:,} of the {others - 1:,} other weights and biases {where}moved"
         )
 

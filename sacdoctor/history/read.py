@@ -12,7 +12,7 @@ from sacdoctor.files import files_below, refuse_other_than_folder
 from sacdoctor.history.lineage import Header, lineages, name_of, read_header
 from sacdoctor.history.model import History, LogNote, Run
 from sacdoctor.history.monitor import MonitorLog, read_monitors
-from sacdoctor.history.rewards import crashes, curves, too_short
+from sacdoctor.history.rewards import crashes, curves, not_finite, too_short
 from sacdoctor.history.scalars import ScalarLog, read_scalars
 from sacdoctor.history.series import read_run
 from sacdoctor.model import Report
@@ -63,7 +63,12 @@ def _history(path: str | Path, options: ScanOptions, files: ExitStack) -> Histor
         unreadable=tuple(unreadable),
         crashes=tuple(crashes(monitors, scalars, runs, folder)),
         curves=tuple(curves(monitors, scalars, folder)),
-        notes=(*notes, *_skipped((*monitors, *scalars)), *too_short(monitors, scalars)),
+        notes=(
+            *notes,
+            *_skipped((*monitors, *scalars)),
+            *not_finite(monitors, scalars),
+            *too_short(monitors, scalars),
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,19 +40,79 @@ def crashes(
     """Return the crashes in all logs of a run's folder, in the order of time.
 
     Episodes are judged where a Monitor wrote them down; without, the running mean that SB3 logs.
+    A crash that several logs of one training show is one.
     """
-    found: list[Crash] = []
+    found: list[_Place] = []
     monitors, means = _judged(monitors, scalars)
     for monitor in monitors:
-        log = _beside(monitor.path, scalars)
-        for fall in falls(monitor.returns):
-            steps = monitor.timesteps
-            found.append(_crash(monitor.path, fall, fall.index, steps, log, runs, folder))
+        log, steps = _beside(monitor.path, scalars), monitor.timesteps
+        for fall in falls(monitor.returns, 0, steps):
+            episode = int(monitor.numbers[fall.index])
+            crash = _crash(monitor.path, fall, episode, steps, log, runs, folder)
+            _add(found, _Place(crash, crash.timesteps / steps[-1], _run_of(monitor.path, runs)))
     for log in means:
         series = log.series[REWARD].finite
-        for fall in falls(series.values, _lag(log)):
-            found.append(_crash(log.path, fall, None, series.timesteps, log, runs, folder))
-    return sorted(found, key=lambda crash: (crash.timesteps, crash.log))
+        steps = series.timesteps
+        for fall in falls(series.values, _lag(log), steps):
+            crash = _crash(log.path, fall, None, steps, log, runs, folder)
+            share = crash.timesteps / max(int(steps[-1]), 1)
+            _add(found, _Place(crash, share, _run_of(log.path, runs)))
+    return sorted((place.crash for place in found), key=lambda crash: (crash.timesteps, crash.log))
+
+
+@dataclass(slots=True)
+class _Place:
+    """A crash, at which share of its log's timesteps it is, and of which run, as far as known.
+
+    A log of one of several environments counts its own timesteps: only their share can be compared.
+    """
+
+    crash: Crash
+    share: float
+    run: Run | None
+
+
+def _add(found: list[_Place], place: _Place) -> None:
+    """Add a crash to those found, or its log to the one that it is the same as."""
+    for known in found:
+        if _is_same(known, place):
+            also_in = (*known.crash.also_in, place.crash.log)
+            known.crash = replace(known.crash, also_in=also_in)
+            return
+    found.append(place)
+
+
+def _is_same(a: _Place, b: _Place) -> bool:
+    """Return whether two logs tell of one crash: at the same time, between the same levels."""
+    if b.crash.log in (a.crash.log, *a.crash.also_in) or a.run is not b.run:
+        return False
+    middles = [(place.crash.before + place.crash.after) / 2.0 for place in (a, b)]
+    return (
+        abs(a.share - b.share) <= JUST_BEFORE
+        and a.crash.after < middles[1] < a.crash.before
+        and b.crash.after < middles[0] < b.crash.before
+    )
+
+
+def not_finite(monitors: Sequence[MonitorLog], scalars: Sequence[ScalarLog]) -> list[LogNote]:
+    """Return which logs have rewards that are NaN or infinite, and since when."""
+    places = [
+        (log.path, "return", len(log.non_finite), "episode", log.non_finite) for log in monitors
+    ]
+    for log in scalars:
+        series = log.series.get(REWARD)
+        if series is not None:
+            steps = series.timesteps[~np.isfinite(series.values)]
+            places.append((log.path, "mean return", len(steps), "step", steps))
+    return [
+        LogNote(
+            str(path),
+            f"{count:,} {what}{' is' if count == 1 else 's are'} NaN or infinite, the first at "
+            f"{unit} {int(where[0]):,}",
+        )
+        for path, what, count, unit, where in places
+        if count
+    ]
 
 
 def too_short(monitors: Sequence[MonitorLog], scalars: Sequence[ScalarLog]) -> list[LogNote]:
@@ -84,12 +145,18 @@ def curves(
     """Return the returns of each log, thinned out to medians of equally many episodes."""
     monitors, means = _judged(monitors, scalars)
     found = [
-        RewardCurve(_name(log.path, folder), len(log.returns), _thinned(log.returns))
+        RewardCurve(
+            _name(log.path, folder),
+            len(log.returns),
+            _thinned(log.returns),
+            len(log.returns) >= needed(),
+        )
         for log in monitors
     ]
     for log in means:
-        points = _thinned(log.series[REWARD].finite.values)
-        found.append(RewardCurve(_name(log.path, folder), None, points))
+        values = log.series[REWARD].finite.values
+        is_judged = len(values) >= needed(_lag(log))
+        found.append(RewardCurve(_name(log.path, folder), None, _thinned(values), is_judged))
     return found
 
 
@@ -127,7 +194,7 @@ def _crash(
         for name in VALUES
         if log is not None and name in log.series
         for value in [log.series[name].at(step)]
-        if value is not None and np.isfinite(value)
+        if value is not None
     }
     events = sorted(near.values(), key=lambda event: (event.by_timesteps, event.name))
     return Crash(_name(path, folder), episode, step, fall.before, fall.after, tuple(events), values)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import exp, isfinite
+from math import exp
 
 from sacdoctor.checkpoint import Checkpoint
 from sacdoctor.diagnosis import Examination, Facts, RunFacts, examined, report_of, report_of_error
@@ -12,9 +12,9 @@ from sacdoctor.diagnosis.rules import estimated_gradient_norm, findings, selecte
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.history.lineage import Header
 from sacdoctor.history.model import Run, Snapshot
-from sacdoctor.history.movement import distances, norms
+from sacdoctor.history.movement import distances, norms, standing
 from sacdoctor.history.onsets import onsets
-from sacdoctor.history.proof import Evidence, explained, settled
+from sacdoctor.history.proof import LEAST_UPDATES, Evidence, explained, settled
 from sacdoctor.model import LayerReport, Report
 from sacdoctor.options import ScanOptions
 from sacdoctor.severity import Severity
@@ -31,18 +31,23 @@ def read_run(
     errors: list[Report] = []
     untrained: set[int] = set()
     evidence: Evidence | None = None
+    original: str | None = None
     for found in _examined(headers, options):
         if isinstance(found, Report):
             errors.append(found)
             continue
         header, examination, previous = found
-        facts, moved = examination.facts, None
+        facts, moved, updates, copy_of = examination.facts, None, None, None
         if not header.is_repaired:
             if previous is None or evidence is None:
                 evidence = Evidence.begin(header, examination)
             else:
-                moved = distances(previous, facts)
-                evidence.move(header, moved)
+                moved, updates = distances(previous, facts), evidence.updates_to(header)
+                if _is_copy(evidence.last, header, moved):
+                    copy_of = str(original or evidence.last.path)
+                else:
+                    evidence.move(header, moved)
+            original = copy_of
             evidence.hear(header, examination)
         if facts.counters_say_untrained:
             untrained.add(len(snapshots))
@@ -59,6 +64,10 @@ def read_run(
                 _entropy_coefficient(facts),
                 facts.checkpoint.hyperparameters.integer("learning_starts"),
                 header.is_repaired,
+                header.steps_before,
+                updates,
+                copy_of,
+                standing(facts, moved) if moved and (updates or 0) >= LEAST_UPDATES else (),
             )
         )
     if evidence is None:
@@ -116,6 +125,12 @@ def _examined(
         previous.close()
 
 
+def _is_copy(before: Header, header: Header, moved: Mapping[str, float | None]) -> bool:
+    """Return whether two checkpoints are one state, saved twice."""
+    is_same_time = (before.steps, before.updates) == (header.steps, header.updates)
+    return is_same_time and all(distance is None for distance in moved.values())
+
+
 def _in_trouble(layer: LayerReport) -> bool:
     return layer.severity is not None and layer.severity is not Severity.OK
 
@@ -126,7 +141,10 @@ def _gradient_norms(facts: Facts) -> dict[str, float]:
 
 
 def _entropy_coefficient(facts: Facts) -> float | None:
-    """Return the learned entropy coefficient, else the fixed one; None where there is none."""
+    """Return the learned entropy coefficient, else the fixed one; None where there is none.
+
+    It may be NaN.
+    """
     variables = facts.checkpoint.variables
     for name in ("log_ent_coef", "ent_coef_tensor"):
         tensor = variables.get(name)
@@ -135,5 +153,5 @@ def _entropy_coefficient(facts: Facts) -> float | None:
         value = float(tensor.item())
         if name == "log_ent_coef":
             value = exp(min(value, _LARGEST_LOG))
-        return value if isfinite(value) else None
+        return value
     return facts.checkpoint.hyperparameters.number("ent_coef")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ CHECKPOINT = {
         "update_norm",
         "components",
     ),
+    *("steps_before", "updates_since", "update_norm_per_update", "non_finite", "copy_of", "still"),
     *("optimizer_learning_rates", "entropy_coefficient", "gradient_norms", "biases", "findings"),
 }
 
@@ -79,6 +82,62 @@ def test_table_tells_the_crash(run: Run, runs: Runs) -> None:
     out = run("history", runs("crash")).out
     assert f"in episode {CRASH} (step {10 * (CRASH + 1)})" in out
     assert "learning rate went from 0.0003 to 0.005" in out
+
+
+def test_table_tells_a_crash_of_which_no_episode_is_known(run: Run, tmp_path: Path) -> None:
+    """SB3's TensorBoard log has the mean of 100 episodes."""
+    from tests.history.test_read import write_means
+
+    write_means(tmp_path, "tensorboard", 600, 300)
+    outcome = run("history", tmp_path)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "reward crash  about step 3,0" in outcome.out
+    assert (
+        document(run("history", tmp_path, "--format", "json").out)["crashes"][0]["episode"] is None
+    )
+
+
+def test_logs_alone_are_not_called_healthy(run: Run, runs: Runs, tmp_path: Path) -> None:
+    shutil.copy(runs("healthy SAC") / "monitor.csv", tmp_path)
+    outcome = run("history", tmp_path)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "UNKNOWN  No checkpoint; no reward crash in 1 log." in outcome.out
+    assert "HEALTHY" not in outcome.out
+    (tmp_path / "monitor.csv").write_text("r,l,t\n1.0,10,0.1\n")
+    out = run("history", tmp_path).out
+    assert "UNKNOWN  No checkpoint, and no log with enough rewards." in out
+    assert "1 episode is too few to judge the reward" in out
+
+
+def test_table_says_what_stands_still_what_is_a_copy_and_what_is_nan(
+    run: Run, runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    header, *rows = run("history", runs("frozen actor")).out.splitlines()[4:15]
+    assert "  still" in header
+    assert ["actor" in row for row in rows] == [False] * 5 + [True] * 5
+    assert run("history", runs("nan")).out.splitlines()[14].split()[5:7] == ["nan", "nan"]
+    folder = runs.copy("healthy SAC", tmp_path / "run")
+    shutil.copy(folder / "rl_model_1000_steps.zip", folder / "final.zip")
+    out = run("history", folder).out
+    assert "rl_model_1000_steps.zip is a copy of final.zip." in out
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_columns_say_what_they_show_and_fit(
+    run: Run, runs: Runs, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    header = run("history", runs("healthy SAC")).out.splitlines()[4].rstrip()
+    names = ["steps", "updates", "status", "zero %", "dead", "weight norm", "update norm", "lr"]
+    names += ["ent coef", "grad norm", "file"]
+    dropped = {
+        60: {"updates", "weight norm", "grad norm", "file"},
+        80: {"updates", "grad norm", "file"},
+    }
+    assert re.split(r" {2,}", header.strip()) == [
+        n for n in names if n not in dropped.get(width, ())
+    ]
 
 
 @pytest.mark.parametrize("width", [80, 200])

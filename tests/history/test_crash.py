@@ -18,6 +18,24 @@ def _walk(draw: Draw, count: int) -> Values:
     return np.cumsum(draw.normal(0, 0.1, count)) + draw.normal(0, 1, count)
 
 
+def _unstable(draw: Draw, count: int) -> Values:
+    """DQN on CartPole: the level jumps with every 256 steps of updates, and comes back."""
+    returns, level, steps, updated = [], 20.0, 0.0, 0.0
+    while len(returns) < count:
+        returns.append(min(max(level * draw.gamma(4.0, 0.25), 8.0), 500.0))
+        steps += returns[-1]
+        if steps - updated > 256:
+            updated, learned = steps, min(500.0, 20.0 + steps / 40.0)
+            level = draw.choice([15.0, 40.0, 100.0]) if draw.random() < 0.03 else learned
+    return np.array(returns)
+
+
+def _curriculum(draw: Draw, count: int) -> Values:
+    """Five lessons: each begins with worse returns, and is learned."""
+    within = (np.arange(count) * 5 / max(count, 1)) % 1.0
+    return 100.0 * (1.0 - 0.8 * np.exp(-within / 0.15)) + draw.normal(0.0, 5.0, count)
+
+
 HEALTHY: dict[str, Callable[[Draw, int], Values]] = {
     "noise": lambda draw, n: draw.normal(0, 1, n),
     "heavy tails": lambda draw, n: -draw.lognormal(0, 1.5, n),
@@ -26,6 +44,8 @@ HEALTHY: dict[str, Callable[[Draw, int], Values]] = {
     "learning": lambda draw, n: 500 * np.arange(n) / n + draw.normal(0, 40, n),
     "slow decline": lambda draw, n: -3 * np.arange(n) / n + draw.normal(0, 1, n),
     "wandering": _walk,
+    "unstable": _unstable,
+    "curriculum": _curriculum,
     "solved": lambda draw, n: np.full(n, 500.0),
     "solved but for single episodes": lambda draw, n: np.where(draw.random(n) < 0.1, 9.0, 500.0),
 }
@@ -62,6 +82,52 @@ def test_two_crashes_are_two() -> None:
     level = np.repeat([100.0, 0.0, 100.0, 0.0], 40)
     found = falls(level + np.random.default_rng(3).normal(0, 5, 160))
     assert [fall.index for fall in found] == [40, 120]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_collapse_of_returns_that_vary_as_much_as_they_are_high_is_found(seed: int) -> None:
+    """CartPole, 309 ± 135, down to 9.4 for 30 episodes: by 2.2 standard deviations, for good."""
+    draw = np.random.default_rng(seed)
+    learning = np.linspace(20, 309, 60) * draw.gamma(5, 0.2, 60)
+    learned = np.clip(draw.normal(309, 135, 90), 20, 500)
+    (fall,) = falls(np.concatenate([learning, learned, draw.normal(9.4, 0.7, 30)]))
+    assert 145 <= fall.index <= 150  # a bad episode or two may come just before
+    assert fall.after == pytest.approx(9.4, abs=1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_goal_that_is_never_reached_again_is_a_crash(seed: int) -> None:
+    """A sparse reward: the goal is reached four times of five, and from episode 200 on never."""
+    draw = np.random.default_rng(seed)
+    reached = draw.random(300) < np.where(np.arange(300) < 200, 0.85, 0.0)
+    (fall,) = falls(np.where(reached, 93.0, -20.0) + draw.normal(0, 2, 300))
+    assert 190 <= fall.index <= 200
+
+
+@pytest.mark.parametrize(("low", "expected"), [(40, []), (100, [200])])
+def test_fall_that_is_made_up_for_is_a_crash_where_that_took_long(
+    low: int, expected: list[int]
+) -> None:
+    """A fifth of the run, here 80 of 400 episodes."""
+    level = np.concatenate([np.full(200, 100.0), np.full(low, 0.0), np.full(200 - low, 100.0)])
+    found = falls(level + np.random.default_rng(8).normal(0, 5, 400))
+    assert [fall.index for fall in found] == expected
+
+
+def test_long_in_episodes_may_be_short_in_timesteps() -> None:
+    """100 of 400 episodes, but only 900 of 150,900 timesteps."""
+    returns = np.concatenate([np.full(200, 500.0), np.full(100, 9.0), np.full(100, 500.0)])
+    assert len(falls(returns)) == 1
+    assert falls(returns, timesteps=np.cumsum(returns)) == []
+
+
+def test_learner_that_fell_as_long_before_has_not_crashed() -> None:
+    parts = [(20, 60), (400, 60), (9, 40), (400, 80), (9, 60)]
+    level = np.concatenate([np.full(count, float(value)) for value, count in parts])
+    returns = level * np.random.default_rng(9).gamma(4, 0.25, len(level))
+    assert falls(returns) == []
+    (fall,) = falls(np.concatenate([returns, np.full(60, 9.0)]))
+    assert fall.index == 240
 
 
 def test_dip_of_a_few_episodes_is_no_crash() -> None:

@@ -77,4 +77,5 @@ def test_rows_that_are_no_episodes_are_counted(tmp_path: Path) -> None:
     rows = ["1.0,10,0.1", "nan,10,0.1", "1.0,0,0.1", "1.0,10", "x,10,0.1", '"1.0,10,0.1', "2,5,1"]
     (tmp_path / "monitor.csv").write_text("\n".join(["r,l,t", *rows]))
     ((log,), _) = read_monitors(tmp_path)
-    assert (log.returns.tolist(), log.skipped) == ([1.0, 2.0], 5)
+    assert (log.returns.tolist(), log.skipped) == ([1.0, 2.0], 4)
+    assert (log.numbers.tolist(), log.non_finite.tolist()) == ([0, 2], [1])

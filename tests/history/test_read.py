@@ -71,6 +71,47 @@ def test_order_is_that_of_the_steps_inside(runs: Runs, tmp_path: Path) -> None:
     assert (names[2], names[-1]) == ("zz_best.zip", "a_final.zip")
 
 
+def test_same_state_saved_twice_is_said_to_be_a_copy(runs: Runs, tmp_path: Path) -> None:
+    """It is no checkpoint at which nothing moved: the change is that up to the next state."""
+    folder = runs.copy("healthy SAC", tmp_path / "run")
+    before = only(read_history(folder))
+    original = folder / "rl_model_500_steps.zip"
+    for name in ("rl_model_500_steps_again.zip", "rl_model_500_steps_best.zip"):
+        SAC.load(original, device="cpu").save(folder / name)
+    run = only(read_history(folder))
+    copies = [s.copy_of for s in run.snapshots if s.copy_of is not None]
+    assert copies == [str(original)] * 2
+    rest = [s for s in run.snapshots if s.copy_of is None]
+    assert [s.norms for s in rest] == [s.norms for s in before.snapshots]
+    assert [s.update_norm for s in rest] == [s.update_norm for s in before.snapshots]
+    assert run.onsets == run.findings == ()
+
+
+def test_update_norm_is_that_of_one_update(runs: Runs) -> None:
+    """SAC with `train_freq` 4 makes 25 updates in the 100 steps between two checkpoints."""
+    snapshot = only(read_history(runs("healthy SAC"))).snapshots[4]
+    assert snapshot.updates_since == 25
+    assert snapshot.norms.update is not None
+    assert snapshot.update_norm == snapshot.norms.update / 25
+
+
+def test_network_that_stands_still_is_named(runs: Runs) -> None:
+    """The actor is frozen at step 450, and the critic learns on."""
+    run = only(read_history(runs("frozen actor")))
+    assert [snapshot.still for snapshot in run.snapshots] == [()] * 5 + [("actor",)] * 5
+    assert [s.component_norms["actor"].update for s in run.snapshots[5:]] == [0.0] * 5
+    healthy = only(read_history(runs("healthy SAC")))
+    assert all(snapshot.still == () for snapshot in healthy.snapshots)
+
+
+def test_what_is_not_finite_is_counted(runs: Runs) -> None:
+    snapshots = only(read_history(runs("nan"))).snapshots
+    counts = [snapshot.norms.non_finite for snapshot in snapshots]
+    model = SAC.load(snapshots[-1].report.path, device="cpu")
+    parameters = [*model.actor.parameters(), *model.critic.parameters()]
+    assert counts == [0] * 9 + [sum(int((~p.isfinite()).sum()) for p in parameters)]
+
+
 def test_norms_are_those_of_pytorch(runs: Runs) -> None:
     run = only(read_history(runs("healthy SAC")))
     models = [
@@ -320,14 +361,6 @@ def test_runs_of_other_shapes_other_prefix_or_other_folder_are_told_apart(
     }
 
 
-def test_training_that_was_resumed_is_one_run(runs: Runs, tmp_path: Path) -> None:
-    for step in (100, 200, 300):
-        shutil.copy(runs("healthy SAC") / f"rl_model_{step}_steps.zip", tmp_path)
-    for step in (400, 500):  # another call of learn()
-        shutil.copy(runs("dead bias") / f"rl_model_{step}_steps.zip", tmp_path)
-    assert steps(only(read_history(tmp_path))) == [100, 200, 300, 400, 500]
-
-
 def test_two_trainings_over_the_same_steps_are_two_runs(runs: Runs, tmp_path: Path) -> None:
     for step in (100, 300):
         shutil.copy(runs("healthy SAC") / f"rl_model_{step}_steps.zip", tmp_path)
@@ -414,6 +447,33 @@ def test_crash_shows_in_the_running_mean_too(
     assert (found.before, found.after) == (pytest.approx(0, abs=3), pytest.approx(-100, abs=3))
 
 
+def test_crash_in_several_logs_is_one(tmp_path: Path) -> None:
+    """The tables of one training, and the logs of its environments, which count their own steps."""
+    for name in ("table", "again"):
+        (tmp_path / name).mkdir()
+        write_means(tmp_path / name, "csv", 600, 300)
+    (crash,) = read_history(tmp_path).crashes
+    assert (crash.log, crash.also_in) == ("again/progress.csv", ("table/progress.csv",))
+
+    draw = np.random.default_rng(0)
+    for number in range(4):
+        returns = np.where(np.arange(150) < 75, 0.0, -100.0) + draw.normal(0.0, 5.0, 150)
+        lines = ["r,l,t", *(f"{value},10,{n}" for n, value in enumerate(returns))]
+        (tmp_path / f"env{number}.monitor.csv").write_text("\n".join(lines))
+    (crash,) = read_history(tmp_path).crashes
+    assert crash.log == "env0.monitor.csv"
+    assert crash.also_in == tuple(f"env{number}.monitor.csv" for number in (1, 2, 3))
+
+
+def test_crashes_between_other_levels_or_at_other_times_are_several(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for name, at, level in (("a", 40, -100.0), ("b", 75, -100.0), ("c", 75, -1_000.0)):
+        returns = np.where(np.arange(150) < at, 0.0, level) + draw.normal(0.0, 5.0, 150)
+        lines = ["r,l,t", *(f"{value},10,{n}" for n, value in enumerate(returns))]
+        (tmp_path / f"{name}.monitor.csv").write_text("\n".join(lines))
+    assert len(read_history(tmp_path).crashes) == 3
+
+
 @pytest.mark.parametrize(("episodes", "rows"), [(4, "1 row is"), (176, "44 rows are"), (180, None)])
 @pytest.mark.parametrize("format", ["csv", "tensorboard"])
 def test_running_mean_too_short_to_judge_is_told(
@@ -473,6 +533,31 @@ def test_start_of_updates_is_told(runs: Runs, tmp_path: Path) -> None:
     events = {event.name: (event.after_timesteps, event.by_timesteps) for event in crash.events}
     assert events["warm-up ended (learning_starts)"] == (100, 100)
     assert events["updates began"] == (100, 110)
+
+
+def test_rewards_that_are_not_finite_are_told(tmp_path: Path) -> None:
+    """They are no garbled rows, and their timesteps count."""
+    rows = [
+        f"{'nan' if n in (3, 7) else -5.0 if n < 20 else -100.0 - n % 3},10,{n}" for n in range(60)
+    ]
+    (tmp_path / "monitor.csv").write_text("\n".join(["r,l,t", *rows]))
+    history = read_history(tmp_path)
+    assert [note.message for note in history.notes] == [
+        "2 returns are NaN or infinite, the first at episode 3"
+    ]
+    (crash,) = history.crashes
+    assert (crash.episode, crash.timesteps) == (20, 210)
+
+
+def test_value_that_was_nan_at_the_time_of_a_crash_is_told(tmp_path: Path) -> None:
+    rows = [
+        f"{10 * n},{'nan' if n >= 30 else n},{-5.0 if n < 30 else -100.0 - n % 3}"
+        for n in range(1, 80)
+    ]
+    columns = "time/total_timesteps,train/actor_loss,rollout/ep_rew_mean"
+    (tmp_path / "progress.csv").write_text("\n".join([columns, *rows]))
+    (crash,) = read_history(tmp_path).crashes
+    assert math.isnan(crash.values["train/actor_loss"])
 
 
 def test_logs_alone_are_a_history(runs: Runs, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from importlib import import_module
 
 from sacdoctor.archive import ends_as_zip
-from sacdoctor.checkpoint.formats.foreign import Foreign, ForeignCheckpoint
 from sacdoctor.checkpoint.formats.interface import RECORD, Container, Contents, PickleFile
 from sacdoctor.errors import NotACheckpoint, UnsupportedCheckpoint
 
@@ -17,8 +16,6 @@ __all__ = [
     "RECORD",
     "Container",
     "Contents",
-    "Foreign",
-    "ForeignCheckpoint",
     "PickleFile",
     "container_of",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sacdoctor.archive import Pieces
 from sacdoctor.checkpoint.edits import Edits
-from sacdoctor.checkpoint.formats.foreign import Foreign
+from sacdoctor.checkpoint.foreign import Foreign
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters
 from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.optimizer_state import OptimizerState

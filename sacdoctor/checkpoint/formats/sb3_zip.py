@@ -14,7 +14,7 @@ from typing import Any
 from sacdoctor.archive import Archive, Pieces, rewrite
 from sacdoctor.checkpoint.edit import edited_torch_file
 from sacdoctor.checkpoint.edits import Edits, ElementEdit
-from sacdoctor.checkpoint.formats.foreign import Foreign, ForeignCheckpoint, foreign_kind
+from sacdoctor.checkpoint.foreign import Foreign, ForeignCheckpoint, foreign_kind
 from sacdoctor.checkpoint.formats.interface import RECORD, Container, Contents, PickleFile
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters, read_hyperparameters
 from sacdoctor.checkpoint.limits import Limits

@@ -51,6 +51,12 @@ def _checkpoint(run: Run, snapshot: Snapshot) -> dict[str, Any]:
         "all_zero_bias_tensors": summary.all_zero_bias_tensors if summary else None,
         "dead_biases": snapshot.dead_biases,
         **_norms(norms),
+        "steps_before": snapshot.steps_before,
+        "updates_since": snapshot.updates_since,
+        "update_norm_per_update": finite(snapshot.update_norm),
+        "non_finite": norms.non_finite,
+        "copy_of": snapshot.copy_of,
+        "still": list(snapshot.still),
         "components": {name: _norms(part) for name, part in snapshot.component_norms.items()},
         "optimizer_learning_rates": {
             name: finite(rate) for name, rate in report.optimizer_learning_rates.items()
@@ -93,4 +99,5 @@ def _onset(run: Run, onset: Onset) -> dict[str, Any]:
 
 
 def _crash(crash: Crash) -> dict[str, Any]:
-    return asdict(crash)
+    values = {name: finite(value) for name, value in crash.values.items()}
+    return {**asdict(crash), "values": values}

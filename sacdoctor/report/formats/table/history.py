@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import isfinite, isnan, nan
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -13,7 +16,6 @@ from sacdoctor.history import Crash, Event, History, Onset, RewardCurve, Run, Sn
 from sacdoctor.model import Finding
 from sacdoctor.printable import printable
 from sacdoctor.report.formats.table.style import (
-    NARROW,
     PROSE,
     STATUS_STYLES,
     STYLES,
@@ -29,17 +31,10 @@ from sacdoctor.severity import Severity, Status
 _MOST_ROWS = 30
 """Checkpoints listed one by one; of more, those that differ from the one before."""
 _MOST_NAMES = 4
-_NUMBERS = 90
-"""Columns that all else in the table takes beside the file's name."""
+_GAP = 2
+"""Spaces between two columns."""
 _FLAT = 0.01
 """A quantity that varies by a smaller share than this has no curve."""
-_CURVES: tuple[tuple[str, Callable[[Snapshot], float | None]], ...] = (
-    ("zero %", lambda s: s.report.summary.zero_percent if s.report.summary else None),
-    ("weight norm", lambda s: s.norms.weight),
-    ("update norm", lambda s: s.norms.update),
-    ("gradient norm", lambda s: max(s.gradient_norms.values(), default=None)),
-    ("entropy coefficient", lambda s: s.entropy_coefficient),
-)
 
 
 def print_history(console: Console, history: History) -> None:
@@ -68,13 +63,15 @@ def _with_checkpoints(history: History) -> list[Run]:
 
 
 def _headline(history: History) -> Text:
+    if not history.statuses:
+        return _headline_of_logs(history)
     status = Status.worst(history.statuses - {Status.ERROR})
     runs = _with_checkpoints(history)
     if history.unreadable and not runs:
         status = Status.ERROR
     text = Text(f"{status.upper()}  ", style=STATUS_STYLES[status])
     checkpoints = sum(len(run.snapshots) for run in runs)
-    parts = [counted(checkpoints, "checkpoint")]
+    parts = [counted(checkpoints, "checkpoint") if checkpoints else "no checkpoint"]
     if len(runs) > 1:
         parts[0] += f" of {len(runs)} different runs"
     if history.unreadable:
@@ -90,11 +87,22 @@ def _headline(history: History) -> Text:
     return text.append(", ".join(parts) + ".", style="bold")
 
 
+def _headline_of_logs(history: History) -> Text:
+    """Return what was looked at where there is no checkpoint, which leaves the agent unjudged."""
+    text = Text(f"{Status.UNKNOWN.upper()}  ", style=STATUS_STYLES[Status.UNKNOWN])
+    judged = sum(curve.is_judged for curve in history.curves)
+    if not judged:
+        return text.append("No checkpoint, and no log with enough rewards.", style="bold")
+    return text.append(f"No checkpoint; no reward crash in {counted(judged, 'log')}.", style="bold")
+
+
 def _print_run(console: Console, run: Run) -> None:
     head = Text(printable(run.name), style="bold")
     about = f"  {run.algorithm or 'unknown algorithm'}, {counted(len(run.snapshots), 'checkpoint')}"
     console.print(head.append(about, style="not bold dim"))
     console.print(_table(run, console.width))
+    for remark in _about_rows(run):
+        console.print(Text(remark, style="dim"))
     curves = list(_curves(run, console))
     if curves:
         console.print()
@@ -118,61 +126,142 @@ def _print_run(console: Console, run: Run) -> None:
         console.print(line)
 
 
+def _about_rows(run: Run) -> Iterator[str]:
+    """Yield what a row alone does not tell: of what it is a copy, where SB3's counter restarted."""
+    for snapshot in run.snapshots:
+        if snapshot.copy_of is not None:
+            copy, of = map(_file_name, (snapshot.report.path, snapshot.copy_of))
+            yield printable(f"{copy} is a copy of {of}.")
+    restarts = sorted({s.steps_before for s in run.snapshots if s.steps_before})
+    if restarts:
+        steps = ", ".join(f"{step:,}" for step in restarts)
+        yield f"learn() set num_timesteps back to 0 at {steps} steps; the steps here go on."
+
+
 def _table(run: Run, width: int) -> Table:
+    """Return the table of a run's checkpoints: the columns that say something, and that fit."""
+    shown = list(_shown(run.snapshots))
+    rows = [snapshot for snapshot in shown if isinstance(snapshot, Snapshot)]
+    cells = {column: [column.cell(snapshot) for snapshot in rows] for column in _COLUMNS}
+    columns = [column for column, texts in cells.items() if any(map(len, texts))]
+    wide = {c: max(len(c.name), *map(len, cells[c])) + _GAP for c in columns}
+    for column in sorted(columns, key=lambda column: -column.rank):
+        if sum(wide[column] for column in columns) - _GAP <= width:
+            break
+        columns.remove(column)
     table = bare_table()
-    wide = width >= NARROW
-    longest = max(len(_file_name(snapshot.report.path)) for snapshot in run.snapshots)
-    with_file = width >= _NUMBERS + longest
-    for name in ("steps", *(("updates",) if wide else ())):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("status", no_wrap=True)
-    for name in ("zero %", "dead", "weights", "update", "rate", "entropy", "gradient"):
-        table.add_column(name, justify="right", no_wrap=True)
-    if with_file:
-        table.add_column("file", no_wrap=True, style="dim")
+    for column in columns:
+        justify: Literal["left", "right"] = "left" if column.is_text else "right"
+        table.add_column(column.name, justify=justify, no_wrap=True)
+    numbers = iter(range(len(rows)))
+    for entry in shown:
+        if isinstance(entry, int):
+            table.add_row(Text(f"+{entry:,}", style="dim"), *[""] * (len(columns) - 1))
+        else:
+            number = next(numbers)
+            table.add_row(*(cells[column][number] for column in columns))
+    return table
+
+
+def _shown(snapshots: Sequence[Snapshot]) -> Iterator[Snapshot | int]:
+    """Yield the checkpoints that have a row, and how many were left out between two of them."""
     hidden = 0
-    for number, snapshot in enumerate(run.snapshots):
-        if _is_like_the_one_before(run.snapshots, number):
+    for number, snapshot in enumerate(snapshots):
+        if _is_like_the_one_before(snapshots, number):
             hidden += 1
             continue
         if hidden:
-            table.add_row(Text(f"+{hidden:,}", style="dim"), *[""] * (len(table.columns) - 1))
-            hidden = 0
-        table.add_row(*_row(snapshot, wide, with_file))
-    return table
+            yield hidden
+        hidden = 0
+        yield snapshot
 
 
 def _is_like_the_one_before(snapshots: Sequence[Snapshot], number: int) -> bool:
     if len(snapshots) <= _MOST_ROWS or number in (0, len(snapshots) - 1):
         return False
-    now, before = snapshots[number].report, snapshots[number - 1].report
-    return (now.status, [f.rule for f in now.findings], now.optimizer_learning_rates) == (
-        before.status,
-        [f.rule for f in before.findings],
-        before.optimizer_learning_rates,
-    )
+    now, before = snapshots[number], snapshots[number - 1]
+    return _state(now) == _state(before)
 
 
-def _row(snapshot: Snapshot, wide: bool, with_file: bool) -> list[Text]:
+def _state(snapshot: Snapshot) -> tuple[object, ...]:
+    report = snapshot.report
+    rules = [finding.rule for finding in report.findings]
+    return report.status, rules, report.optimizer_learning_rates, snapshot.still
+
+
+def _status(snapshot: Snapshot) -> Text:
+    if snapshot.is_repaired:
+        return Text("fixed copy", style="dim")
+    if snapshot.copy_of is not None:
+        return Text("copy", style="dim")
+    return Text(snapshot.report.status, style=STATUS_STYLES[snapshot.report.status])
+
+
+def _zeros(snapshot: Snapshot) -> Text:
+    summary = snapshot.report.summary
+    return Text(percent_text(summary.zero_percent) if summary else "")
+
+
+def _weight_norm(snapshot: Snapshot) -> float:
+    return nan if snapshot.norms.non_finite else snapshot.norms.weight
+
+
+def _update_norm(snapshot: Snapshot) -> float | None:
+    if snapshot.update_norm is None:
+        return None
+    return nan if snapshot.norms.non_finite else snapshot.update_norm
+
+
+def _rate(snapshot: Snapshot) -> float | None:
     report = snapshot.report
     rates = [rate for rate in report.optimizer_learning_rates.values() if rate is not None]
     if not rates and report.learning_rate is not None:
         rates = [report.learning_rate]
-    gradients = snapshot.gradient_norms.values()
-    status = Text(report.status, style=STATUS_STYLES[report.status])
-    cells = [
-        Text(_count(report.num_timesteps)),
-        *([Text(_count(report.n_updates))] if wide else []),
-        Text("fixed copy", style="dim") if snapshot.is_repaired else status,
-        Text(percent_text(report.summary.zero_percent) if report.summary else ""),
-        Text(f"{snapshot.dead_biases:,}", style="" if snapshot.dead_biases else "dim"),
-        Text(_number(snapshot.norms.weight)),
-        Text(_number(snapshot.norms.update)),
-        Text(_number(max(rates, default=None))),
-        Text(_number(snapshot.entropy_coefficient)),
-        Text(_number(max(gradients, default=None))),
-    ]
-    return [*cells, *([Text(printable(_file_name(report.path)))] if with_file else [])]
+    return _largest(rates)
+
+
+def _gradient_norm(snapshot: Snapshot) -> float | None:
+    return _largest(list(snapshot.gradient_norms.values()))
+
+
+def _largest(values: Sequence[float]) -> float | None:
+    """Return the largest value, NaN where there is one: `max` would hide it."""
+    return next((value for value in values if isnan(value)), max(values, default=None))
+
+
+_CURVES: tuple[tuple[str, Callable[[Snapshot], float | None]], ...] = (
+    ("zero %", lambda s: s.report.summary.zero_percent if s.report.summary else None),
+    ("weight norm", _weight_norm),
+    ("update norm", _update_norm),
+    ("gradient norm", _gradient_norm),
+    ("entropy coefficient", lambda s: s.entropy_coefficient),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column: of those that do not fit, the one with the highest `rank` goes first."""
+
+    name: str
+    cell: Callable[[Snapshot], Text]
+    rank: int = 0
+    is_text: bool = False
+
+
+_COLUMNS = (
+    _Column("steps", lambda s: Text(_count(s.timesteps))),
+    _Column("updates", lambda s: Text(_count(s.report.n_updates)), 7),
+    _Column("status", _status, is_text=True),
+    _Column("zero %", _zeros, 4),
+    _Column("dead", lambda s: Text(f"{s.dead_biases:,}", style="" if s.dead_biases else "dim")),
+    _Column("weight norm", lambda s: _number(_weight_norm(s)), 5),
+    _Column("update norm", lambda s: _number(_update_norm(s)), 1),
+    _Column("lr", lambda s: _number(_rate(s)), 2),
+    _Column("ent coef", lambda s: _number(s.entropy_coefficient), 3),
+    _Column("grad norm", lambda s: _number(_gradient_norm(s)), 6),
+    _Column("still", lambda s: Text(printable(", ".join(s.still)), style="yellow"), is_text=True),
+    _Column("file", lambda s: Text(printable(_file_name(s.report.path)), style="dim"), 8, True),
+)
 
 
 def _file_name(path: str) -> str:
@@ -182,17 +271,18 @@ def _file_name(path: str) -> str:
 def _curves(run: Run, console: Console) -> Iterator[Text]:
     """Yield a line for each quantity that changes over the run."""
     for name, value_of in _CURVES:
-        values = [value_of(s) for s in run.snapshots if not s.is_repaired]
-        known = [value for value in values if value is not None]
+        counted_ones = [s for s in run.snapshots if not s.is_repaired and s.copy_of is None]
+        values = [value_of(snapshot) for snapshot in counted_ones]
+        known = [value for value in values if value is not None and isfinite(value)]
         if len(known) > 2 and max(known) - min(known) > _FLAT * abs(max(known)):
             yield _curve(name, values, console)
 
 
 def _curve(name: str, values: Sequence[float | None], console: Console) -> Text:
-    known = [value for value in values if value is not None]
+    known = [value for value in values if value is not None and isfinite(value)]
     picture = sparkline(values, max(10, console.width - 46), ascii_only=is_ascii(console))
     text = Text(f"{name:20}", style="dim").append(picture, style="not dim cyan")
-    return text.append(f"  {_number(min(known))} to {_number(max(known))}", style="dim")
+    return text.append(f"  {min(known):.3g} to {max(known):.3g}", style="dim")
 
 
 def _print_curve(console: Console, curve: RewardCurve) -> None:
@@ -216,11 +306,13 @@ def _onset(onset: Onset, width: int) -> Text:
 
 
 def _crash(crash: Crash, width: int) -> Text:
-    where = f"in episode {crash.episode:,} (step {crash.timesteps:,})"
-    if crash.episode is None:
-        where = f"about step {crash.timesteps:,}"
+    where = f"about step {crash.timesteps:,}"
+    if crash.episode is not None:
+        where = f"in episode {crash.episode:,} (step {crash.timesteps:,})"
     text = Text(f"reward crash  {where}", style=STYLES[Severity.WARNING])
     lines = [f"the median return fell from {crash.before:.4g} to {crash.after:.4g}"]
+    if crash.also_in:
+        lines.append(f"seen in {', '.join((crash.log, *crash.also_in))}")
     lines += [f"before it: {_event(event)}" for event in crash.events]
     if crash.values:
         logged = [f"{n.removeprefix('train/')} {v:.3g}" for n, v in crash.values.items()]
@@ -271,5 +363,7 @@ def _count(number: int | None) -> str:
     return f"{number:,}" if number is not None else "?"
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"
+def _number(value: float | None) -> Text:
+    if value is None:
+        return Text()
+    return Text(f"{value:.3g}", style="" if isfinite(value) else STYLES[Severity.CRITICAL])
