@@ -31,8 +31,7 @@ from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack, VecNormalize
 from torch import nn
 
-from sacdoctor import Severity
-from sacdoctor.diagnosis import ScanOptions
+from sacdoctor import ScanOptions, Severity
 from sacdoctor.fleet import find_checkpoints, scan_all
 from sacdoctor.history import read_history
 from sacdoctor.settings.fix_config import fix_config

@@ -187,7 +187,7 @@ def test_checkpoint_whose_optimizer_is_unreadable_is_no_run_of_its_own(
     outcome = run("history", tmp_path)
     assert outcome.code == 2
     assert "policy.optimizer.pth" in outcome.complaint
-    assert "ERROR  0 checkpoints, 1 that cannot be read" in outcome.out
+    assert "ERROR  no checkpoint, 1 that cannot be read" in outcome.out
 
 
 def test_unreadable_checkpoint_is_complained_of_and_exits_2(
