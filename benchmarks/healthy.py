@@ -152,6 +152,8 @@ class Training:
         every = max(1, self.steps // self.checkpoints // self.n_envs)
         model.learn(self.steps, callback=CheckpointCallback(every, str(folder)))
         model.save(folder / "model.zip")
+        model.logger.close()
+        envs.close()
 
 
 def _zoo_cart_ppo() -> dict[str, Any]:
