@@ -121,7 +121,9 @@ def _nothing_found(report: Report) -> str:
 
 
 def _sentence(words: str) -> str:
-    return f"{words[0].upper()}{words[1:]}."
+    first = words.partition(" ")[0]
+    is_name = not first.replace("-", "").isalpha()  # of a setting or a tensor
+    return f"{words}." if is_name else f"{words[0].upper()}{words[1:]}."
 
 
 def _also(findings: Iterable[Finding], told: Collection[str] = ()) -> str:
