@@ -16,7 +16,7 @@ import numpy as np
 from sacdoctor.checkpoint import OptimizerState, Tensor
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.policy_settings import SWITCHING
-from sacdoctor.diagnosis.statistics import as_numbers, chunks, once, zero_positions
+from sacdoctor.diagnosis.statistics import as_floats, as_numbers, chunks, once, zero_positions
 from sacdoctor.layers import Kind
 from sacdoctor.optimizers import SECOND_MOMENTS, decay_of, starting_at_one
 
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 _WITH_UNITS = (Kind.LINEAR, Kind.CONV)
 _SPREAD = 4.0
 """Standard deviations: of 16,000 layers one is further off."""
-_LEAST = 1e-30
+LEAST = 1e-30
 """Below it a second moment is near the end of float32, and a quotient of two means nothing."""
+_NETWORKS = ("actor", "critic", "Q-network", "quantile network")
+_LEAST_UPDATES = 10
+"""Before that a network may not have had its turn: TD3's actor waits for its critic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,21 @@ def silent_layers(facts: Facts) -> list[str]:
     ]
 
 
+def mostly_silent_layers(facts: Facts) -> dict[str, float]:
+    """Return the share of silent units of layers that have more than a healthy one starts with.
+
+    By the layers' biases; those in which all units are silent are `silent_layers`.
+    """
+    found = {}
+    for name in facts.parameters():
+        weight = _weight_of(facts, name) if facts.anatomy.roles[name].role == "bias" else None
+        if weight is not None:
+            share = max((_silent_share(kept) for kept in _kept(facts, weight, name)), default=0.0)
+            if most_never_active(facts.tensors[name].numel) < share < 1.0:
+                found[name] = share
+    return found
+
+
 def _silent_share(kept: _Moments) -> float:
     """Return the share of units without a gradient in their bias or any of their weights.
 
@@ -113,8 +131,8 @@ def _silent_share(kept: _Moments) -> float:
     return float(np.mean(silent & ~rows.any(axis=1)))
 
 
-def input_size(facts: Facts, name: str) -> float | None:
-    """Return the size of the largest input of a layer, None where its moments do not tell.
+def input_sizes(facts: Facts, name: str) -> NDArray[np.float64] | None:
+    """Return the size of each input of a layer, None where its moments do not tell.
 
     √(Σᵢ v_W[i, j] ÷ Σᵢ v_b[i]) is a mean of |xⱼ|, weighted by the units' gradients. `name` is the
     layer's bias; a filter's places in one image add up, so filters tell nothing.
@@ -125,8 +143,8 @@ def input_size(facts: Facts, name: str) -> float | None:
     for kept in _kept(facts, weight, name):
         total = float(np.sum(as_numbers(kept.bias), dtype=np.float64))
         columns = np.sum(as_numbers(kept.weight), axis=0, dtype=np.float64)
-        if total > _LEAST and np.all(np.isfinite(columns)):
-            return sqrt(float(columns.max(initial=0.0)) / total)
+        if total > LEAST and columns.size and np.all(np.isfinite(columns)):
+            return np.asarray(np.sqrt(columns / total))
     return None
 
 
@@ -175,3 +193,52 @@ def is_decayed_start(
 
 def _is_all_zero(moment: Tensor) -> bool:
     return not any(bool(chunk.any()) for chunk in chunks(once(moment.values)))
+
+
+def stopped_networks(facts: Facts) -> dict[str, list[str]]:
+    """Return the weights and biases of each network that has stopped."""
+    parts: dict[str, list[str]] = {}
+    for name in facts.parameters():
+        component = facts.anatomy.roles[name].component
+        if component in _NETWORKS and any(True for _ in facts.moments(name)):
+            parts.setdefault(component, []).append(name)
+    return {
+        part: names
+        for part, names in parts.items()
+        if all(updates_of(facts, name) >= _LEAST_UPDATES for name in names)
+        and all(_has_stopped(facts, name) for name in names)
+    }
+
+
+def updates_of(facts: Facts, name: str) -> float:
+    """Return how often the parameter was updated, 0 where no optimizer tells."""
+    steps = [facts.optimizers[s.optimizer].step(s.number) or 0.0 for s, _ in facts.moments(name)]
+    return min(steps, default=0.0)
+
+
+def _has_stopped(facts: Facts, name: str) -> bool | None:
+    """Return whether a parameter's second moments have forgotten every gradient.
+
+    All of them are 0, or so small that float32 hardly holds them: by Adam's β₂ of 0.999 a moment of
+    1e-6 is there after 55,000 updates without a gradient. None where no optimizer keeps any.
+    """
+    found = None
+    for slot, kept in facts.moments(name):
+        for key in SECOND_MOMENTS:
+            moment = kept.get(key)
+            if _is_of(moment, facts.tensors[name]):
+                state = facts.optimizers[slot.optimizer]
+                if not _is_forgotten(moment, key, slot.number, state):
+                    return False
+                found = True
+    return found
+
+
+def _is_forgotten(moment: Tensor, key: str, entry: int, state: OptimizerState) -> bool:
+    for chunk in chunks(once(moment.values)):
+        numbers = as_floats(moment, chunk)
+        # NaN is not forgotten: `not <=` holds for it.
+        small = (numbers <= LEAST) | is_decayed_start(numbers, key, entry, state)
+        if not small.all():
+            return False
+    return True

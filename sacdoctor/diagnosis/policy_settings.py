@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 from sacdoctor.algorithms import Algorithm
 from sacdoctor.checkpoint import Checkpoint, Pickled
@@ -17,11 +19,6 @@ SWITCHING = frozenset(("ReLU",))
 """Activations whose gradient is exactly 0 wherever a unit is off."""
 SATURATING = frozenset(("Tanh", "Sigmoid", "Softsign", "Hardtanh", "Hardsigmoid", "ReLU6"))
 """Activations with limits, where in float32 the gradient is exactly 0."""
-LARGE_INPUT = 100.0
-"""From here on inputs are large enough to saturate a network. The gradient of tanh is exactly 0 in
-float32 from 9 on; a first layer of 64 units as SB3 draws it multiplies by about 0.18. Of public
-checkpoints, broken agents had seen observations of 172 and more, the others of at most 40."""
-
 _SB3 = ("stable_baselines3.", "sb3_contrib.")
 _CNN = re.compile(r"(.*\.)?(\w+_)?features_extractor\.(extractors\.\w+\.)?(cnn|linear)\.")
 """SB3's NatureCNN, alone or for the images of a dict; it knows no activation but ReLU."""
@@ -71,24 +68,20 @@ def biases_start_at_zero(checkpoint: Checkpoint, row: Algorithm | None) -> bool:
     return policy_arguments(checkpoint).get("ortho_init", True) is not False
 
 
-def observation_size(checkpoint: Checkpoint) -> float | None:
-    """Return the largest absolute value in the observation that the agent saw last.
+def last_observations(checkpoint: Checkpoint) -> list[NDArray[np.floating[Any]]]:
+    """Return what the agent saw last, a row for each environment; of a dict each entry's.
 
-    None where the file holds none, or none of floats: images are divided by 255, and whole numbers
+    Empty where the file holds none, or none of floats: images are divided by 255, and whole numbers
     become one-hot vectors, before any layer sees them.
     """
     value = checkpoint.hyperparameters.get("_last_obs")
     if not isinstance(value, Pickled):
-        return None
-    sizes = []
+        return []
     try:
-        for array in _arrays(read_pickle(value.pickle(), _Arrays())):
-            values = array.view()
-            if values.dtype.kind == "f" and values.size:
-                sizes.append(float(np.max(np.abs(values[np.isfinite(values)]), initial=0.0)))
+        seen = [array.view() for array in _arrays(read_pickle(value.pickle(), _Arrays()))]
     except CheckpointError:
-        return None
-    return max(sizes, default=None)
+        return []
+    return [values for values in seen if values.dtype.kind == "f" and values.size and values.ndim]
 
 
 def _arrays(value: Any) -> Iterator[PickledArray]:

@@ -46,6 +46,8 @@ class Rule:
     biases' severities count in a checkpoint's status themselves: a notice is no finding.
     `comes_first`: it is named before findings as severe as its own: while it stands, nothing else
     in the file is worth mending.
+    `explains`: names of rules whose findings are symptoms of its own: beside one at warning or
+    worse they are left out.
     `takes_initial_zeros`: before the first update it finds zeros that a run may prove innocent.
     """
 
@@ -60,6 +62,7 @@ class Rule:
     grades_biases: bool = False
     takes_initial_zeros: bool = False
     comes_first: bool = False
+    explains: tuple[str, ...] = ()
 
     @property
     def explanation(self) -> str:

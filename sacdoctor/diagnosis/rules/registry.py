@@ -9,6 +9,7 @@ from pkgutil import iter_modules
 from sacdoctor.diagnosis import rules as folder
 from sacdoctor.diagnosis.rules.interface import Rule, Subject
 from sacdoctor.model import Finding
+from sacdoctor.severity import Severity
 
 _NO_RULES = ("interface", "registry")
 
@@ -53,16 +54,25 @@ def findings(subjects: Iterable[Subject], rules: Iterable[Rule]) -> tuple[Findin
     """Return what the rules find in the subjects, the worst first.
 
     Among findings of one severity rules that come first do so; then the subjects' order decides,
-    then that of the rules. A subject is asked for once those before it are judged.
+    then that of the rules. A subject is asked for once those before it are judged. What another
+    finding explains (`Rule.explains`) is left out.
     """
     rules = tuple(rules)
     found = [
-        ((-finding.severity.rank, not rule.comes_first), finding)
+        (rule, finding)
         for subject in subjects
         for rule in rules
         for finding in rule.findings_in(subject)
     ]
-    return tuple(finding for _, finding in sorted(found, key=lambda placed: placed[0]))
+    symptoms = {
+        name
+        for rule, finding in found
+        if finding.severity.rank >= Severity.WARNING.rank
+        for name in rule.explains
+    }
+    causes = [(rule, finding) for rule, finding in found if rule.name not in symptoms]
+    causes.sort(key=lambda pair: (-pair[1].severity.rank, not pair[0].comes_first))
+    return tuple(finding for _, finding in causes)
 
 
 def selected(select: Iterable[str], ignore: Iterable[str]) -> tuple[Rule, ...]:

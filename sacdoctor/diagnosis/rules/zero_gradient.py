@@ -3,9 +3,10 @@
 ## What it does
 Reports dead or partly dead biases whose second moment (Adam's `exp_avg_sq`, RMSprop's
 `square_avg`; SGD's `momentum_buffer`) is exactly 0 where the bias is 0, and whole layers, dead or
-not, where the second moments of weight and bias are exactly 0 throughout. Single ReLU units that
-were never active in a living layer are a notice in the table alone: up to half of a layer and its
-chance spread may start so, keep the bias of 0 that PPO, A2C and TRPO begin with, and come in later.
+not, where the second moments of weight and bias are exactly 0 throughout (whole networks are
+SD208's matter, but for their dead biases). Single ReLU units that were never active in a living
+layer are a notice in the table alone: up to half of a layer and its chance spread may start so,
+keep the bias of 0 that PPO, A2C and TRPO begin with, and come in later.
 
 ## Why is this bad
 The layer is part of the loss and has no influence on it: its units are dead (a ReLU that is off
@@ -37,13 +38,9 @@ from collections.abc import Iterator, Sequence
 
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
-from sacdoctor.diagnosis.gradient_record import input_size, silent_layers
-from sacdoctor.diagnosis.policy_settings import (
-    LARGE_INPUT,
-    SATURATING,
-    SWITCHING,
-    observation_size,
-)
+from sacdoctor.diagnosis.gradient_record import silent_layers, stopped_networks
+from sacdoctor.diagnosis.inputs import LARGE, largest
+from sacdoctor.diagnosis.policy_settings import SATURATING, SWITCHING
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.diagnosis.wording import biases
 from sacdoctor.model import Cause, Finding
@@ -56,7 +53,12 @@ def check(examination: Examination) -> Iterator[Finding]:
     dead = examination.biases(Cause.ZERO_GRADIENT)
     known = {layer.name for layer in dead}
     asked = {layer.name for layer in examination.layers}
-    silent = [name for name in silent_layers(facts) if name in asked and name not in known]
+    stopped = {name for names in stopped_networks(facts).values() for name in names}
+    silent = [
+        name
+        for name in silent_layers(facts)
+        if name in asked and name not in known and name not in stopped
+    ]
     if not dead and not silent:
         return
     messages, severities = [], []
@@ -88,10 +90,10 @@ def _advice(facts: Facts, names: Sequence[str]) -> tuple[str, str]:
     """Return what the file shows of the reason, to be added to the evidence, and what to do."""
     activations = {facts.activation(name) for name in names} - {None}
     activation = next(iter(activations)) if len(activations) == 1 else None
-    size, source = _input_size(facts)
+    seen = largest(facts)
     factor = _zero_factor(facts)
-    if size is not None and size >= LARGE_INPUT:
-        shown = f"; inputs of size {size:.2g} reach the network ({source})"
+    if seen is not None and seen.largest >= LARGE:
+        shown = f"; inputs of size {seen.largest:.2g} reach the network ({seen.source})"
         if activation in SATURATING:
             return shown, (
                 f"Its {activation} units are saturated by the size of the inputs. Scale the "
@@ -120,24 +122,6 @@ def _advice(facts: Facts, names: Sequence[str]) -> tuple[str, str]:
         "Look for units that are off or at their limits for every observation and for branches "
         "multiplied by 0; re-drawing lasts only if they come back to life."
     )
-
-
-def _input_size(facts: Facts) -> tuple[float | None, str]:
-    """Return the largest input that the file knows of, and where it shows."""
-    seen = observation_size(facts.checkpoint)
-    found = [] if seen is None else [(seen, "its last observation")]
-    for name in _first_layers(facts):
-        size = input_size(facts, name)
-        if size is not None:
-            found.append((size, f"by the second moments of {name.rpartition('.')[0]}"))
-    return max(found, default=(None, ""))
-
-
-def _first_layers(facts: Facts) -> Iterator[str]:
-    """Yield the bias of the first layer of each sequence of layers: `….0.bias`."""
-    for name in facts.parameters():
-        if name.endswith(".0.bias"):
-            yield name
 
 
 def _zero_factor(facts: Facts) -> str | None:

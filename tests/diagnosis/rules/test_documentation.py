@@ -37,6 +37,8 @@ NAMES = {
     **{"SD402": "gradient-clipping", "SD403": "value-clipping", "SD404": "schedule-mismatch"},
     **{"SD501": "updates-during-warmup", "SD502": "long-warmup", "SD503": "forced-actions"},
     **{"SD504": "entropy-collapse", "SD505": "exploration-collapse", "SD601": "unsafe-pickle"},
+    **{"SD105": "dead-units", "SD107": "identical-units", "SD208": "stopped-network"},
+    **{"SD209": "stale-target", "SD304": "input-scale"},
     **{"SD602": "unknown-code", "SD701": "corrupt-record", "SD702": "unreadable"},
 }
 
