@@ -5,7 +5,7 @@ Looks at the size of what reaches the network: in the last observation, which SB
 (`_last_obs`), and in the optimizer's memory, where √(Σᵢ v_W[i, j] ÷ Σᵢ v_b[i]) over the second
 moments of a first layer is a mean of |xⱼ|. It reports
 
-- NaN or infinite values in the last observation (critical);
+- NaN or infinite values in the last observation while the weights are still finite (critical);
 - Tanh layers whose units the last observation holds at exactly ±1 in float32, half of them
   (warning) or nine of ten (critical), where the layer would be saturated as SB3 draws it, too;
 - inputs above 100 before Tanh where the file does not tell more (warning);
@@ -67,6 +67,8 @@ def check(examination: Examination) -> Iterator[Finding]:
     """Yield one finding over the inputs of all networks."""
     facts = examination.facts
     bad = not_finite(facts.checkpoint)
+    if bad and any(measured.non_finite for measured in facts.measures.values()):
+        return  # actions that are NaN make observations so: that is SD301's
     if bad:
         yield RULE.finding(
             Severity.CRITICAL,
