@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch as th
-from stable_baselines3 import PPO, SAC
+from stable_baselines3 import PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback
 from stable_baselines3.common.logger import configure
@@ -76,6 +77,13 @@ def _freeze_actor(model: SAC) -> None:
     model.actor.requires_grad_(False)
 
 
+def _rebuild_critic(model: Any) -> None:
+    """The critic is another one than its optimizer was made for."""
+    optimizer = model.critic.optimizer
+    model.critic = model.policy.critic = copy.deepcopy(model.critic)
+    model.critic.optimizer = optimizer
+
+
 def _make_nan(model: SAC) -> None:
     with th.no_grad():
         model.critic.qf0[0].weight[0, 0] = th.nan
@@ -87,6 +95,15 @@ def _raise_rate(model: BaseAlgorithm) -> None:
 
 def _freeze_branch(model: PPO) -> None:
     model.policy.features_extractor.branch.requires_grad_(False)
+
+
+class _TargetLeftBehind(SAC):
+    """Its targets are updated from themselves, as with `polyak_update`'s arguments swapped."""
+
+    def train(self, gradient_steps: int, batch_size: int = 64) -> None:
+        target = {name: value.clone() for name, value in self.critic_target.state_dict().items()}
+        super().train(gradient_steps, batch_size)
+        self.critic_target.load_state_dict(target)
 
 
 def _branch(use: str, **options: Any) -> dict[str, Any]:
@@ -152,6 +169,9 @@ _KINDS: dict[str, dict[str, Any]] = {
     "healthy PPO": {"algorithm": PPO},
     "dead bias": {"fault": _kill_bias},
     "frozen actor": {"fault": _freeze_actor},
+    "frozen critic": {"algorithm": TD3, "fault": _rebuild_critic},
+    "target left behind": {"algorithm": _TargetLeftBehind},
+    "healthy TD3": {"algorithm": TD3},
     "nan": {"fault": _make_nan, "at": STEPS},
     "crash": {"fault": _raise_rate, "at": 10 * CRASH - 15, "crash": CRASH},
     "tensorboard": {"algorithm": PPO, "logs": ("tensorboard",), "monitor": False},

@@ -28,7 +28,7 @@ _SPREAD = 4.0
 """Standard deviations: of 16,000 layers one is further off."""
 LEAST = 1e-30
 """Below it a second moment is near the end of float32, and a quotient of two means nothing."""
-_NETWORKS = ("actor", "critic", "Q-network", "quantile network")
+NETWORKS = ("actor", "critic", "Q-network", "quantile network")
 _LEAST_UPDATES = 10
 """Before that a network may not have had its turn: TD3's actor waits for its critic."""
 
@@ -200,7 +200,7 @@ def stopped_networks(facts: Facts) -> dict[str, list[str]]:
     parts: dict[str, list[str]] = {}
     for name in facts.parameters():
         component = facts.anatomy.roles[name].component
-        if component in _NETWORKS and any(True for _ in facts.moments(name)):
+        if component in NETWORKS and any(True for _ in facts.moments(name)):
             parts.setdefault(component, []).append(name)
     return {
         part: names

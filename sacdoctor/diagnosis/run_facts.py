@@ -12,17 +12,32 @@ from sacdoctor.diagnosis.causes import Attribution
 from sacdoctor.model import LayerReport
 
 
+class Still(NamedTuple):
+    """A network of which nothing moved up to the last checkpoint: its weights and biases.
+
+    `since` and `until` are timesteps.
+    """
+
+    since: int
+    until: int
+    tensors: tuple[str, ...]
+
+
 class RunFacts(NamedTuple):
     """What no checkpoint shows by itself.
 
     `unmoved`: the weights and biases that are identical in all checkpoints while others of their
     network moved, and what that is put down to. `told`: the tensors of which some checkpoint's own
-    optimizer state speaks. `layers`: the biases at notice or worse in the last checkpoint.
+    optimizer state speaks. `layers`: the biases at notice or worse in the last checkpoint. `still`:
+    the components that stand still while another moves; `stale`: the target networks that do while
+    their online network moves, for two intervals of target updates and more.
     """
 
     unmoved: Mapping[str, Attribution]
     told: Collection[str]
     layers: tuple[LayerReport, ...]
+    still: Mapping[str, Still]
+    stale: Mapping[str, Still]
 
     @classmethod
     def in_words(cls) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import sqrt
 
 from sacdoctor.algorithms import PARTS_WITH_OPTIMIZER
@@ -32,9 +32,7 @@ def norms(facts: Facts, moved: Mapping[str, float | None] | None) -> tuple[Norms
 
     `moved` has the squared distances from the checkpoint before, None where there is none.
     """
-    members: dict[str, list[str]] = {}
-    for name in facts.parameters():
-        members.setdefault(facts.anatomy.roles[name].component, []).append(name)
+    members = _members(facts, facts.parameters())
     online = [name for name in facts.parameters() if online_name(name) is None]
     return _norms(facts, online, moved), {
         component: _norms(facts, names, moved) for component, names in members.items()
@@ -49,15 +47,41 @@ def _norms(facts: Facts, names: list[str], moved: Mapping[str, float | None] | N
     return Norms(weight, sqrt(sum(moved.get(name) or 0.0 for name in names)), non_finite)
 
 
-def standing(facts: Facts, moved: Mapping[str, float | None]) -> tuple[str, ...]:
+Standing = Mapping[str, tuple[str, ...]]
+"""The weights and biases of each component that stands still."""
+
+
+def standing(facts: Facts, moved: Mapping[str, float | None]) -> Standing:
     """Return the components of the online networks of which nothing moved, while another did."""
-    members: dict[str, list[bool]] = {}
-    for name in moved:
-        if online_name(name) is None:
-            component = facts.anatomy.roles[name].component
-            members.setdefault(component, []).append(moved[name] is not None)
-    still = tuple(component for component, movers in members.items() if not any(movers))
-    return still if len(still) < len(members) else ()
+    members = _members(facts, (name for name in moved if online_name(name) is None))
+    still = _unmoved(members, moved)
+    return still if len(still) < len(members) else {}
+
+
+def left_behind(facts: Facts, moved: Mapping[str, float | None]) -> Standing:
+    """Return the target networks of which nothing moved while their online network did."""
+    online = {name: online_name(name) for name in moved}
+    still = _unmoved(_members(facts, (name for name in moved if online[name] is not None)), moved)
+    return {
+        component: names
+        for component, names in still.items()
+        if any(moved.get(online[name] or "") is not None for name in names)
+    }
+
+
+def _members(facts: Facts, names: Iterable[str]) -> dict[str, list[str]]:
+    members: dict[str, list[str]] = {}
+    for name in names:
+        members.setdefault(facts.anatomy.roles[name].component, []).append(name)
+    return members
+
+
+def _unmoved(members: Mapping[str, list[str]], moved: Mapping[str, float | None]) -> Standing:
+    return {
+        component: tuple(names)
+        for component, names in members.items()
+        if all(moved[name] is None for name in names)
+    }
 
 
 def part(name: str) -> str:

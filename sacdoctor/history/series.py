@@ -7,12 +7,20 @@ from dataclasses import replace
 from math import exp
 
 from sacdoctor.checkpoint import Checkpoint
-from sacdoctor.diagnosis import Examination, Facts, RunFacts, examined, report_of, report_of_error
+from sacdoctor.diagnosis import (
+    Examination,
+    Facts,
+    RunFacts,
+    Still,
+    examined,
+    report_of,
+    report_of_error,
+)
 from sacdoctor.diagnosis.rules import estimated_gradient_norm, findings, selected
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.history.lineage import Header
 from sacdoctor.history.model import Run, Snapshot
-from sacdoctor.history.movement import distances, norms, standing
+from sacdoctor.history.movement import Standing, distances, left_behind, norms, standing
 from sacdoctor.history.onsets import onsets
 from sacdoctor.history.proof import LEAST_UPDATES, Evidence, explained, settled
 from sacdoctor.model import LayerReport, Report
@@ -32,12 +40,16 @@ def read_run(
     untrained: set[int] = set()
     evidence: Evidence | None = None
     original: str | None = None
+    still: dict[str, Still] = {}
+    stale: dict[str, Still] = {}
+    interval = 1
     for found in _examined(headers, options):
         if isinstance(found, Report):
             errors.append(found)
             continue
         header, examination, previous = found
         facts, moved, updates, copy_of = examination.facts, None, None, None
+        standing_now: Standing = {}
         if not header.is_repaired:
             if previous is None or evidence is None:
                 evidence = Evidence.begin(header, examination)
@@ -45,10 +57,16 @@ def read_run(
                 moved, updates = distances(previous, facts), evidence.updates_to(header)
                 if _is_copy(evidence.last, header, moved):
                     copy_of = str(original or evidence.last.path)
-                else:
+                elif (updates or 0) >= LEAST_UPDATES:
+                    standing_now = standing(facts, moved)
+                    times = evidence.last.steps, header.steps
+                    still = _since(still, standing_now, *times)
+                    stale = _since(stale, left_behind(facts, moved), *times)
+                if copy_of is None:
                     evidence.move(header, moved)
             original = copy_of
             evidence.hear(header, examination)
+        interval = facts.checkpoint.hyperparameters.integer("target_update_interval") or 1
         if facts.counters_say_untrained:
             untrained.add(len(snapshots))
         total, components = norms(facts, moved)
@@ -67,7 +85,7 @@ def read_run(
                 header.steps_before,
                 updates,
                 copy_of,
-                standing(facts, moved) if moved and (updates or 0) >= LEAST_UPDATES else (),
+                tuple(standing_now),
             )
         )
     if evidence is None:
@@ -91,6 +109,8 @@ def read_run(
         unmoved={n: why for n, why in attributions.items() if options.selects(n)},
         told=evidence.told,
         layers=compared[-1].report.layers,
+        still=still,
+        stale={name: of for name, of in stale.items() if of.until - of.since >= 2 * interval},
     )
     of_run = findings([run_facts], selected(options.select, options.ignore))
     run = Run(name, headers[0].algorithm, tuple(snapshots), onsets(compared), of_run)
@@ -123,6 +143,14 @@ def _examined(
         previous, facts = checkpoint, examination.facts
     if previous is not None:
         previous.close()
+
+
+def _since(before: Mapping[str, Still], now: Standing, since: int, until: int) -> dict[str, Still]:
+    """Return since when what stands still now does; what moved is forgotten."""
+    return {
+        name: Still(before[name].since if name in before else since, until, tensors)
+        for name, tensors in now.items()
+    }
 
 
 def _is_copy(before: Header, header: Header, moved: Mapping[str, float | None]) -> bool:

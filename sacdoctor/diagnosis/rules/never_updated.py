@@ -4,7 +4,7 @@
 `sacdoctor history` reports weights and biases that are identical in all checkpoints of a run,
 though the counter of updates grew and other tensors of the same optimizer moved. It needs no
 optimizer state. Where a checkpoint of the run holds that state, SD202, SD203 and the causes of
-the biases say more, and this rule is silent.
+the biases say more, and this rule is silent; a whole network that stands still is SD210's.
 
 ## Why is this bad
 The layer keeps its initial values for ever. Which of three causes it has, the movement cannot tell:
@@ -37,7 +37,8 @@ from sacdoctor.severity import Severity, worst
 
 def check(run: RunFacts) -> Iterator[Finding]:
     """Yield one finding over all parameters that a whole run left as they were."""
-    still = [name for name in run.unmoved if name not in run.told]
+    of_networks = {name for network in run.still.values() for name in network.tensors}
+    still = [name for name in run.unmoved if name not in run.told and name not in of_networks]
     if not still:
         return
     dead = {

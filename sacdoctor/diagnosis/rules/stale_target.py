@@ -2,7 +2,9 @@
 
 ## What it does
 Reports a target network whose distance from its online network, ‖target − online‖ ÷ ‖online‖, is
-above 1, and a `tau` of 0, with which no target ever moves.
+above 1, and a `tau` of 0, with which no target ever moves. `sacdoctor history` reports targets that
+are identical from checkpoint to checkpoint while their online network moves, for longer than two
+intervals of target updates.
 
 ## Why is this bad
 The values that updates aim at come from a network that has nothing to do with the one that learns.
@@ -37,6 +39,7 @@ from sacdoctor.checkpoint import Tensor
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.diagnosis.run_facts import RunFacts
 from sacdoctor.diagnosis.statistics import as_floats, chunks, has_floats, once
 from sacdoctor.layers import online_name
 from sacdoctor.model import Finding
@@ -75,6 +78,25 @@ def check(examination: Examination) -> Iterator[Finding]:
             evidence="the file's tau is 0",
             remedy="Set tau above 0 (SB3's default: 0.005 for SAC and TD3, 1.0 for DQN).",
         )
+
+
+def check_run(run: RunFacts) -> Iterator[Finding]:
+    """Yield one finding over all targets that a whole stretch of a run left as they were."""
+    if not run.stale:
+        return
+    first = next(iter(run.stale.values()))
+    is_one = len(run.stale) == 1
+    yield RULE.finding(
+        Severity.CRITICAL,
+        f"the {' and the '.join(run.stale)} {'does' if is_one else 'do'} not follow",
+        evidence=f"identical from {first.since:,} to {first.until:,} steps, while the online "
+        "network moved",
+        remedy=(
+            "Look for a tau of 0, a target that is updated from itself, or code that replaces "
+            "`_on_step`, where SB3 updates DQN's target."
+        ),
+        tensors=tuple(name for still in run.stale.values() for name in still.tensors),
+    )
 
 
 def _never_follows(facts: Facts) -> bool:
@@ -122,5 +144,5 @@ RULE = Rule(
     name="stale-target",
     doc=__doc__,
     severities=(Severity.CRITICAL,),
-    checks=(Check(Examination, check),),
+    checks=(Check(Examination, check), Check(RunFacts, check_run)),
 )

@@ -23,7 +23,7 @@ HEADINGS = [
     "Fix safety",
     "References",
 ]
-ELSEWHERE = {"SD207", "SD501", "SD502", "SD503", "SD701", "SD702"}
+ELSEWHERE = {"SD207", "SD210", "SD501", "SD502", "SD503", "SD701", "SD702"}
 """Faults that show between checkpoints, in replay buffers, or when a file is opened."""
 OF_CODE = {"SD601", "SD602"}
 """Rules about what pickles refer to, which examine no tensor."""
@@ -38,7 +38,7 @@ NAMES = {
     **{"SD501": "updates-during-warmup", "SD502": "long-warmup", "SD503": "forced-actions"},
     **{"SD504": "entropy-collapse", "SD505": "exploration-collapse", "SD601": "unsafe-pickle"},
     **{"SD105": "dead-units", "SD107": "identical-units", "SD208": "stopped-network"},
-    **{"SD209": "stale-target", "SD304": "input-scale"},
+    **{"SD209": "stale-target", "SD304": "input-scale", "SD210": "standing-still"},
     **{"SD602": "unknown-code", "SD701": "corrupt-record", "SD702": "unreadable"},
 }
 
