@@ -15,11 +15,12 @@ from sacdoctor.model import LayerReport
 class Still(NamedTuple):
     """A network of which nothing moved up to the last checkpoint: its weights and biases.
 
-    `since` and `until` are timesteps.
+    `since` and `until` are timesteps; `pairs` counts the pairs of checkpoints in which it stood.
     """
 
     since: int
     until: int
+    pairs: int
     tensors: tuple[str, ...]
 
 
@@ -30,7 +31,8 @@ class RunFacts(NamedTuple):
     network moved, and what that is put down to. `told`: the tensors of which some checkpoint's own
     optimizer state speaks. `layers`: the biases at notice or worse in the last checkpoint. `still`:
     the components that stand still while another moves; `stale`: the target networks that do while
-    their online network moves, for two intervals of target updates and more.
+    their online network moves, for two pairs of checkpoints and two intervals of target updates:
+    one pair alone may, as SB3 copies DQN's network before it trains it once more, and saves.
     """
 
     unmoved: Mapping[str, Attribution]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import exp
 
-from sacdoctor.checkpoint import Checkpoint
+from sacdoctor.checkpoint import Checkpoint, Hyperparameters
 from sacdoctor.diagnosis import (
     Examination,
     Facts,
@@ -42,7 +42,7 @@ def read_run(
     original: str | None = None
     still: dict[str, Still] = {}
     stale: dict[str, Still] = {}
-    interval = 1
+    patience: float | None = None
     for found in _examined(headers, options):
         if isinstance(found, Report):
             errors.append(found)
@@ -66,7 +66,7 @@ def read_run(
                     evidence.move(header, moved)
             original = copy_of
             evidence.hear(header, examination)
-        interval = facts.checkpoint.hyperparameters.integer("target_update_interval") or 1
+        patience = _patience(facts.checkpoint.hyperparameters)
         if facts.counters_say_untrained:
             untrained.add(len(snapshots))
         total, components = norms(facts, moved)
@@ -110,7 +110,11 @@ def read_run(
         told=evidence.told,
         layers=compared[-1].report.layers,
         still=still,
-        stale={name: of for name, of in stale.items() if of.until - of.since >= 2 * interval},
+        stale={
+            name: of
+            for name, of in stale.items()
+            if patience is not None and of.pairs > 1 and of.until - of.since >= patience
+        },
     )
     of_run = findings([run_facts], selected(options.select, options.ignore))
     run = Run(name, headers[0].algorithm, tuple(snapshots), onsets(compared), of_run)
@@ -145,10 +149,22 @@ def _examined(
         previous.close()
 
 
+def _patience(settings: Hyperparameters) -> float | None:
+    """Return the timesteps after which a target must have moved, None for one that need not.
+
+    Two intervals of target updates; with a `tau` of 0, or an unknown one, it never has to.
+    """
+    if not settings.number("tau"):
+        return None
+    return 2.0 * (settings.integer("target_update_interval") or 1)
+
+
 def _since(before: Mapping[str, Still], now: Standing, since: int, until: int) -> dict[str, Still]:
     """Return since when what stands still now does; what moved is forgotten."""
     return {
-        name: Still(before[name].since if name in before else since, until, tensors)
+        name: before[name]._replace(until=until, pairs=before[name].pairs + 1)
+        if name in before
+        else Still(since, until, 1, tensors)
         for name, tensors in now.items()
     }
 
