@@ -12,7 +12,7 @@ from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.gradient_record import is_decayed_start, never_active
 from sacdoctor.diagnosis.initialisation import is_orthogonal, was_trained
 from sacdoctor.diagnosis.statistics import all_equal, as_numbers, zero_positions
-from sacdoctor.layers import NORM_WEIGHTS, Kind, online_name
+from sacdoctor.layers import NORM_WEIGHTS, Kind
 from sacdoctor.model import Cause
 from sacdoctor.optimizers import TELLING_MOMENTS, optimizer_with, starting_at_one
 
@@ -58,7 +58,7 @@ def cause_of(facts: Facts, name: str) -> Attribution:
     """
     if facts.tensors[name].is_expanded:
         return _unknown("it repeats the elements of a smaller storage")
-    online = online_name(name)
+    online = facts.anatomy.roles[name].online
     if online is not None and online in facts.tensors:
         return _of_target(facts, name, online)
     if not facts.policy_optimizers:
@@ -95,7 +95,7 @@ def _of_target(facts: Facts, name: str, online: str) -> Attribution:
             "are zero here",
         )
     owner = facts.anatomy.owner(online)
-    if online_name(owner) is not None:
+    if facts.anatomy.roles[owner].online is not None:
         return _unknown(f"its online counterpart {online} shares the elements of {owner}")
     attribution = cause_of(facts, owner)
     return Attribution(
@@ -130,8 +130,9 @@ def _outside(facts: Facts, name: str) -> str:
 
 
 def _why_no_slot(facts: Facts, name: str) -> str:
-    if online_name(name) is not None:
-        return f"it belongs to a target network, and {online_name(name)} is not in the file"
+    online = facts.anatomy.roles[name].online
+    if online is not None:
+        return f"it belongs to a target network, and {online} is not in the file"
     part = name.partition(".")[0]
     if not any(optimizer.startswith((part, "policy")) for optimizer in facts.policy_optimizers):
         return f"the file holds no optimizer state for {part}"

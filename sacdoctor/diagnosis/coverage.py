@@ -9,7 +9,6 @@ from sacdoctor.algorithms import PARTS_WITH_OPTIMIZER, TRAINED_VARIABLES
 from sacdoctor.checkpoint import OptimizerState, Tensor
 from sacdoctor.diagnosis.anatomy import Anatomy
 from sacdoctor.diagnosis.optimizer_map import MAX_WORK, Alignment, Candidate, Entry, align
-from sacdoctor.layers import online_name
 from sacdoctor.optimizers import STEP
 
 USUAL_OPTIMIZERS = 3
@@ -82,7 +81,7 @@ def _align(
     part = optimizer.removesuffix("optimizer").removesuffix("_")  # `actor.`, `policy.`
     scopes = [[name for name in tensors if name.startswith(part)] if part.endswith(".") else []]
     if not scopes[0]:
-        trained = [name for name in tensors if online_name(name) is None]
+        trained = [name for name in tensors if anatomy.roles[name].online is None]
         scopes = [trained, list(tensors)]
     alignment = Alignment({}, frozenset(), frozenset())
     for scope in scopes:
@@ -129,7 +128,7 @@ def _may_be_trained(
 ) -> bool:
     if anatomy.roles[name].role == "buffer" or not tensors[name].dtype.is_floating_point:
         return False
-    return targets or online_name(name) is None
+    return targets or anatomy.roles[name].online is None
 
 
 def _has_its_optimizer(name: str, optimizers: Mapping[str, OptimizerState]) -> bool:

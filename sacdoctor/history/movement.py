@@ -9,7 +9,6 @@ from sacdoctor.algorithms import PARTS_WITH_OPTIMIZER
 from sacdoctor.diagnosis import Facts
 from sacdoctor.history.distance import distance
 from sacdoctor.history.model import Norms
-from sacdoctor.layers import online_name
 
 
 def distances(old: Facts, new: Facts) -> dict[str, float | None]:
@@ -35,7 +34,7 @@ def norms(facts: Facts, moved: Mapping[str, float | None] | None) -> tuple[Norms
     members: dict[str, list[str]] = {}
     for name in facts.parameters():
         members.setdefault(facts.anatomy.roles[name].component, []).append(name)
-    online = [name for name in facts.parameters() if online_name(name) is None]
+    online = [name for name in facts.parameters() if facts.anatomy.roles[name].online is None]
     return _norms(facts, online, moved), {
         component: _norms(facts, names, moved) for component, names in members.items()
     }
@@ -53,7 +52,7 @@ def standing(facts: Facts, moved: Mapping[str, float | None]) -> tuple[str, ...]
     """Return the components of the online networks of which nothing moved, while another did."""
     members: dict[str, list[bool]] = {}
     for name in moved:
-        if online_name(name) is None:
+        if facts.anatomy.roles[name].online is None:
             component = facts.anatomy.roles[name].component
             members.setdefault(component, []).append(moved[name] is not None)
     still = tuple(component for component, movers in members.items() if not any(movers))

@@ -34,7 +34,6 @@ from collections.abc import Iterator
 
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.rules.interface import Check, Rule
-from sacdoctor.layers import online_name
 from sacdoctor.model import Cause, Finding
 from sacdoctor.severity import Severity, worst
 
@@ -49,7 +48,7 @@ def check(examination: Examination) -> Iterator[Finding]:
         name
         for name in facts.parameters()
         if name in names
-        and online_name(name) is None
+        and facts.anatomy.roles[name].online is None
         and facts.coverage.slots.get(name)
         and not any(kept for _, kept in facts.moments(name))
         and any(facts.optimizers[slot.optimizer].moments for slot, _ in facts.moments(name))
