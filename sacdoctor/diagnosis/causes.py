@@ -20,6 +20,11 @@ OUTLAST_REPAIR = (Cause.NOT_IN_OPTIMIZER, Cause.NO_GRADIENT, Cause.ZERO_GRADIENT
 """Causes that are still there once the values are repaired: nothing trains what was drawn."""
 
 
+LEAST_WITHOUT = 100
+"""Updates of other networks after which one without any is spoken of. A judgement: TD3 and CrossQ
+update their policies every second or third time, and some leave a critic a few batches' lead."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attribution:
     """What zeros are put down to: a cause, and its evidence in one sentence.
@@ -142,7 +147,7 @@ def _why_no_slot(facts: Facts, name: str) -> str:
 def _of_moments(facts: Facts, name: str, slots: list[Slot]) -> Attribution:
     states = {slot.optimizer: facts.optimizers[slot.optimizer] for slot in slots}
     if not any(kept for _, kept in facts.moments(name)):
-        return _without_moments(slots[0], states[slots[0].optimizer])
+        return _without_moments(facts, slots[0], states[slots[0].optimizer])
     tensor = facts.tensors[name]
     zeros = zero_positions(tensor)
     attribution = _unknown("its optimizer keeps no moments that would tell")
@@ -176,7 +181,14 @@ def _of_moments(facts: Facts, name: str, slots: list[Slot]) -> Attribution:
     return attribution
 
 
-def _without_moments(slot: Slot, state: OptimizerState) -> Attribution:
+def _without_moments(facts: Facts, slot: Slot, state: OptimizerState) -> Attribution:
+    updates = facts.updates_without(slot.optimizer)
+    if updates is not None and updates >= LEAST_WITHOUT:
+        return Attribution(
+            Cause.NO_GRADIENT,
+            f"{slot.optimizer} has no moments at all, while others had {updates:,} updates: the "
+            "gradients of all it looks after were always None",
+        )
     if not state.moments:
         rows = (optimizer_with(group.options) for group in state.groups)
         told = next((row.name for row in rows if row is not None), None)

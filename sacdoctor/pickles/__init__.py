@@ -9,6 +9,7 @@ from sacdoctor.pickles.encoded import ENCODE, ENCODED_BYTES, ENCODED_TEXT, encod
 from sacdoctor.pickles.machine import Machine, read_pickle
 from sacdoctor.pickles.opaque import (
     OpaqueNames,
+    Path,
     attributes,
     class_of,
     contents,
@@ -31,6 +32,7 @@ __all__ = [
     "Made",
     "Name",
     "OpaqueNames",
+    "Path",
     "PickledArray",
     "PickledDType",
     "Place",

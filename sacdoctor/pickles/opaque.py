@@ -7,7 +7,6 @@ its object. What loading would run is another question, and `sacdoctor.trust` an
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -118,21 +117,24 @@ def contents(thing: Any) -> Iterator[tuple[Any, Any]]:
 def walk(
     outermost: Any, enters: Callable[[Any], bool] = lambda container: True
 ) -> Iterator[tuple[Path, Any]]:
-    """Yield every value in `outermost`, with its path; containers level by level, itself first.
+    """Yield every value in `outermost`, with its path; a container before what stands in it.
 
-    A container that stands in several places comes once, at the shortest path to it. One that
+    Depth first, in the order of the pickle, but that of a container the plain values come first.
+    One that stands in several places comes once, at the path that is found first. One that
     `enters` says no to is not looked into, nor is any below `MAX_LEVELS`.
     """
     seen = {id(outermost)}
-    waiting: deque[tuple[Path, Any]] = deque([((), outermost)])
+    waiting: list[tuple[Path, Any]] = [((), outermost)]
     while waiting:
-        path, container = waiting.popleft()
+        path, container = waiting.pop()
         yield path, container
         if len(path) == MAX_LEVELS or not enters(container):
             continue
+        inner: list[tuple[Path, Any]] = []
         for key, value in contents(container):
             if not isinstance(value, (dict, list, tuple, Made)):
                 yield (*path, key), value
             elif id(value) not in seen:
                 seen.add(id(value))
-                waiting.append(((*path, key), value))
+                inner.append(((*path, key), value))
+        waiting += reversed(inner)
