@@ -83,6 +83,15 @@ def optimizer_with(options: Options) -> Optimizer | None:
     return next((row for row in _ROWS if row.own_option in options), None)
 
 
+def keeps_moments(options: Options) -> bool:
+    """Return whether a group's optimizer keeps moments of a parameter from its first step on.
+
+    All do but SGD without momentum.
+    """
+    row = optimizer_with(options)
+    return row is None or row.second_moment is not None or bool(options.get("momentum"))
+
+
 def optimizer_among(class_names: Iterable[str]) -> Optimizer | None:
     """Return the first of these classes (an `__mro__`) that is in the table, None for none."""
     return next((OPTIMIZERS[name] for name in class_names if name in OPTIMIZERS), None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sacdoctor.errors import CheckpointError, CorruptCheckpoint
-from sacdoctor.pickles import Made, Name, Symbols, Vocabulary, WalkBudget, read_pickle
+from sacdoctor.pickles import Name, Symbols, Vocabulary, WalkBudget, dotted, read_pickle
 
 MAX_VALUES = 2_000_000
 """Values in `data`; real ones have a few hundred. An empty list takes 20 times its text."""
@@ -45,7 +45,7 @@ class Pickled:
         arguments that cloudpickle would rebuild it with.
         """
         try:
-            return _dotted(self.read(Symbols()))
+            return dotted(self.read(Symbols()))
         except CheckpointError:
             return None
 
@@ -157,16 +157,3 @@ def _value(value: Any, budget: WalkBudget) -> Any:
         type_ = str(value.get(":type:", ""))
         return Pickled(type_, value[":serialized:"], attributes, budget)
     return value
-
-
-def _dotted(thing: Any) -> str | None:
-    while isinstance(thing, Made) and thing.args:
-        if isinstance(thing.function, Name) and thing.function.qualname == "_make_skeleton_class":
-            name = thing.args[1] if len(thing.args) > 1 else None
-            members = thing.args[3] if len(thing.args) > 3 else None
-            module = members.get("__module__") if isinstance(members, dict) else None
-            if isinstance(name, str):
-                return f"{module}.{name}" if isinstance(module, str) else name
-        # `_class_setstate(skeleton, state)` and its like: the class is the first argument.
-        thing = thing.args[0]
-    return str(thing) if isinstance(thing, Name) else None

@@ -31,11 +31,14 @@ class OptimizerState:
     `moments` maps an entry's running number to its tensors and numbers (`exp_avg`,
     `square_avg`, `momentum_buffer`, `step`, …). An entry whose gradient was always None has a
     number in a group and nothing here. `is_whole`: nothing that was saved is left out of both.
+    `parts` are the prefixes of the names of the tensors that it looks after, as far as its name
+    beside theirs tells, empty where it tells none. None in SB3's files, where the name is enough.
     """
 
     groups: tuple[ParameterGroup, ...]
     moments: dict[int, dict[str, Any]]
     is_whole: bool = True
+    parts: tuple[str, ...] | None = None
 
     @property
     def entries(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""State dicts in what was saved: names with a tensor each, at the top or under a known key."""
+"""A state dict in what was saved: names with a tensor each."""
 
 from __future__ import annotations
 
@@ -7,23 +7,6 @@ from typing import Any
 
 from sacdoctor.checkpoint.tensors import Tensor, refuse_endless_views
 from sacdoctor.errors import CorruptCheckpoint
-
-_KEYS = ("state_dict", "model_state_dict", "policy_state_dict", "policy")
-"""Where training loops put a state dict that they save together with other things."""
-
-
-def nesting(saved: Any) -> tuple[str, ...]:
-    """Return the key under which a bare file keeps its state dict, empty for the top level."""
-    if not isinstance(saved, dict) or any(isinstance(v, Tensor) for v in saved.values()):
-        return ()
-    return tuple(key for key in _KEYS if isinstance(saved.get(key), dict))[:1]
-
-
-def nested_state_dict(saved: Any) -> Mapping[str, Tensor]:
-    """Return the state dict of a bare file, wherever `nesting` finds it."""
-    for key in nesting(saved):
-        saved = saved[key]
-    return state_dict(saved)
 
 
 def state_dict(saved: Any) -> Mapping[str, Tensor]:

@@ -14,7 +14,7 @@ from sacdoctor.checkpoint.dtypes import DType
 from sacdoctor.checkpoint.tensors import Storage
 from sacdoctor.checkpoint.torch_names import TORCH_NAMES
 from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
-from sacdoctor.pickles import ListedNames, WalkBudget, read_pickle
+from sacdoctor.pickles import ListedNames, Name, OpaqueNames, WalkBudget, read_pickle
 
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f920")
 """A pickled number, `torch.serialization.MAGIC_NUMBER`: the first bytes of the non-zip format."""
@@ -52,10 +52,13 @@ class Saved:
     is_plain: bool
 
 
-def read_torch_archive(archive: Archive, budget: WalkBudget | None = None) -> Saved:
+def read_torch_archive(
+    archive: Archive, budget: WalkBudget | None = None, *, opaque: bool = False
+) -> Saved:
     """Return what `torch.save` was given.
 
-    `budget` is that of the file that the archive stands in, as `read_pickle` takes it.
+    `budget` is that of the file that the archive stands in, as `read_pickle` takes it. With
+    `opaque` an object of any other class than a state dict needs is `Made`, and reading goes on.
 
     Raises `CorruptCheckpoint` where a claim and the bytes disagree, or names are equal but for
     their case, which torch does not tell apart; `UnlistedName` where the
@@ -83,7 +86,8 @@ def read_torch_archive(archive: Archive, budget: WalkBudget | None = None) -> Sa
             storages[key] = _open_storage(archive, prefix + "data/" + key, key, dtype, numel)
         return storages[key]
 
-    names = _StateDictNames(TORCH_NAMES, storage_of)
+    vocabulary = _AnyNames if opaque else _StateDictNames
+    names = vocabulary(TORCH_NAMES, storage_of)
     content = read_pickle(archive.read(member), names, budget)
     pickles = sum(name.endswith(".pkl") for name in records)
     is_plain = names.is_plain and pickles == 1 and archive[member].method == STORED
@@ -128,3 +132,13 @@ class _StateDictNames(ListedNames):
         super().build(thing, state)
         if not isinstance(state, dict) or not state.keys() <= {"_metadata"}:
             self.is_plain = False
+
+
+class _AnyNames(_StateDictNames, OpaqueNames):
+    """The same with names that are on no list: what is done with these is not plain."""
+
+    def name(self, module: str, qualname: str, protocol: int) -> Any:
+        known = super().name(module, qualname, protocol)
+        if isinstance(known, Name):
+            self.is_plain = False
+        return known

@@ -12,12 +12,17 @@ from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.gradient_record import is_decayed_start, never_active
 from sacdoctor.diagnosis.initialisation import is_orthogonal, was_trained
 from sacdoctor.diagnosis.statistics import all_equal, as_numbers, zero_positions
-from sacdoctor.layers import NORM_WEIGHTS, Kind, online_name
+from sacdoctor.layers import NORM_WEIGHTS, Kind
 from sacdoctor.model import Cause
 from sacdoctor.optimizers import TELLING_MOMENTS, optimizer_with, starting_at_one
 
 OUTLAST_REPAIR = (Cause.NOT_IN_OPTIMIZER, Cause.NO_GRADIENT, Cause.ZERO_GRADIENT)
 """Causes that are still there once the values are repaired: nothing trains what was drawn."""
+
+
+LEAST_WITHOUT = 100
+"""Updates of other networks after which one without any is spoken of. A judgement: TD3 and CrossQ
+update their policies every second or third time, and some leave a critic a few batches' lead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ def cause_of(facts: Facts, name: str) -> Attribution:
     """
     if facts.tensors[name].is_expanded:
         return _unknown("it repeats the elements of a smaller storage")
-    online = online_name(name)
+    online = facts.anatomy.roles[name].online
     if online is not None and online in facts.tensors:
         return _of_target(facts, name, online)
     if not facts.policy_optimizers:
@@ -95,7 +100,7 @@ def _of_target(facts: Facts, name: str, online: str) -> Attribution:
             "are zero here",
         )
     owner = facts.anatomy.owner(online)
-    if online_name(owner) is not None:
+    if facts.anatomy.roles[owner].online is not None:
         return _unknown(f"its online counterpart {online} shares the elements of {owner}")
     attribution = cause_of(facts, owner)
     return Attribution(
@@ -130,8 +135,9 @@ def _outside(facts: Facts, name: str) -> str:
 
 
 def _why_no_slot(facts: Facts, name: str) -> str:
-    if online_name(name) is not None:
-        return f"it belongs to a target network, and {online_name(name)} is not in the file"
+    online = facts.anatomy.roles[name].online
+    if online is not None:
+        return f"it belongs to a target network, and {online} is not in the file"
     part = name.partition(".")[0]
     if not any(optimizer.startswith((part, "policy")) for optimizer in facts.policy_optimizers):
         return f"the file holds no optimizer state for {part}"
@@ -141,7 +147,7 @@ def _why_no_slot(facts: Facts, name: str) -> str:
 def _of_moments(facts: Facts, name: str, slots: list[Slot]) -> Attribution:
     states = {slot.optimizer: facts.optimizers[slot.optimizer] for slot in slots}
     if not any(kept for _, kept in facts.moments(name)):
-        return _without_moments(slots[0], states[slots[0].optimizer])
+        return _without_moments(facts, slots[0], states[slots[0].optimizer])
     tensor = facts.tensors[name]
     zeros = zero_positions(tensor)
     attribution = _unknown("its optimizer keeps no moments that would tell")
@@ -175,7 +181,14 @@ def _of_moments(facts: Facts, name: str, slots: list[Slot]) -> Attribution:
     return attribution
 
 
-def _without_moments(slot: Slot, state: OptimizerState) -> Attribution:
+def _without_moments(facts: Facts, slot: Slot, state: OptimizerState) -> Attribution:
+    updates = facts.updates_without(slot.optimizer)
+    if updates is not None and updates >= LEAST_WITHOUT:
+        return Attribution(
+            Cause.NO_GRADIENT,
+            f"{slot.optimizer} has no moments at all, while others had {updates:,} updates: the "
+            "gradients of all it looks after were always None",
+        )
     if not state.moments:
         rows = (optimizer_with(group.options) for group in state.groups)
         told = next((row.name for row in rows if row is not None), None)

@@ -19,7 +19,6 @@ from sacdoctor.checkpoint import OptimizerState, ParameterGroup, Pickled, Tensor
 from sacdoctor.diagnosis.coverage import Coverage, cover
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.layers import online_name
 
 _NAMED = 3
 """How many names a refusal lists."""
@@ -116,7 +115,7 @@ def home_of(name: str, facts: Facts) -> str | None:
     under one `policy.optimizer`, as in DQN, that looks after their online counterparts alone.
     """
     targets = facts.algorithm.targets if facts.algorithm is not None else None
-    online = online_name(name)
+    online = facts.anatomy.roles[name].online
     if online is not None and (targets is None or online.partition(".")[0] in targets):
         return None
     for module in _modules(name):

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from sacdoctor.algorithms import ALGORITHMS, TRAINED_VARIABLES, Algorithm
+from sacdoctor.algorithms import ALGORITHMS, Algorithm
 from sacdoctor.checkpoint import Checkpoint, OptimizerState, Tensor
 from sacdoctor.diagnosis.anatomy import Anatomy
-from sacdoctor.diagnosis.coverage import Coverage, Slot, cover
+from sacdoctor.diagnosis.coverage import Coverage, Slot, cover, of_the_policy
 from sacdoctor.diagnosis.policy_settings import activation_behind, biases_start_at_zero
 from sacdoctor.diagnosis.statistics import Measures, measure
+from sacdoctor.optimizers import keeps_moments
 from sacdoctor.trust import LoadedCode, parts_of, suspicions
 
 
@@ -62,9 +63,7 @@ class Facts:
     @property
     def policy_optimizers(self) -> Mapping[str, OptimizerState]:
         """The optimizers that look after the policy: all but that of `log_ent_coef`."""
-        return {
-            name: state for name, state in self.optimizers.items() if name not in TRAINED_VARIABLES
-        }
+        return of_the_policy(self.optimizers)
 
     @property
     def n_updates(self) -> int | None:
@@ -73,8 +72,13 @@ class Facts:
 
     @property
     def counters_say_untrained(self) -> bool:
-        """Whether the counters agree that no update took place."""
+        """Whether the counters agree that no update took place.
+
+        Where there are none, moments that an optimizer keeps are as good.
+        """
         settings = self.checkpoint.hyperparameters
+        if not settings and any(state.moments for state in self.optimizers.values()):
+            return False
         steps, starts = settings.integer("num_timesteps"), settings.integer("learning_starts")
         if self.n_updates is not None:
             return self.n_updates == 0 or (
@@ -84,12 +88,32 @@ class Facts:
 
     @property
     def is_untrained(self) -> bool:
-        """Whether the policy has optimizers, none has moments, and the counters agree."""
-        return (
-            bool(self.policy_optimizers)
-            and not any(state.moments for state in self.optimizers.values())
-            and self.counters_say_untrained
-        )
+        """Whether the policy has optimizers, none has moments, and the counters agree.
+
+        In a file of somebody's own, which counts no updates, all must be of a kind that would.
+        """
+        policy = self.policy_optimizers.values()
+        if not policy or any(state.moments for state in self.optimizers.values()):
+            return False
+        if self.n_updates is None and any(state.parts is not None for state in policy):
+            return all(_keeps_moments(state) for state in policy)
+        return self.counters_say_untrained
+
+    def updates_without(self, optimizer: str) -> int | None:
+        """Return how many updates others had while this one moved nothing, None where it did.
+
+        So it is where it has no moments and would keep some, and others of the policy have them.
+        """
+        state = self.optimizers[optimizer]
+        if state.moments or not state.entries or not _keeps_moments(state):
+            return None
+        steps = [
+            int(step)
+            for other in self.policy_optimizers.values()
+            for number in other.entries
+            if (step := other.step(number)) is not None and 0 < step < float("inf")
+        ]
+        return max(steps, default=None)
 
     @property
     def algorithm(self) -> Algorithm | None:
@@ -130,3 +154,7 @@ class Facts:
             for name in self.own()
             if self.anatomy.roles[name].role in ("weight", "bias") and self.tensors[name].numel
         ]
+
+
+def _keeps_moments(state: OptimizerState) -> bool:
+    return all(keeps_moments(group.options) for group in state.groups)

@@ -169,7 +169,8 @@ def _code_despite(path: str, options: ScanOptions) -> tuple[Finding, ...]:
     # That they cannot be read is what the error says.
     code = LoadedCode(suspicions([part.readable() for part in parts], packages))
     if not looks_at_code_alone(options):
-        code = code.without_the_calm()
+        # An object of an unknown class may be what stopped the reading.
+        code = LoadedCode(s for s in code if not s.is_calm or s.is_beside_tensors)
     return findings([code], _rules(options))
 
 
@@ -181,10 +182,13 @@ def looks_at_code_alone(options: ScanOptions) -> bool:
 
 
 def _report_on_code(facts: Facts, options: ScanOptions) -> Report:
-    checkpoint, settings = facts.checkpoint, facts.checkpoint.hyperparameters
+    checkpoint = facts.checkpoint
     if checkpoint.foreign is not None:
         raise ForeignCheckpoint(checkpoint.foreign).at(checkpoint.path)
     found = findings([facts.code], _rules(options))
+    if not checkpoint.container.has_settings:
+        return Report(str(checkpoint.path), status=status_of((), found, options), findings=found)
+    settings = checkpoint.hyperparameters
     return Report(
         path=str(checkpoint.path),
         status=status_of((), found, options),

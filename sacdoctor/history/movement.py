@@ -9,7 +9,6 @@ from sacdoctor.algorithms import PARTS_WITH_OPTIMIZER
 from sacdoctor.diagnosis import Facts
 from sacdoctor.history.distance import distance
 from sacdoctor.history.model import Norms
-from sacdoctor.layers import online_name
 
 
 def distances(old: Facts, new: Facts) -> dict[str, float | None]:
@@ -33,7 +32,7 @@ def norms(facts: Facts, moved: Mapping[str, float | None] | None) -> tuple[Norms
     `moved` has the squared distances from the checkpoint before, None where there is none.
     """
     members = _members(facts, facts.parameters())
-    online = [name for name in facts.parameters() if online_name(name) is None]
+    online = [name for name in facts.parameters() if facts.anatomy.roles[name].online is None]
     return _norms(facts, online, moved), {
         component: _norms(facts, names, moved) for component, names in members.items()
     }
@@ -53,14 +52,15 @@ Standing = Mapping[str, tuple[str, ...]]
 
 def standing(facts: Facts, moved: Mapping[str, float | None]) -> Standing:
     """Return the components of the online networks of which nothing moved, while another did."""
-    members = _members(facts, (name for name in moved if online_name(name) is None))
+    roles = facts.anatomy.roles
+    members = _members(facts, (name for name in moved if roles[name].online is None))
     still = _unmoved(members, moved)
     return still if len(still) < len(members) else {}
 
 
 def left_behind(facts: Facts, moved: Mapping[str, float | None]) -> Standing:
     """Return the target networks of which nothing moved while their online network did."""
-    online = {name: online_name(name) for name in moved}
+    online = {name: facts.anatomy.roles[name].online for name in moved}
     still = _unmoved(_members(facts, (name for name in moved if online[name] is not None)), moved)
     return {
         component: names

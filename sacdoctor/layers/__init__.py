@@ -1,9 +1,9 @@
 """What a name and a shape mean: kind of layer, role, gates and component."""
 
-from sacdoctor.layers.component import online_name, target_name
 from sacdoctor.layers.gates import gate_slices
 from sacdoctor.layers.kind import NORM_WEIGHTS, Kind
 from sacdoctor.layers.roles import Role, roles
+from sacdoctor.layers.targets import online_name, online_names, target_name, words
 
 __all__ = [
     "NORM_WEIGHTS",
@@ -11,6 +11,8 @@ __all__ = [
     "Role",
     "gate_slices",
     "online_name",
+    "online_names",
     "roles",
     "target_name",
+    "words",
 ]

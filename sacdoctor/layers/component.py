@@ -9,7 +9,12 @@ from fnmatch import fnmatchcase
 from sacdoctor.layers.kind import Kind
 from sacdoctor.layers.profiles import two_head_v11_sigmoid
 
-_TARGET_SUFFIX = "_target"
+_WRAPPERS = frozenset(
+    (
+        *("agent", "model", "models", "net", "nets", "network", "networks", "policy"),
+        *("module", "_orig_mod"),  # DataParallel's and torch.compile's
+    )
+)
 _NETWORKS = {"q_net": "Q-network", "quantile_net": "quantile network"}
 """Networks that people call otherwise than their attribute is called."""
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -24,11 +29,18 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
 class Components:
     """Names the component of a tensor: the user's patterns first, then a profile, then SB3's.
 
-    `patterns` maps shell-style patterns of tensor names (`entry_head.*`) to component names.
+    `patterns` maps shell-style patterns of tensor names (`entry_head.*`) to component names,
+    `online` the tensors of target networks to those of the online ones.
     """
 
-    def __init__(self, names: Iterable[str], patterns: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        names: Iterable[str],
+        patterns: Mapping[str, str] | None = None,
+        online: Mapping[str, str] | None = None,
+    ) -> None:
         self._patterns = patterns or {}
+        self._online = online or {}
         self._profile = two_head_v11_sigmoid.recognises(names)
 
     @property
@@ -45,32 +57,22 @@ class Components:
             named = two_head_v11_sigmoid.component(name)
             if named is not None:
                 return named
+        if name in self._online:
+            network = _inside(self._online[name]).partition(".")[0]
+            return f"{_NETWORKS.get(network) or _spaced(network)} target"
         return _sb3_component(name, kind)
 
 
-def online_name(name: str) -> str | None:
-    """Return the online counterpart of a target network's tensor, None for any other tensor.
-
-    SB3 names them `critic`/`critic_target`, `actor`/`actor_target`, `q_net`/`q_net_target`,
-    `quantile_net`/`quantile_net_target`.
-    """
-    network, dot, rest = name.partition(".")
-    if dot and network.endswith(_TARGET_SUFFIX):
-        return f"{network.removesuffix(_TARGET_SUFFIX)}.{rest}"
-    return None
-
-
-def target_name(name: str) -> str:
-    """Return what an online network's tensor is called in the target network, if it has one."""
-    network, _, rest = name.partition(".")
-    return f"{network}{_TARGET_SUFFIX}.{rest}"
+def _inside(name: str) -> str:
+    """Return a name without outer modules that say nothing of the part: `agent.`, `model.`."""
+    outer, _, rest = name.partition(".")
+    inner, dot, _ = rest.partition(".")
+    return _inside(rest) if dot and outer in _WRAPPERS and not inner.isdigit() else name
 
 
 def _sb3_component(name: str, kind: Kind) -> str:
+    name = _inside(name)
     network = name.partition(".")[0]
-    if online_name(name) is not None:
-        online = network.removesuffix(_TARGET_SUFFIX)
-        return f"{_NETWORKS.get(online, _spaced(online))} target"
     if kind in (Kind.LSTM, Kind.GRU, Kind.RNN):
         return str(kind.value)
     if "fusion" in name.lower():

@@ -9,20 +9,29 @@ from dataclasses import dataclass, field
 from sacdoctor.layers.component import Components
 from sacdoctor.layers.gates import gate_slices
 from sacdoctor.layers.kind import Kind, Shape, kind_of
+from sacdoctor.layers.targets import online_names
 
 WEIGHT, BIAS, BUFFER, PARAMETER = "weight", "bias", "buffer", "parameter"
 
 _BIAS = re.compile(r"bias|bias_(ih|hh).*|bias_(k|v|mu|sigma)|.*_bias")
 _WEIGHT = re.compile(r"weight|weight_.*|.*_weight|scale|gamma")
-_BUFFER = re.compile(r"(running|ra)_(mean|var)|num_batches_tracked|.*_epsilon|.*_buffer")
+_BUFFER = re.compile(
+    r"(running|ra)_(mean|var)|num_batches_tracked|.*_epsilon|.*_buffer"
+    r"|action_(scale|bias)"  # CleanRL's actors (cleanrl/sac_continuous_action.py, td3, ddpg)
+    r"|parametrizations\.\w+\.\d+\._[uv]"  # torch.nn.utils.parametrizations.spectral_norm
+)
 _HOOK_BUFFER = re.compile(r"(.+)_(u|v|mask)")
 """Beside `weight_orig`: what torch.nn.utils' spectral_norm and prune keep, no parameters."""
-_PARAMETRIZED = re.compile(r"(.*)\.(parametrizations\.(\w+)\.original\d*)$")
+_PARAMETRIZED = re.compile(r"(?:(.*)\.)?(parametrizations\.\w+\.(?:original\d*|\d+\.\w+))$")
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What a tensor is. `gates` maps a gate to its rows, empty for all but LSTM and GRU."""
+    """What a tensor is. `gates` maps a gate to its rows, empty for all but LSTM and GRU.
+
+    `online` is the name of the online network's tensor that a target network's one follows, None
+    for any other; SB3's names say it even where that is not in the file.
+    """
 
     name: str
     layer: str
@@ -30,6 +39,7 @@ class Role:
     role: str
     component: str
     gates: Mapping[str, slice] = field(default_factory=dict)
+    online: str | None = None
 
 
 def roles(
@@ -49,7 +59,8 @@ def roles(
         layer, part = split_name(name)
         layers.setdefault(layer, {})[part] = shape
     kinds = {layer: kind_of(layer, parts) for layer, parts in layers.items()}
-    components = Components(shapes, component_patterns)
+    online = online_names(shapes)
+    components = Components(shapes, component_patterns, online)
     buffers = integers | components.known_buffers
     found: dict[str, Role] = {}
     for name, shape in shapes.items():
@@ -67,6 +78,7 @@ def roles(
             ),
             component=components.of(name, kind),
             gates=gate_slices(kind, shape[0]) if gated else {},
+            online=online.get(name),
         )
     return found
 
@@ -78,7 +90,7 @@ def split_name(name: str) -> tuple[str, str]:
     """
     parametrized = _PARAMETRIZED.match(name)
     if parametrized:
-        return parametrized[1], parametrized[2]
+        return parametrized[1] or "", parametrized[2]
     layer, _, part = name.rpartition(".")
     return layer, part
 
@@ -89,11 +101,11 @@ def _is_hook_buffer(part: str, parts: Mapping[str, Shape]) -> bool:
 
 
 def _role(part: str, kind: Kind) -> str:
-    parametrized = re.match(r"parametrizations\.(\w+)\.", part)
-    if parametrized:
-        part = parametrized[1]
     if _BUFFER.fullmatch(part):
         return BUFFER
+    parametrized = re.match(r"parametrizations\.(\w+)\.original", part)
+    if parametrized:
+        part = parametrized[1]
     if _BIAS.fullmatch(part) or (kind is Kind.NORM and part == "beta"):
         return BIAS
     return WEIGHT if _WEIGHT.fullmatch(part) else PARAMETER

@@ -7,6 +7,15 @@ from sacdoctor.pickles.arrays import NUMPY_ARRAYS, NUMPY_NUMBERS, PickledArray, 
 from sacdoctor.pickles.budget import WalkBudget
 from sacdoctor.pickles.encoded import ENCODE, ENCODED_BYTES, ENCODED_TEXT, encode
 from sacdoctor.pickles.machine import Machine, read_pickle
+from sacdoctor.pickles.opaque import (
+    OpaqueNames,
+    Path,
+    attributes,
+    class_of,
+    contents,
+    dotted,
+    walk,
+)
 from sacdoctor.pickles.places import Place, PlacedValue, Places, read_placed_pickle
 from sacdoctor.pickles.start import is_pickle
 from sacdoctor.pickles.values import Made, Name, as_key
@@ -22,6 +31,8 @@ __all__ = [
     "Machine",
     "Made",
     "Name",
+    "OpaqueNames",
+    "Path",
     "PickledArray",
     "PickledDType",
     "Place",
@@ -31,9 +42,14 @@ __all__ = [
     "Vocabulary",
     "WalkBudget",
     "as_key",
+    "attributes",
+    "class_of",
+    "contents",
+    "dotted",
     "encode",
     "is_pickle",
     "read_pickle",
     "read_placed_pickle",
     "unlisted",
+    "walk",
 ]

@@ -12,7 +12,7 @@ import numpy as np
 
 from sacdoctor.checkpoint import Checkpoint, OptimizerState, Tensor
 from sacdoctor.diagnosis import Completion, Facts, Slot, completions, zero_positions
-from sacdoctor.layers import Kind, Role, online_name, target_name
+from sacdoctor.layers import Kind, Role
 from sacdoctor.model import LayerReport, Report
 from sacdoctor.optimizers import STEP
 from sacdoctor.repair.initialisers import describe, encoded, initial_values
@@ -66,6 +66,9 @@ class _Planner:
         self.facts = facts
         self.anatomy = facts.anatomy
         self.tensors = facts.tensors
+        roles = facts.anatomy.roles
+        self.online = {name: role.online for name, role in roles.items() if role.online}
+        self.targets = {online: name for name, online in self.online.items()}
         self.repaired: list[TensorRepair] = []
         self.left: list[Left] = []
 
@@ -75,7 +78,7 @@ class _Planner:
         layers = self.report.layers if redraws else ()
         dead = [layer for layer in layers if self._is_to_be_repaired(layer)]
         # Online first: a target network takes over what its counterpart was given.
-        for layer in sorted(dead, key=lambda layer: online_name(layer.name) is not None):
+        for layer in sorted(dead, key=lambda layer: layer.name in self.online):
             self._repair(layer)
         completed = self._completions() if self.options.complete_optimizer else ()
         moments = () if self.options.keep_optimizer else tuple(self._moments())
@@ -101,7 +104,7 @@ class _Planner:
         only = self.options.only
         if only is not None and not any(fnmatchcase(name, only) for name in self.tensors):
             raise RepairError(f"--only {only!r} fits none of its tensors", self.checkpoint.path)
-        if self.options.from_target and not any(online_name(name) for name in self.tensors):
+        if self.options.from_target and not self.online:
             raise RepairError("--donor target: it has no target networks", self.checkpoint.path)
 
     def _commands(self, redraws: bool) -> Iterator[str]:
@@ -151,20 +154,20 @@ class _Planner:
                 )
             remaining = remaining[~alive]
         if len(remaining):
-            counterpart = online_name(layer.name)
+            counterpart = self.online.get(layer.name)
             reason = NORM_LEFT if counterpart is None else f"{counterpart} is zero there too"
             self.left.append(Left(layer.name, reason))
 
     def _sources(self, name: str) -> Iterator[tuple[str, str, NDArray[Any]]]:
         """Yield where values may come from, best first: kind, words, all elements in C order."""
         tensor = self.tensors[name]
-        online = online_name(name)
+        online = self.online.get(name)
         if online is not None:
             yield ONLINE, f"the value of {online}", self._repaired_values(name, online)
             return
         if self.options.from_target:
-            target = target_name(name)
-            if target in self.tensors:
+            target = self.targets.get(name)
+            if target is not None:
                 self._check_same_form(self.checkpoint.path, target, self.tensors[target], name)
                 yield TARGET, f"the value of {target}", self.tensors[target].values.reshape(-1)
         if self.donor is not None:
@@ -222,7 +225,7 @@ class _Planner:
                 if kept:
                     yield _reset(slot, name, merged, self.tensors[name], kept)
             uncertain = not coverage.slots.get(name) and name not in coverage.outside
-            if uncertain and optimizers and online_name(name) is None:
+            if uncertain and optimizers and name not in self.online:
                 self.left.append(
                     Left(name, "its moments: which optimizer entry is its own is not certain")
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,14 @@ def place_of(member: str, key: str) -> str:
 class PickledPart:
     """One pickle: the member it stands in, its key there (in `data`), and what it refers to.
 
-    `member` is empty where the file itself is the pickle.
+    `member` is empty where the file itself is the pickle. `is_torch`: it stands in a file that
+    torch.save wrote.
     """
 
     member: str
     key: str
     references: tuple[Reference, ...]
+    is_torch: bool = field(default=False, compare=False)
 
     @property
     def place(self) -> str:
@@ -53,7 +55,7 @@ class PickledPart:
     def readable(self) -> PickledPart:
         """Return the part without the note that it cannot be read to its end."""
         known = tuple(r for r in self.references if r.kind is not Kind.UNREAD)
-        return PickledPart(self.member, self.key, known)
+        return replace(self, references=known)
 
 
 def is_pickle_file(path: str | Path) -> bool:
@@ -128,7 +130,8 @@ def _parts(checkpoint: Checkpoint) -> Iterator[PickledPart]:
             continue
         walk = torch_references if file.is_torch else references
         try:
-            yield PickledPart(file.member, "", walk(file.read(), checkpoint.limits))
+            found = walk(file.read(), checkpoint.limits)
+            yield PickledPart(file.member, "", found, file.is_torch)
         except CorruptCheckpoint as error:
             damage = damage or error
         except CheckpointError as error:
@@ -139,6 +142,8 @@ def _parts(checkpoint: Checkpoint) -> Iterator[PickledPart]:
 
 def encoded_pickles(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
     """Yield each base64 pickle in `data` with its key, dotted where it stands deeper."""
+    if not checkpoint.container.has_settings:
+        return  # what counts the steps there is no setting, and takes reading its tensors
     open_: list[tuple[str, Any]] = [*checkpoint.hyperparameters.items()][::-1]
     while open_:
         key, value = open_.pop()

@@ -57,6 +57,11 @@ class Reference:
     name: Name
     uses: tuple[str, ...] = ()
 
+    @property
+    def names_a_class(self) -> bool:
+        """Whether the name is written as classes are (PEP 8), which proves nothing."""
+        return self.name.qualname.rpartition(".")[2].lstrip("_")[:1].isupper()
+
 
 def references(data: memoryview, limits: Limits | None = None) -> tuple[Reference, ...]:
     """Return what the pickle in `data` refers to outside the allow list, in its order.

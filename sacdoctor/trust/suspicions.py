@@ -29,13 +29,14 @@ _THE_USERS = _CLASSES | {"action_noise"}
 class Suspicion:
     """One reference outside the allow list, where it stands, and how bad it is.
 
-    `member` and `key` are those of its `PickledPart`.
+    `member`, `key` and `is_torch` are those of its `PickledPart`.
     """
 
     member: str
     key: str
     reference: Reference
     severity: Severity
+    is_torch: bool = False
 
     @property
     def place(self) -> str:
@@ -43,20 +44,25 @@ class Suspicion:
         return place_of(self.member, self.key)
 
     @property
+    def is_beside_tensors(self) -> bool:
+        """Whether the file itself is one that torch.save wrote, of somebody's own."""
+        return self.is_torch and not self.member
+
+    @property
     def is_calm(self) -> bool:
         """Whether it says nothing to somebody who asks for a model's health.
 
         So is whatever is a notice: code that only computes (the schedules of SB3 itself and of
         rl-zoo), and a class that is only referred to. So is, short of what is critical, a class
-        or an object of the user's where SB3 takes one. Which file code claims to come from
-        decides nothing: anybody can write that.
+        or an object of the user's where SB3 takes one, and any object beside the state dicts of a
+        file that torch.save wrote: a configuration, a member of an enumeration. Which file code
+        claims to come from decides nothing: anybody can write that.
         """
         if self.severity is Severity.WARNING:
-            return (
-                self.member == "data"
-                and _outer(self.key) in _THE_USERS
-                and self.reference.kind is not Kind.CALL
-            )
+            kind = self.reference.kind
+            if self.member == "data":
+                return _outer(self.key) in _THE_USERS and kind is not Kind.CALL
+            return self.is_beside_tensors and kind in _OF_NAMES and self.reference.names_a_class
         return self.severity is Severity.NOTICE
 
 
@@ -98,7 +104,13 @@ def suspicions(
     if packages:
         found = [(part, ref) for part, ref in found if ref.kind is not Kind.COMPUTED]
     judged = [
-        Suspicion(part.member, part.key, ref, _severity(part, ref, _name_to_judge(ref) in bad))
+        Suspicion(
+            part.member,
+            part.key,
+            ref,
+            _severity(part, ref, _name_to_judge(ref) in bad),
+            part.is_torch,
+        )
         for part, ref in found
     ]
     return tuple(sorted(judged, key=lambda suspicion: -suspicion.severity.rank))

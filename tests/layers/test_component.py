@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,66 @@ def test_patterns_are_matched_in_their_order(tmp_path: Path) -> None:
     path = write_sb3(tmp_path / "m.zip", {"head.a.bias": th.ones(1), "head.b.bias": th.ones(1)})
     options = ScanOptions(components={"head.a.*": "first", "head.*": "second"})
     assert [layer.component for layer in scan(path, options).layers] == ["first", "second"]
+
+
+def onlines(*modules: str, other: str | None = None) -> dict[str, str | None]:
+    """The online counterpart of each module's weight; `other` has one of another shape."""
+    shapes = {f"{module}.net.0.weight": (4, 3) for module in modules}
+    if other is not None:
+        shapes[f"{other}.net.0.weight"] = (4, 4)
+    found = roles(shapes)
+    return {
+        name.removesuffix(".net.0.weight"): role.online
+        and role.online.removesuffix(".net.0.weight")
+        for name, role in found.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("target", "online"),
+    [
+        *(
+            ("target_critic", "critic"),
+            ("critic_target_1", "critic_1"),
+            ("critic1_target", "critic1"),
+        ),
+        *(("q1_targ", "q1"), ("targetQ1", "q1"), ("agent.target_actor", "agent.actor")),
+        *(("target_net", "policy_net"), ("target", "online"), ("q_network_target", "q_network")),
+        *(("targets.critic", "online.critic"), ("target.critic", "critic")),
+    ],
+)
+def test_a_target_is_told_by_its_name_and_by_what_stands_beside_it(
+    target: str, online: str
+) -> None:
+    assert onlines(online, target) == {online: None, target: online}
+
+
+def test_a_module_called_after_a_target_is_none_without_its_like() -> None:
+    assert onlines("target_price_head", other="price_head")["target_price_head"] is None
+    assert onlines("target_price_head", "entry_head")["target_price_head"] is None
+
+
+def test_of_two_that_are_alike_neither_is_taken() -> None:
+    assert onlines("q1", "q2", "target_net")["target_net"] is None
+
+
+def test_the_part_of_a_target_is_called_after_the_online_one() -> None:
+    shapes = {"agent.q1.fc.weight": (4, 3), "agent.q1_targ.fc.weight": (4, 3)}
+    assert [role.component for role in roles(shapes).values()] == ["q1", "q1 target"]
+
+
+def test_outer_modules_that_say_nothing_are_passed_over() -> None:
+    shapes = {
+        "model.actor.fc.weight": (4, 3),
+        "net.0.weight": (4, 3),
+        "module.critic.weight": (1, 3),
+    }
+    assert [role.component for role in roles(shapes).values()] == ["actor", "net", "critic"]
+
+
+def test_ten_thousand_targets_are_told_within_a_moment() -> None:
+    shapes = {f"target_{n}.weight": (n % 7, 3) for n in range(10_000)}
+    shapes |= {f"q_{n}.weight": (n % 7, 3) for n in range(10_000)}
+    start = time.perf_counter()
+    assert roles(shapes)["target_9999.weight"].online is None
+    assert time.perf_counter() - start < 2.0

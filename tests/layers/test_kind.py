@@ -201,3 +201,17 @@ def test_tensors_without_a_layer_are_at_the_top() -> None:
     found = roles({"weight": (3, 4), "bias": (3,)})
     assert {role.layer for role in found.values()} == {""}
     assert found["bias"].role == "bias"
+
+
+@pytest.mark.parametrize(
+    "normed", [nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm]
+)
+def test_spectral_norm_has_one_weight_and_two_buffers(normed: Callable[..., nn.Module]) -> None:
+    """The roles are those that PyTorch gives them: parameters train, buffers do not."""
+    module = nn.Sequential(normed(nn.Linear(4, 3)))
+    found = roles_of(module)
+    buffers = {f"layer.{name}" for name, _ in module.named_buffers()}
+    parameters = {f"layer.{name}" for name, _ in module.named_parameters()}
+    assert {name for name, role in found.items() if role.role == "buffer"} == buffers
+    assert {name for name, role in found.items() if role.role in ("weight", "bias")} == parameters
+    assert {role.layer for role in found.values()} == {"layer.0"}

@@ -1,4 +1,4 @@
-"""A bare state dict as `torch.save` wrote it before PyTorch 1.6: pickles in a row, then storages.
+"""What `torch.save` wrote before PyTorch 1.6: pickles in a row, then storages.
 
 Torch itself reads it and saves it anew, as a zip.
 """
@@ -10,11 +10,13 @@ from dataclasses import replace
 from functools import cached_property
 
 from sacdoctor.archive import Pieces
-from sacdoctor.checkpoint.edits import Edits
+from sacdoctor.checkpoint.edits import Edits, ElementEdit
 from sacdoctor.checkpoint.formats.interface import Container, Contents, PickleFile
+from sacdoctor.checkpoint.hyperparameters import Hyperparameters
 from sacdoctor.checkpoint.legacy import resave
 from sacdoctor.checkpoint.limits import Limits
-from sacdoctor.checkpoint.state_dict import nested_state_dict, nesting
+from sacdoctor.checkpoint.optimizer_state import OptimizerState
+from sacdoctor.checkpoint.saved_parts import SavedParts, saved_parts
 from sacdoctor.checkpoint.tensors import Tensor
 from sacdoctor.checkpoint.torch_file import is_legacy, read_legacy
 
@@ -26,21 +28,29 @@ class TorchLegacy(Contents):
         self._buffer = buffer
 
     @cached_property
-    def _state_dict(self) -> tuple[tuple[str, ...], Mapping[str, Tensor]]:
-        """The key under which it stands, if any, and the state dict."""
-        saved = read_legacy(self._buffer)
-        return nesting(saved), nested_state_dict(saved)
+    def _parts(self) -> SavedParts:
+        return saved_parts(read_legacy(self._buffer))
 
     def tensors(self) -> Mapping[str, Tensor]:
-        return self._state_dict[1]
+        return self._parts.tensors
+
+    def optimizers(self) -> Mapping[str, OptimizerState]:
+        return self._parts.optimizers
+
+    def settings(self) -> Hyperparameters:
+        return Hyperparameters(self._parts.counters)
 
     def pickles(self) -> Iterator[PickleFile]:
         yield PickleFile("", lambda: self._buffer, is_torch=True)
 
     def edited(self, edits: Edits) -> Pieces:
-        outer, _ = self._state_dict
-        elements = [replace(edit, path=(*outer, *edit.path)) for edit in edits.elements]
-        return [resave(self._buffer, elements, None)]
+        return [resave(self._buffer, [self._placed(edit) for edit in edits.elements], None)]
+
+    def _placed(self, edit: ElementEdit) -> ElementEdit:
+        """Return the edit with the whole path to its tensor."""
+        if edit.optimizer is None:
+            return replace(edit, path=self._parts.places[str(edit.path[0])])
+        return replace(edit, path=(*self._parts.optimizer_places[edit.optimizer], *edit.path))
 
 
 CONTAINER = Container(

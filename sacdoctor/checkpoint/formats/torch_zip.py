@@ -1,15 +1,18 @@
-"""A bare state dict as `torch.save` writes it since PyTorch 1.6: a zip of one folder."""
+"""What `torch.save` writes since PyTorch 1.6, a zip of one folder: state dicts, alone or many."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 
 from sacdoctor.archive import Archive, Budget, Pieces
 from sacdoctor.checkpoint.edit import edited_torch_archive
 from sacdoctor.checkpoint.edits import Edits
 from sacdoctor.checkpoint.formats.interface import Container, Contents, PickleFile
+from sacdoctor.checkpoint.hyperparameters import Hyperparameters
 from sacdoctor.checkpoint.limits import Limits
-from sacdoctor.checkpoint.state_dict import nested_state_dict
+from sacdoctor.checkpoint.optimizer_state import OptimizerState
+from sacdoctor.checkpoint.saved_parts import SavedParts, saved_parts
 from sacdoctor.checkpoint.tensors import Tensor
 from sacdoctor.checkpoint.torch_file import pickle_member, read_torch_archive
 from sacdoctor.errors import CheckpointError
@@ -23,10 +26,20 @@ class TorchZip(Contents):
         self._limits = limits
         self._is_plain = False
 
-    def tensors(self) -> Mapping[str, Tensor]:
-        saved = read_torch_archive(self._archive, self._limits.walks)
+    @cached_property
+    def _parts(self) -> SavedParts:
+        saved = read_torch_archive(self._archive, self._limits.walks, opaque=True)
         self._is_plain = saved.is_plain
-        return nested_state_dict(saved.content)
+        return saved_parts(saved.content)
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        return self._parts.tensors
+
+    def optimizers(self) -> Mapping[str, OptimizerState]:
+        return self._parts.optimizers
+
+    def settings(self) -> Hyperparameters:
+        return Hyperparameters(self._parts.counters)
 
     def pickles(self) -> Iterator[PickleFile]:
         yield PickleFile("", lambda: self._archive.buffer, True, self._is_plain)

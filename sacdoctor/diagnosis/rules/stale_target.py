@@ -41,7 +41,6 @@ from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.diagnosis.run_facts import RunFacts
 from sacdoctor.diagnosis.statistics import as_floats, chunks, has_floats, once
-from sacdoctor.layers import online_name
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
 
@@ -106,7 +105,7 @@ def _never_follows(facts: Facts) -> bool:
 def _pairs(facts: Facts) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Yield the component, the target's weight or bias, and the online network's."""
     for name in facts.parameters():
-        online = online_name(name)
+        online = facts.anatomy.roles[name].online
         other = facts.tensors.get(online) if online is not None else None
         target = facts.tensors[name]
         if other is None or (other.shape, other.dtype) != (target.shape, target.dtype):
