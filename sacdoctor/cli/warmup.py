@@ -19,8 +19,8 @@ def warmup(
         str,
         typer.Argument(
             metavar="PATH",
-            help="A replay buffer (.pkl), a checkpoint (its buffer is looked for beside it), a "
-            "YAML, JSON or TOML file, or a run folder.",
+            help="A replay buffer (.pkl, .npz), a checkpoint (its buffer is looked for beside it), "
+            "a YAML, JSON or TOML file, or a run folder.",
         ),
     ],
     checkpoint: Annotated[
@@ -31,9 +31,11 @@ def warmup(
     ] = None,
     clean: Annotated[
         Path | None,
-        typer.Option(metavar="OUT.pkl", help="Write the buffer without the forced transitions."),
+        typer.Option(
+            metavar="OUT", help="Write the buffer without the forced transitions, in its format."
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing OUT.pkl.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing OUT.")] = False,
     algorithm: Annotated[
         str | None, typer.Option(help="SAC, TD3, …, for a settings file that names none.")
     ] = None,

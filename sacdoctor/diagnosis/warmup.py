@@ -25,6 +25,7 @@ from sacdoctor.replay import (
     read_replay_buffer,
 )
 from sacdoctor.severity import Severity, Status
+from sacdoctor.trust import LoadedCode, is_pickle_file, parts_of_pickle, suspicions
 
 SETTINGS = (".yaml", ".yml", ".json", ".toml")
 NO_BUFFER = "no replay buffer is beside it, so forced actions cannot be told"
@@ -190,12 +191,30 @@ def _audit_buffer(
         doubts=doubted,
         notes=tuple(filter(None, notes)),
     )
+    subjects = [_dangerous_code(report.buffer)]
     if head is None:
-        return report
+        return replace(report, findings=findings(subjects, RULES))
     assert report.share is not None
-    forced = ForcedTransitions(head, report.share, updated=bool(report.n_updates))
+    forced = ForcedTransitions(
+        head,
+        report.share,
+        updated=bool(report.n_updates),
+        ending=Path(report.buffer or "").suffix,
+        is_sb3s=buffer.is_sb3s,
+    )
     warmup = Warmup(head.transitions if end is None else end, updates, counters)
-    return replace(report, findings=findings((forced, warmup), RULES))
+    return replace(report, findings=findings((*subjects, forced, warmup), RULES))
+
+
+def _dangerous_code(buffer: str | None) -> LoadedCode:
+    """Return what is dangerous of the code that loading a buffer runs, as `fix` names it, too.
+
+    That loading makes objects of the user's own classes, who works with them knows.
+    """
+    if buffer is None or not is_pickle_file(buffer):
+        return LoadedCode()
+    found = suspicions(parts_of_pickle(buffer))
+    return LoadedCode(one for one in found if one.severity is Severity.CRITICAL)
 
 
 def _updates(
@@ -246,6 +265,8 @@ def _updates(
 
 def _episode_ends(buffer: ReplayBuffer) -> list[int]:
     """Return after how many steps episodes ended; rollouts of episodes have one environment."""
+    if "dones" not in buffer.arrays:
+        return []
     dones = buffer.take("dones", np.arange(buffer.size)).reshape(buffer.size, -1).any(axis=1)
     return [int(step) + 1 for step in np.flatnonzero(dones)]
 

@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 class ForcedTransitions(NamedTuple):
     """The transitions at the head of a replay buffer whose actions were forced.
 
-    `share`: of all that are stored, 0 to 1. `updated`: the model has been updated.
+    `share`: of all that are stored, 0 to 1. `updated`: the model has been updated. `ending`: that
+    of the buffer's file. `is_sb3s`: SB3 filled it.
     """
 
     head: ForcedHead
     share: float
     updated: bool
+    ending: str
+    is_sb3s: bool
 
     @classmethod
     def in_words(cls) -> str:

@@ -16,7 +16,7 @@ from sacdoctor.pickles.opaque import (
     dotted,
     walk,
 )
-from sacdoctor.pickles.places import Place, PlacedValue, Places, read_placed_pickle
+from sacdoctor.pickles.places import Items, Place, PlacedValue, Places, read_placed_pickle
 from sacdoctor.pickles.start import is_pickle
 from sacdoctor.pickles.values import Made, Name, as_key
 from sacdoctor.pickles.vocabulary import ListedNames, Symbols, Vocabulary, unlisted
@@ -27,6 +27,7 @@ __all__ = [
     "ENCODED_TEXT",
     "NUMPY_ARRAYS",
     "NUMPY_NUMBERS",
+    "Items",
     "ListedNames",
     "Machine",
     "Made",

@@ -1,6 +1,7 @@
 """Pickles read together with where in their bytes the values of their dicts stand.
 
-Whoever changes single numbers of a pickle, and copies all else, needs to know their places.
+Whoever changes single numbers of a pickle, drops items of a list, and copies all else, needs to
+know their places.
 """
 
 from __future__ import annotations
@@ -59,20 +60,50 @@ class Uses:
 
 
 @dataclass(slots=True)
+class Items:
+    """Where `POP` opcodes keep items from a list, in the order in which it gets them.
+
+    Each takes the place of the bytes from a start to an end: of the opcode that would append the
+    item, or of none, behind an item of a group. The item is made all the same, as the memo counts
+    what is made, and others may recall it.
+    """
+
+    target: Any
+    starts: array[int] = field(default_factory=lambda: array("Q"))
+    ends: array[int] = field(default_factory=lambda: array("Q"))
+
+    def drop(self, at: int) -> Place:
+        """Return what a `POP` replaces to drop one item."""
+        return self.starts[at], self.ends[at]
+
+
+@dataclass(slots=True)
 class Places:
     """Where things stand in a pickle.
 
     `values` are those under the keys that were asked for, in the order in which dicts get them.
     `frames` are the opcodes that announce a frame; a pickle is as good without them. `kept` and
     `recalled` are the uses of the memo, `counts_slots` whether one of them (MEMOIZE) finds its slot
-    by counting those before it.
+    by counting those before it. `items` and `first_numbers` are kept by the identity of a list and
+    of a tuple of numbers, such as an array's shape.
     """
 
     values: list[PlacedValue] = field(default_factory=list)
     frames: list[Place] = field(default_factory=list)
+    items: dict[int, Items] = field(default_factory=dict)
+    first_numbers: dict[int, tuple[Any, Place]] = field(default_factory=dict)
     kept: Uses = field(default_factory=lambda: Uses())
     recalled: Uses = field(default_factory=lambda: Uses())
     counts_slots: bool = False
+
+    def items_of(self, target: Any) -> Items | None:
+        """Return the places of the items that a list, or what stands for one, gets."""
+        return self.items.get(id(target))
+
+    def first_number_of(self, numbers: tuple[int, ...]) -> Place | None:
+        """Return where the first of a tuple of whole numbers stands, None for small ones."""
+        found = self.first_numbers.get(id(numbers))
+        return None if found is None else found[1]
 
 
 def read_placed_pickle(
@@ -126,6 +157,22 @@ class _PlacedMachine(Machine):
                 place = (self.starts[at + 1], self.ends[at + 1])
                 value = PlacedValue(stack[first - 1], key, place, is_single)
                 self.places.values.append(value)
+
+    def note_items(self, target: Any, starts: array[int], ends: array[int]) -> None:
+        """Note how the items that `target` gets can be dropped."""
+        items = self.places.items.get(id(target))
+        if items is None:
+            self.budget.hold(_NOTED)
+            items = self.places.items[id(target)] = Items(target)
+        items.starts.extend(starts)
+        items.ends.extend(ends)
+
+    def note_first_number(self, place: Place) -> None:
+        """Note the place of the first number in the tuple on the top."""
+        numbers = self.stack[-1]
+        if numbers[0] >= _SMALL and all(type(number) is int for number in numbers):
+            self.budget.hold(_NOTED)
+            self.places.first_numbers[id(numbers)] = numbers, place
 
     def _hexadecimal(self, line: str) -> int:
         raise UnsupportedCheckpoint("its pickle is not one that Python's pickler writes")
@@ -210,6 +257,51 @@ def _setting_group(does: _Does) -> _Does:
     return setting
 
 
+def _appending_one(does: _Does) -> _Does:
+    """The opcode that appends the top to a list: a `POP` in its place drops it."""
+    taking = _taking(does)
+
+    def appending(machine: _PlacedMachine) -> None:
+        at = machine.at
+        taking(machine)
+        machine.note_items(machine.stack[-1], array("Q", (at - 1,)), array("Q", (at,)))
+
+    return appending
+
+
+def _appending_group(does: _Does) -> _Does:
+    """The one that appends all items down to the mark: a `POP` behind an item drops it."""
+    taking = _taking(does)
+
+    def appending(machine: _PlacedMachine) -> None:
+        ends = machine.ends[machine.marks[-1] :] if machine.marks else array("Q")
+        taking(machine)
+        machine.note_items(machine.stack[-1], ends, ends)
+
+    return appending
+
+
+def _making_tuple(count: int) -> Callable[[_Does], _Does]:
+    """The opcode that makes a tuple of `count` items, or with 0 of all down to the mark."""
+
+    def with_first_number(does: _Does) -> _Does:
+        taking = _taking(does)
+
+        def making(machine: _PlacedMachine) -> None:
+            size, marks = len(machine.stack), machine.marks
+            first = size - count if count else marks[-1] if marks else size
+            if not 0 <= first < size or type(machine.stack[first]) is not int:
+                taking(machine)
+                return
+            place = machine.starts[first], machine.ends[first]
+            taking(machine)
+            machine.note_first_number(place)
+
+        return making
+
+    return with_first_number
+
+
 def _dropping(does: _Does) -> _Does:
     """One that only takes: what it leaves on the top is not of its making."""
 
@@ -249,9 +341,20 @@ _OTHERS: dict[int, Callable[[_Does], _Does]] = {
     b"\x80"[0]: lambda does: does,
     b"s"[0]: _setting_one,
     b"u"[0]: _setting_group,
+    b"a"[0]: _appending_one,
+    b"e"[0]: _appending_group,
+    b"t"[0]: _making_tuple(0),
+    b"\x85"[0]: _making_tuple(1),
+    b"\x86"[0]: _making_tuple(2),
+    b"\x87"[0]: _making_tuple(3),
 }
 _PLACE = 16
 """Bytes that the place of a value, or of a use of the memo, takes."""
+_NOTED = 320
+"""Bytes that it takes to keep places about a list or tuple."""
+_SMALL = 16
+"""The first number of a tuple from which on its place is kept: shapes of short arrays, of which
+there may be millions, are of no interest."""
 
 
 def _with_places(code: int, opcode: Opcode) -> Opcode:

@@ -1,8 +1,9 @@
 """Replay buffers: reading, forced actions at their head, rewriting."""
 
-from sacdoctor.replay.buffer import ReplayBuffer, read_replay_buffer
+from sacdoctor.replay.buffer import ReplayBuffer
 from sacdoctor.replay.companions import buffer_of, checkpoint_of, newest_in
 from sacdoctor.replay.forced_head import Doubt, ForcedHead, constant_head
+from sacdoctor.replay.formats import read_replay_buffer
 from sacdoctor.replay.ignored_actions import ignored_head
 from sacdoctor.replay.rewriting import write_without_oldest
 

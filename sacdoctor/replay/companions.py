@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from sacdoctor.errors import NotACheckpoint
+from sacdoctor.replay.formats import ENDINGS
 
 _STEPS = re.compile(r"(.*)_replay_buffer_(\d+)_steps\.pkl")
 """`CheckpointCallback(name_prefix="rl_model")`: rl_model_replay_buffer_10000_steps.pkl beside
@@ -54,7 +55,7 @@ def newest_in(run: Path) -> Path:
         files = sorted(path for path in run.iterdir() if path.is_file())
     except OSError as error:
         raise NotACheckpoint(error.strerror or str(error), run) from None
-    buffers = [path for path in files if path.suffix == ".pkl" and "replay_buffer" in path.name]
+    buffers = [path for path in files if path.suffix in ENDINGS and "replay_buffer" in path.name]
     checkpoints = [path for path in files if path.suffix == ".zip" and path.name != _BEST]
     for found in (buffers, checkpoints):
         if found:

@@ -68,8 +68,7 @@ class TransitionReader:
         huge."""
         buffer = self._buffer
         shared = buffer.optimize_memory_usage
-        if shared and buffer.full:
-            times = times[times > 0]  # its observation was overwritten by the newest next one
+        times = times[(times >= buffer.whole.start) & (times < buffer.whole.stop)]
         observed = self._observations(times, "observations")
         following = (
             self._observations(times + 1, "observations")
@@ -83,7 +82,8 @@ class TransitionReader:
         columns = [array.reshape(len(age), -1) for array in (observed, action, reward, change)]
         usable = np.all([(np.abs(column) < LARGEST).all(axis=1) for column in columns], axis=0)
         if shared:  # the next row holds the next episode's first observation, not the last one
-            usable &= self._read("dones", times).reshape(-1) == 0
+            for name in buffer.arrays.keys() & {"dones", "timeouts"}:
+                usable &= self._read(name, times).reshape(-1) == 0
         age, (observed, action, reward, change) = age[usable], [c[usable] for c in columns]
         return Transitions(age, observed, action, np.concatenate((reward, change), axis=1))
 

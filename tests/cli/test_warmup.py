@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from copy import deepcopy
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import Outcome, Run
+from tests.own_buffers import Ring, filled, transitions
 from tests.replay_buffers import FORCED, tracking
 
 pytestmark = pytest.mark.slow
@@ -205,6 +207,56 @@ def test_clean_leaves_no_empty_buffer(run: Run, tmp_path: Path) -> None:
     assert "nothing would be left" in outcome.complaint
 
 
+# -- buffers of other kinds --------------------------------------------------------------------
+
+
+def of_ones_own(path: Path) -> Path:
+    with path.open("wb") as file:
+        if path.suffix == ".npz":
+            np.savez(file, **transitions())
+        else:
+            pickle.dump(filled(Ring, transitions(), 1_000), file)
+    return path
+
+
+@pytest.mark.parametrize("name", ["memory.npz", "memory.pkl"])
+def test_a_buffer_of_ones_own_is_audited_and_cleaned(run: Run, tmp_path: Path, name: str) -> None:
+    path, out = of_ones_own(tmp_path / name), tmp_path / f"clean_{name}"
+    found = document(run("warmup", path, "--clean", out, "--format", "json"))
+    assert found["forced_head"]["transitions"] == 150
+    assert (found["transitions"], found["share"], found["cleaned"]) == (600, 0.25, str(out))
+    words = " ".join(run("warmup", path).out.split())
+    assert f"--clean OUT{path.suffix}`" in words
+    assert "store the action that the environment carried out" in words
+    assert document(run("warmup", out, "--format", "json"))["share"] == 0.0
+
+
+def test_the_newest_buffer_of_a_folder_may_be_of_any_kind(run: Run, tmp_path: Path) -> None:
+    path = of_ones_own(tmp_path / "replay_buffer_600.npz")
+    found = document(run("warmup", tmp_path, "--format", "json"))
+    assert (found["buffer"], found["transitions"]) == (str(path), 600)
+
+
+def test_dangerous_code_in_a_buffer_is_named_and_does_not_run(run: Run, tmp_path: Path) -> None:
+    buffer = filled(Ring, transitions(), 1_000)
+    buffer.extra = Bomb()
+    path = tmp_path / "memory.pkl"
+    path.write_bytes(pickle.dumps(buffer))
+    outcome = run("warmup", path, "--format", "json")
+    found = document(outcome)
+    assert outcome.code == 1
+    assert [finding["rule"] for finding in found["findings"]] == ["SD601", "SD503"]
+    assert found["forced_head"]["transitions"] == 150
+    words = " ".join(run("warmup", path).out.split())
+    assert "CRITICAL Loading the file would run dangerous code." in words
+    assert "system" in words
+
+
+class Bomb:
+    def __reduce__(self) -> Any:
+        return os.system, ("exit 1",)
+
+
 # -- bad input ---------------------------------------------------------------------------------
 
 
@@ -215,6 +267,8 @@ def test_clean_leaves_no_empty_buffer(run: Run, tmp_path: Path) -> None:
         ("empty.pkl", b""),
         ("text.pkl", b"hello"),
         ("other.pkl", pickle.dumps({"a": 1})),
+        ("empty.npz", b""),
+        ("text.npz", b"hello"),
         ("trap.pkl", b"\x80\x04cposix\nsystem\n."),
         ("broken.zip", b"PK\3\4"),
         ("mute.yml", b"learning_rate: 1e-4\n"),

@@ -141,7 +141,7 @@ def config(data: bytes) -> None:
 
 def replay_buffer(data: bytes) -> None:
     """A replay buffer with all of its rows."""
-    from sacdoctor.replay.buffer import read_replay_buffer
+    from sacdoctor.replay.formats import read_replay_buffer
 
     with written(data) as path:
         buffer = read_replay_buffer(path)

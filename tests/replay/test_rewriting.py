@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from stable_baselines3 import HerReplayBuffer
+from stable_baselines3.common.buffers import ReplayBuffer
 
 from sacdoctor.errors import CorruptCheckpoint, SacdoctorError, UnsupportedCheckpoint
-from sacdoctor.replay.buffer import read_replay_buffer
+from sacdoctor.replay.formats import read_replay_buffer
 from sacdoctor.replay.rewriting import write_without_oldest
 from tests.replay_buffers import KINDS, arrays_of, of_kind, refilled
 
@@ -104,6 +105,10 @@ def test_a_her_buffer_without_its_episodes_is_corrupt(tmp_path: Path, name: str)
         write_without_oldest(read_replay_buffer(put(tmp_path, buffer)), 8, tmp_path / "out.pkl")
 
 
+class Mine(ReplayBuffer):
+    """A user's own buffer, with another array beside SB3's."""
+
+
 def infos_kept(buffer: Any) -> None:
     buffer.infos = np.array([[{"cost": 1.0}]] * buffer.buffer_size)
 
@@ -113,10 +118,20 @@ def fortran(buffer: Any) -> None:
     buffer.actions = np.asfortranarray(np.repeat(buffer.actions, 2, axis=2))
 
 
+def with_priorities(buffer: Any) -> None:
+    buffer.__class__ = Mine
+    buffer.priorities = np.ones(buffer.buffer_size)
+
+
 @pytest.mark.parametrize(
     ("kind", "change", "protocol"),
-    [("her", infos_kept, 5), ("plain", fortran, 5), ("plain", lambda buffer: None, 2)],
-    ids=["infos", "fortran", "text"],
+    [
+        ("her", infos_kept, 5),
+        ("plain", fortran, 5),
+        ("plain", lambda buffer: None, 2),
+        ("plain", with_priorities, 5),
+    ],
+    ids=["infos", "fortran", "text", "own"],
 )
 def test_what_cannot_be_cleaned_is_said_and_nothing_written(
     tmp_path: Path, kind: str, change: Any, protocol: int

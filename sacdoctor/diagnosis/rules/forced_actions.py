@@ -40,6 +40,8 @@ from sacdoctor.severity import Severity
 
 MOST = 0.5
 """Share of the stored transitions above which most of what is sampled was forced."""
+_SB3S = "ExecutedActionReplayBuffer stores what is carried out"
+_OWN = "store the action that the environment carried out, not the one that was chosen"
 
 
 def check(forced: ForcedTransitions) -> Iterator[Finding]:
@@ -52,8 +54,8 @@ def check(forced: ForcedTransitions) -> Iterator[Finding]:
         "the buffer",
         evidence=head.evidence,
         remedy=(
-            "`sacdoctor warmup BUFFER --clean OUT.pkl` writes the buffer without them; "
-            "ExecutedActionReplayBuffer stores what is carried out."
+            f"`sacdoctor warmup BUFFER --clean OUT{forced.ending}` writes the buffer without "
+            f"them; {_SB3S if forced.is_sb3s else _OWN}."
         ),
     )
 

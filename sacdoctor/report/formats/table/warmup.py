@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sacdoctor.diagnosis.rules import rule_of
 from sacdoctor.diagnosis.warmup import NO_BUFFER, WarmupReport
 from sacdoctor.printable import printable
 from sacdoctor.report.formats.table.style import PROSE, STATUS_STYLES, bare_table, finding_text
@@ -51,6 +52,8 @@ def _headline(report: WarmupReport) -> Text:
 
 def _verdict(report: WarmupReport) -> str:
     head = report.forced_head
+    if report.findings and rule_of(report.findings[0]).comes_first:
+        return _sentence(report.findings[0].message)
     if head is not None and report.share is not None:
         first = counted(head.transitions, "stored action")
         if head.stored == "varied":
