@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ def network(inputs: int, outputs: int) -> nn.Module:
 def parts() -> Parts:
     th.manual_seed(0)
     found = {"actor": network(3, 2), "critic1": network(5, 1), "critic2": network(5, 1)}
-    return {**found, "critic1_target": network(5, 1), "critic2_target": network(5, 1)}
+    targets = {f"{name}_target": copy.deepcopy(found[name]) for name in ("critic1", "critic2")}
+    return {**found, **targets}
 
 
 def stepped(*modules: nn.Module, steps: int = 3, kind: Any = th.optim.Adam) -> Any:

@@ -223,6 +223,6 @@ def test_outer_modules_that_say_nothing_are_passed_over() -> None:
 def test_ten_thousand_targets_are_told_within_a_moment() -> None:
     shapes = {f"target_{n}.weight": (n % 7, 3) for n in range(10_000)}
     shapes |= {f"q_{n}.weight": (n % 7, 3) for n in range(10_000)}
-    start = time.perf_counter()
+    start = time.process_time()
     assert roles(shapes)["target_9999.weight"].online is None
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0

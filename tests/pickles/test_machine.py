@@ -246,10 +246,10 @@ def test_programs_that_make_no_sense_are_refused(data: bytes, vocabulary: Any) -
     ids=["marks", "lists", "nested", "tuples", "doubling", "doubled-key", "puts", "long-key"],
 )
 def test_programs_that_grow_end_soon(data: bytes) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with contextlib.suppress(SacdoctorError):
         read_pickle(data, listed())
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_keys_chosen_to_collide_end_soon() -> None:
@@ -258,9 +258,9 @@ def test_keys_chosen_to_collide_end_soon() -> None:
     keys = b"".join(
         b"\x8a\x0b" + (n * modulus).to_bytes(11, "little") + b"N" for n in range(60_000)
     )
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(read_pickle(b"}(" + keys + b"u.", listed())) == 60_000
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 # -- names and calls ---------------------------------------------------------------------------
