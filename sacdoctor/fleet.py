@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from sacdoctor.checkpoint.formats import checkpoints_below
 from sacdoctor.diagnosis import looks_at_code_alone, report_of_error, scan
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.files import as_saved, files_below
@@ -106,7 +107,7 @@ def _processors() -> int:
 def _targets(path: str, endings: tuple[str, ...]) -> list[Target]:
     path = as_saved(path)
     if os.path.isdir(path):
-        below = files_below(path, endings)
+        below = files_below(path, endings) or checkpoints_below(path)
         named = ", ".join(endings)
         return [*below] or [SacdoctorError(f"the folder holds no {named} file", path)]
     if not os.path.lexists(path) and glob.has_magic(path):

@@ -130,6 +130,10 @@ class Checkpoint:
         with self._named():
             return self._contents.record()
 
+    def optimizer_file(self, optimizer: str) -> str:
+        """Return what the place in the file is called where an optimizer's state stands."""
+        return self._contents.optimizer_file(optimizer)
+
     def pickles(self) -> Iterable[PickleFile]:
         """Return every pickle that loading the file opens, those in its settings aside."""
         return self._contents.pickles()

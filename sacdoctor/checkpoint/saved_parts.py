@@ -9,7 +9,7 @@ called as in their state dict.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -52,7 +52,8 @@ _UPDATES = (
     *("n_updates", "_n_updates", "num_updates", "total_updates", "update_count", "updates"),
     *("learn_step_counter", "total_it"),  # DQN tutorials'; TD3.py of its authors
 )
-COUNTERS = {"num_timesteps": _STEPS, "_n_updates": _UPDATES}
+UPDATES = "_n_updates"
+COUNTERS = {"num_timesteps": _STEPS, UPDATES: _UPDATES}
 """What people call SB3's counters, the clearest first."""
 _LARGEST = 2**63
 MAX_NAME = 1000
@@ -67,7 +68,7 @@ class SavedParts:
 
     `tensors` are those of all parts by name, `places` their paths. `optimizers` stand under their
     paths, dotted, each with the parts that its name gives it (`OptimizerState.parts`). `counters`
-    are called as SB3 calls them.
+    are called as SB3 calls them; updates are counted by the optimizers where nobody else does.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -122,6 +123,9 @@ def saved_parts(saved: Any) -> SavedParts:
             parts.setdefault(part, _Part(part_words(led))).names.append(full)
     refuse_endless_views(found.tensors.values())
     _give_parts(found, parts)
+    updates = max(_steps(found.optimizers.values()), default=None)
+    if updates is not None:
+        found.counters.setdefault(UPDATES, updates)
     return found
 
 
@@ -164,6 +168,15 @@ def _count(path: Path, thing: Mapping[Any, Any], counters: dict[str, int]) -> No
         value = next((value for value in values if value is not None), None)
         if value is not None:
             counters.setdefault(counter, value)
+
+
+def _steps(optimizers: Iterable[OptimizerState]) -> Iterator[int]:
+    """Yield how many updates each entry had: who counts none has an optimizer that does."""
+    for state in optimizers:
+        for number in state.moments:
+            step = state.step(number)
+            if step is not None and 0 <= step < _LARGEST:
+                yield int(step)
 
 
 def _whole(value: Any) -> int | None:

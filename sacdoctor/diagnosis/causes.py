@@ -110,11 +110,13 @@ def _of_target(facts: Facts, name: str, online: str) -> Attribution:
 
 def _never_active(facts: Facts, name: str, zeros: int) -> Attribution:
     units = facts.tensors[name].numel
+    start = (
+        "they started with" if facts.algorithm is None else f"{facts.algorithm.name} starts with"
+    )
     return Attribution(
         Cause.ZERO_GRADIENT,
         f"{zeros:,} of {units:,} units were never active yet: their biases still are the 0 that "
-        f"{facts.checkpoint.algorithm} starts with, and neither they nor their weights ever had a "
-        "gradient",
+        f"{start}, and neither they nor their weights ever had a gradient",
         is_harmless=True,
     )
 
@@ -139,7 +141,12 @@ def _why_no_slot(facts: Facts, name: str) -> str:
     if online is not None:
         return f"it belongs to a target network, and {online} is not in the file"
     part = name.partition(".")[0]
-    if not any(optimizer.startswith((part, "policy")) for optimizer in facts.policy_optimizers):
+    if not any(
+        name.startswith(state.parts)
+        if state.parts is not None
+        else optimizer.startswith((part, "policy"))
+        for optimizer, state in facts.policy_optimizers.items()
+    ):
         return f"the file holds no optimizer state for {part}"
     return "which of the optimizer's entries is its own, if any, does not follow from their shapes"
 

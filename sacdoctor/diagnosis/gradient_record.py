@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _WITH_UNITS = (Kind.LINEAR, Kind.CONV)
+_WEIGHTS = ("weight", "weight_orig", "parametrizations.weight.original")
+"""The plain one; those that spectral norm divides, which has the gradient of both."""
 _SPREAD = 4.0
 """Standard deviations: of 16,000 layers one is further off."""
 LEAST = 1e-30
@@ -62,14 +64,14 @@ def most_never_active(units: int) -> float:
 def never_active(facts: Facts, name: str) -> int | None:
     """Return how many units of a living layer never were active, from the layer's bias.
 
-    None where this does not explain the zeros of the bias: where it did not start at 0, another
-    activation than ReLU stands behind it, gradients came where it is zero, or so many units are
+    None where this does not explain the zeros of the bias: where SB3 did not start it at 0 or put
+    another activation than ReLU behind it, gradients came where it is zero, or so many units are
     silent that the layer has died. TRPO's policy, which has no moments, keeps no 0: its search
     begins with a small random direction for every parameter (sb3_contrib/common/utils.py,
     `conjugate_gradient_solver`).
     """
     weight = _weight_of(facts, name)
-    if weight is None or not facts.biases_start_at_zero or facts.activation(name) not in SWITCHING:
+    if weight is None or not _may_never_be_active(facts, name):
         return None
     zeros = zero_positions(facts.tensors[name])
     units = facts.tensors[name].numel
@@ -80,6 +82,17 @@ def never_active(facts: Facts, name: str) -> int | None:
         silent &= kept.is_silent(as_numbers(kept.bias).reshape(-1))
         return len(zeros) if silent[zeros].all() else None
     return None
+
+
+def _may_never_be_active(facts: Facts, name: str) -> bool:
+    """Return whether a unit may keep the 0 that its bias began with.
+
+    In an agent of somebody's own neither its initialisation nor its activation is known, and
+    people start biases at 0.
+    """
+    if facts.algorithm is None:
+        return True
+    return facts.biases_start_at_zero and facts.activation(name) in SWITCHING
 
 
 def silent_layers(facts: Facts) -> list[str]:
@@ -151,8 +164,9 @@ def input_sizes(facts: Facts, name: str) -> NDArray[np.float64] | None:
 def _weight_of(facts: Facts, name: str) -> str | None:
     """Return the weight beside a bias of one element per row, None for any other."""
     role = facts.anatomy.roles[name]
-    weight = f"{role.layer}.weight" if role.layer else "weight"
-    if role.kind not in _WITH_UNITS or weight not in facts.tensors:
+    prefix = f"{role.layer}." if role.layer else ""
+    weight = next((prefix + part for part in _WEIGHTS if prefix + part in facts.tensors), None)
+    if role.kind not in _WITH_UNITS or weight is None:
         return None
     shape = facts.tensors[weight].shape
     return weight if shape[:1] == facts.tensors[name].shape else None

@@ -29,8 +29,8 @@ class TensorDifference:
     `max_abs` and `relative_l2` are those of a `Distance`, None where there is nothing to compare. A
     shape is None where the tensor is not there, and () for a plain number.
 
-    Of a moment, `file` is the member of the checkpoint, `name` the parameter that it belongs to
-    (or `entry 12`, where the file does not tell) and `moment` what the optimizer calls it.
+    Of a moment, `file` is where it stands in the checkpoint, `name` the parameter that it belongs
+    to (or `entry 12`, where the file does not tell) and `moment` what the optimizer calls it.
     """
 
     name: str
@@ -120,9 +120,9 @@ def _optimizers(before: Facts, after: Facts) -> Iterator[TensorDifference]:
     old, new = _moments(before, *names), _moments(after, *reversed(names))
     for optimizer, name, moment in dict.fromkeys([*old, *new]):
         key = (optimizer, name, moment)
-        yield _compared(
-            old.get(key), new.get(key), name, optimizer, file=f"{optimizer}.pth", moment=moment
-        )
+        holder = after if optimizer in after.optimizers else before
+        file = holder.checkpoint.optimizer_file(optimizer)
+        yield _compared(old.get(key), new.get(key), name, optimizer, file=file, moment=moment)
 
 
 def _entry_names(facts: Facts) -> dict[tuple[str, int], str]:

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
+from sacdoctor.checkpoint.formats import checkpoints_below
 from sacdoctor.diagnosis import report_of_error
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.files import files_below, refuse_other_than_folder
+from sacdoctor.files import refuse_other_than_folder
 from sacdoctor.history.lineage import Header, lineages, name_of, read_header
 from sacdoctor.history.model import History, LogNote, Run
 from sacdoctor.history.monitor import MonitorLog, read_monitors
@@ -38,7 +39,7 @@ def _history(path: str | Path, options: ScanOptions, files: ExitStack) -> Histor
     refuse_other_than_folder(folder, "it is no folder; scan looks at one checkpoint")
     headers: list[Header] = []
     unreadable: list[Report] = []
-    for file in files_below(folder, ".zip"):
+    for file in checkpoints_below(folder):
         try:
             header = read_header(file, keep_open=len(headers) < MOST_OPEN)
         except SacdoctorError as error:

@@ -49,19 +49,16 @@ class Left:
 class MomentReset:
     """Moments set to zero for the repaired elements of one tensor.
 
-    `step_reset`: the entry's step goes to 0 too. `note` says why it does not, where one would
-    expect it.
+    `file` is where the optimizer stands in the checkpoint. `step_reset`: the entry's step goes to
+    0 too. `note` says why it does not, where one would expect it.
     """
 
     slot: Slot
+    file: str
     name: str
     positions: NDArray[np.int64] = field(repr=False, compare=False)
     step_reset: bool
     note: str = ""
-
-    @property
-    def file(self) -> str:
-        return f"{self.slot.optimizer}.pth"
 
     @property
     def elements(self) -> int:

@@ -223,7 +223,8 @@ class _Planner:
             for slot in coverage.slots.get(name, ()):
                 kept = optimizers[slot.optimizer].moments.get(slot.number)
                 if kept:
-                    yield _reset(slot, name, merged, self.tensors[name], kept)
+                    file = self.checkpoint.optimizer_file(slot.optimizer)
+                    yield _reset(slot, file, name, merged, self.tensors[name], kept)
             uncertain = not coverage.slots.get(name) and name not in coverage.outside
             if uncertain and optimizers and name not in self.online:
                 self.left.append(
@@ -288,15 +289,16 @@ def _rates(optimizer: str, state: OptimizerState, wanted: float) -> list[Setting
 
 def _reset(
     slot: Slot,
+    file: str,
     name: str,
     positions: NDArray[np.int64],
     tensor: Tensor,
     kept: Mapping[str, Any],
 ) -> MomentReset:
     if len(positions) < tensor.numel:
-        return MomentReset(slot, name, positions, step_reset=False)
+        return MomentReset(slot, file, name, positions, step_reset=False)
     step = kept.get(STEP)
     if step is None or isinstance(step, Tensor):
-        return MomentReset(slot, name, positions, step_reset=step is not None)
+        return MomentReset(slot, file, name, positions, step_reset=step is not None)
     note = "its step is a plain number in this file and stays"
-    return MomentReset(slot, name, positions, step_reset=False, note=note)
+    return MomentReset(slot, file, name, positions, step_reset=False, note=note)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 
 from sacdoctor.archive import ends_as_zip
 from sacdoctor.checkpoint.formats.interface import RECORD, Container, Contents, PickleFile
 from sacdoctor.errors import NotACheckpoint, UnsupportedCheckpoint
+from sacdoctor.files import files_below
 
 __all__ = [
     "CONTAINERS",
@@ -17,6 +19,7 @@ __all__ = [
     "Container",
     "Contents",
     "PickleFile",
+    "checkpoints_below",
     "container_of",
 ]
 
@@ -42,6 +45,14 @@ def container_of(buffer: memoryview) -> Container:
     return found[0]
 
 
+def checkpoints_below(folder: str | Path) -> list[Path]:
+    """Return the checkpoints below a folder by their names: those of SB3, if there are any.
+
+    Beside them torch's files are parts of them that somebody unpacked.
+    """
+    return files_below(folder, SB3_ENDING) or files_below(folder, ENDINGS)
+
+
 def _discovered() -> Iterator[Container]:
     for module in pkgutil.iter_modules(__path__, f"{__name__}."):
         container = getattr(import_module(module.name), "CONTAINER", None)
@@ -51,5 +62,6 @@ def _discovered() -> Iterator[Container]:
 
 CONTAINERS: tuple[Container, ...] = tuple(_discovered())
 """All kinds, in the order of their modules' names."""
+SB3_ENDING = ".zip"
 ENDINGS = tuple(dict.fromkeys(ending for kind in CONTAINERS for ending in kind.endings))
 """How checkpoints of any kind are named."""

@@ -57,6 +57,10 @@ class Contents(ABC):
         """Return each optimizer's state by its name, e.g. `actor.optimizer`."""
         return {}
 
+    def optimizer_file(self, optimizer: str) -> str:
+        """Return what the place is called where an optimizer's state stands."""
+        return optimizer
+
     def settings(self) -> Hyperparameters:
         """Return the settings of the algorithm, empty where there are none."""
         return Hyperparameters({})

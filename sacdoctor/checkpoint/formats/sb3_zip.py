@@ -75,6 +75,9 @@ class Sb3Zip(Contents):
                 found[name.removesuffix(".pth")] = optimizer_state(self._read(name))
         return found
 
+    def optimizer_file(self, optimizer: str) -> str:
+        return f"{optimizer}.pth"
+
     def settings(self) -> Hyperparameters:
         if DATA not in self._archive:
             return Hyperparameters({})
@@ -116,11 +119,11 @@ class Sb3Zip(Contents):
     def _edited_torch_files(self, edits: Edits) -> dict[str, Pieces]:
         by_member: dict[str, list[ElementEdit]] = {}
         for edit in edits.elements:
-            member = POLICY if edit.optimizer is None else f"{edit.optimizer}.pth"
+            member = POLICY if edit.optimizer is None else self.optimizer_file(edit.optimizer)
             by_member.setdefault(member, []).append(edit)
         rated = () if edits.learning_rate is None else self._optimizers()
         replaced: dict[str, Pieces] = {}
-        anew = {f"{name}.pth": state for name, state in edits.optimizers.items()}
+        anew = {self.optimizer_file(name): state for name, state in edits.optimizers.items()}
         for member in dict.fromkeys([*by_member, *rated, *anew]):
             rate = edits.learning_rate if member in rated else None
             data, elements = self._archive.read(member), by_member.get(member, [])

@@ -95,6 +95,8 @@ def check(examination: Examination) -> Iterator[Finding]:
 def _remedy(outside: list[str], facts: Facts) -> str:
     """Return the lines of policy code that bring the tensors into their optimizers, and then what
     brings the checkpoint after them."""
+    if any(state.parts is not None for state in facts.policy_optimizers.values()):
+        return f"Give them to an optimizer once all layers exist, and train on.\n{_REDRAWN}"
     # Few checkpoints have this finding, and only they need it.
     from sacdoctor.diagnosis.completion import home_of, loading_call, open_questions
 

@@ -141,7 +141,11 @@ def _rate(report: Report) -> str:
     if report.learning_rate is not None:
         return f"learning rate {report.learning_rate:g}"
     applied = {rate for rate in report.optimizer_learning_rates.values() if rate is not None}
-    return f"learning rate {max(applied):g} (scheduled)" if applied else ""
+    if not applied:
+        return ""
+    # Of SB3's a schedule has set it; an agent of somebody's own has no other.
+    scheduled = " (scheduled)" if report.algorithm is not None else ""
+    return f"learning rate {max(applied):g}{scheduled}"
 
 
 @dataclass(frozen=True, slots=True)
