@@ -27,7 +27,7 @@ from sacdoctor.checkpoint.schedules import constant_of
 from sacdoctor.checkpoint.torch_file import read_torch_archive
 from sacdoctor.errors import CorruptCheckpoint, SacdoctorError
 from sacdoctor.pickles import Symbols, WalkBudget, read_pickle, read_placed_pickle
-from sacdoctor.replay.buffer import read_replay_buffer
+from sacdoctor.replay import read_replay_buffer
 from sacdoctor.trust.references import Kind, references, torch_references
 from tests.archives import members_of, saved, sb3_members, torch_zip, zip_of
 from tests.payloads import Calls
