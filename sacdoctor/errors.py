@@ -52,6 +52,10 @@ class CorruptCheckpoint(CheckpointError):
     """The file contradicts itself: a checksum, a size, an offset or a count does not hold."""
 
 
+class OverBudget(CorruptCheckpoint):
+    """Its pickles take more operations or memory than a file of its size is allowed."""
+
+
 class NotACheckpoint(CheckpointError):
     """There is nothing to open: no file, or none of the formats that are read here."""
 

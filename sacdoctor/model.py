@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from sacdoctor.severity import Severity, Status, Thresholds
 
@@ -33,6 +34,8 @@ class Unjudged(StrEnum):
     """It holds some, and no name is let through by the patterns that were asked for."""
     CODE_ALONE = "code-alone"
     """It is a pickle of its own, of which only what loading would run is looked at."""
+    ACTIONS = "actions"
+    """It is a replay buffer whose outcomes do not tell which actions were carried out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +92,22 @@ class Summary:
     notice: int
 
 
+class BufferSummary(NamedTuple):
+    """What a replay buffer holds: `transitions` of `capacity`, rows times environments.
+
+    `arrays` have a row per step: shape and element type by name, as `(capacity, n_envs, …)`.
+    """
+
+    class_name: str
+    transitions: int
+    capacity: int
+    n_envs: int
+    arrays: Mapping[str, tuple[tuple[int, ...], str]]
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The diagnosis of one checkpoint.
+    """The diagnosis of one checkpoint, or of a replay buffer, which `replay` tells of.
 
     `layers` holds every tensor that was looked at, in the file's order. `learning_rate` is None
     where the file holds a schedule. A checkpoint that cannot be read has `error` set, status
@@ -113,6 +129,7 @@ class Report:
     findings: tuple[Finding, ...] = ()
     thresholds: Thresholds = field(default_factory=Thresholds)
     unjudged: Unjudged | None = None
+    replay: BufferSummary | None = None
 
     @property
     def biases(self) -> tuple[LayerReport, ...]:

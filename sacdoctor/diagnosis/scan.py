@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +13,8 @@ from sacdoctor.algorithms import algorithm_of
 from sacdoctor.checkpoint import Checkpoint, ForeignCheckpoint
 from sacdoctor.diagnosis.examination import Examination, examine
 from sacdoctor.diagnosis.facts import Facts
-from sacdoctor.diagnosis.rules import RULES, Rule, Subject, findings, selected
+from sacdoctor.diagnosis.rules import RULES, Rule, Subject, findings, rule_of, selected
+from sacdoctor.diagnosis.warmup_facts import ForcedTransitions
 from sacdoctor.errors import CorruptCheckpoint, SacdoctorError, UnsupportedCheckpoint
 from sacdoctor.model import Finding, LayerReport, Report, Summary, Unjudged
 from sacdoctor.options import ScanOptions
@@ -20,6 +23,7 @@ from sacdoctor.trust import (
     Kind,
     LoadedCode,
     PickledPart,
+    Suspicion,
     begins_as_pickle,
     is_pickle_file,
     parts_of,
@@ -27,6 +31,10 @@ from sacdoctor.trust import (
     suspicions,
 )
 
+if TYPE_CHECKING:
+    from sacdoctor.diagnosis.warmup import WarmupReport
+
+_ARRAYS = ".npz"
 _MAX_LINE = 120
 """Characters of a finding that stand in the line about a file that cannot be read."""
 
@@ -34,14 +42,17 @@ _MAX_LINE = 120
 def scan(path: str | Path, options: ScanOptions | None = None) -> Report:
     """Return the report of the checkpoint at `path`.
 
-    A pickle of its own (a replay buffer, `VecNormalize`) has a report without layers: only what
-    loading it would run is looked at.
+    A replay buffer has a report without layers: what it holds, whether its first actions were
+    forced, and what loading it would run. Of any other pickle of its own (`VecNormalize`) only
+    that is looked at.
 
     Raises `CheckpointError` where it cannot be read. Nothing in the file is executed.
     """
     options = options or ScanOptions()
     if is_pickle_file(path):
         return _diagnose_pickle(path, options)
+    if str(path).lower().endswith(_ARRAYS):
+        return _diagnose_arrays(path, options)
     with Checkpoint(path) as checkpoint:
         return diagnose(checkpoint, options)
 
@@ -203,19 +214,85 @@ def _report_on_code(facts: Facts, options: ScanOptions) -> Report:
 
 
 def _diagnose_pickle(path: str | Path, options: ScanOptions) -> Report:
+    """Return the report of a pickle: what loading it would run, and what is in a replay buffer."""
     able = [rule for rule in RULES if rule.looks_at(LoadedCode)]
     if not set(able) & set(_rules(options)):
-        codes = " and ".join(rule.code for rule in able)
-        raise UnsupportedCheckpoint(
-            f"it is a pickle of its own, which {codes} look at, and neither is selected", path
-        )
+        audit = _audited_if_any(path, options)
+        if audit is None:
+            codes = " and ".join(rule.code for rule in able)
+            raise UnsupportedCheckpoint(
+                f"it is a pickle of its own, which {codes} look at, and neither is selected", path
+            )
+        return _report_on_buffer(path, audit, (), options)
     parts = parts_of_pickle(path)
     if all(reference.kind is Kind.UNREAD for part in parts for reference in part.references):
         for reference in parts[0].references:
             raise CorruptCheckpoint(reference.name.qualname, path)
-    found = findings([LoadedCode(suspicions(parts))], _rules(options))
+    code = LoadedCode(suspicions(parts))
+    audit = _audited_if_any(path, options)
+    if audit is not None:
+        own = LoadedCode(one for one in code if not _makes_an_object(one))
+        return _report_on_buffer(path, audit, findings([own], _rules(options)), options)
+    found = findings([code], _rules(options))
     status = status_of((), found, options, Unjudged.CODE_ALONE)
     return Report(str(path), status, findings=found, unjudged=Unjudged.CODE_ALONE)
+
+
+def _audited_if_any(path: str | Path, options: ScanOptions) -> WarmupReport | None:
+    """Return the audit of the replay buffer in a pickle; None for other pickles, or unasked."""
+    if _looks_at_buffers(options):
+        with suppress(SacdoctorError):  # it holds something else, or what belongs to it is broken
+            return _audited(path)
+    return None
+
+
+def _makes_an_object(suspicion: Suspicion) -> bool:
+    """Return whether it is no worse than an object of a class of the user's.
+
+    A buffer of his own is one; to somebody who asks for its health that says nothing. The gate
+    (`looks_at_code_alone`) names it.
+    """
+    return suspicion.severity is Severity.WARNING and suspicion.reference.kind is Kind.MAKE
+
+
+def _diagnose_arrays(path: str | Path, options: ScanOptions) -> Report:
+    """Return the report of a `.npz`, which can only be a replay buffer."""
+    if not _looks_at_buffers(options):
+        raise UnsupportedCheckpoint(
+            "it holds arrays alone, and no rule is selected that looks at a replay buffer", path
+        )
+    return _report_on_buffer(path, _audited(path), (), options)
+
+
+def _looks_at_buffers(options: ScanOptions) -> bool:
+    return any(rule.looks_at(ForcedTransitions) for rule in _rules(options))
+
+
+def _audited(path: str | Path) -> WarmupReport:
+    # Only a buffer takes what reads it.
+    from sacdoctor.diagnosis.warmup import audit_warmup
+
+    return audit_warmup(path)
+
+
+def _report_on_buffer(
+    path: str | Path, audit: WarmupReport, code: tuple[Finding, ...], options: ScanOptions
+) -> Report:
+    """Return the report of a replay buffer, `code` being the findings about what it would run."""
+    told = {finding.rule for finding in code}
+    asked = {rule.code for rule in _rules(options)} - told
+    found = (*(finding for finding in audit.findings if finding.rule in asked), *code)
+    found = tuple(sorted(found, key=lambda f: (-f.severity.rank, not rule_of(f).comes_first)))
+    severities = [finding.severity for finding in found]
+    if audit.is_suspected:
+        severities.append(Severity.NOTICE)
+    return Report(
+        str(path),
+        Status.of(severities, judged=audit.is_told),
+        findings=found,
+        unjudged=None if audit.is_told else Unjudged.ACTIONS,
+        replay=audit.held,
+    )
 
 
 def _summary(layers: Iterable[LayerReport]) -> Summary:

@@ -12,7 +12,7 @@ from sacdoctor.diagnosis.rules import RULES, findings
 from sacdoctor.diagnosis.update_counters import EPISODE, UpdateCounters
 from sacdoctor.diagnosis.warmup_facts import ForcedTransitions, JudgedSetting, Warmup
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.model import Finding
+from sacdoctor.model import BufferSummary, Finding
 from sacdoctor.replay import (
     Doubt,
     ForcedHead,
@@ -39,7 +39,7 @@ class WarmupReport:
     `transitions` are those stored, rows times environments as `num_timesteps` counts, of
     `capacity`. `updates_during_forced` are the updates before the forced actions ended: up to then
     the buffer held nothing else. `doubts`: why forced actions cannot be told, which `notes` say,
-    too.
+    too. `held` tells of the buffer's arrays.
     """
 
     path: str
@@ -54,6 +54,7 @@ class WarmupReport:
     doubts: tuple[Doubt, ...] = ()
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    held: BufferSummary | None = None
 
     @property
     def is_told(self) -> bool:
@@ -74,9 +75,15 @@ class WarmupReport:
     def status(self) -> Status:
         """The worst severity of the findings; `notice` where forced actions are suspected. Without
         either `unknown` where they cannot be told, else `healthy`."""
-        suspected = [Severity.NOTICE for doubt in self.doubts if doubt.boundary is not None]
-        found = [*(finding.severity for finding in self.findings), *suspected]
+        found = [finding.severity for finding in self.findings]
+        if self.is_suspected:
+            found.append(Severity.NOTICE)
         return Status.of(found, judged=not self.doubts and NO_BUFFER not in self.notes)
+
+    @property
+    def is_suspected(self) -> bool:
+        """Whether an end of forced actions is suspected, but not clear enough to say so."""
+        return any(doubt.boundary is not None for doubt in self.doubts)
 
 
 def audit_warmup(
@@ -190,20 +197,28 @@ def _audit_buffer(
         updates_during_forced=updates,
         doubts=doubted,
         notes=tuple(filter(None, notes)),
+        held=_held(buffer),
     )
     subjects = [_dangerous_code(report.buffer)]
     if head is None:
         return replace(report, findings=findings(subjects, RULES))
     assert report.share is not None
+    ending = Path(report.buffer or "").suffix
     forced = ForcedTransitions(
         head,
         report.share,
         updated=bool(report.n_updates),
-        ending=Path(report.buffer or "").suffix,
+        ending=ending,
         is_sb3s=buffer.is_sb3s,
     )
-    warmup = Warmup(head.transitions if end is None else end, updates, counters)
+    warmup = Warmup(head.transitions if end is None else end, updates, counters, ending)
     return replace(report, findings=findings((*subjects, forced, warmup), RULES))
+
+
+def _held(buffer: ReplayBuffer) -> BufferSummary:
+    arrays = {name: (array.shape, str(array.dtype)) for name, array in buffer.arrays.items()}
+    capacity = buffer.capacity * buffer.n_envs
+    return BufferSummary(buffer.class_name, buffer.transitions, capacity, buffer.n_envs, arrays)
 
 
 def _dangerous_code(buffer: str | None) -> LoadedCode:

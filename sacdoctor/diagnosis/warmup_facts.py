@@ -35,12 +35,14 @@ class Warmup(NamedTuple):
     """How long actions were forced, and what was learned from them.
 
     `steps`: the timestep at which they ended, or how many are stored where that is not known.
-    `updates` came before it, by the checkpoint's `counters`; None where they do not say.
+    `updates` came before it, by the checkpoint's `counters`; None where they do not say. `ending`:
+    that of the buffer's file.
     """
 
     steps: int
     updates: int | None
     counters: UpdateCounters | None
+    ending: str
 
     @classmethod
     def in_words(cls) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sacdoctor.errors import CorruptCheckpoint
+from sacdoctor.errors import CorruptCheckpoint, OverBudget
 
 OPERATIONS = 1_000_000
 """Opcodes that the pickles of one file may always take, all together.
@@ -22,6 +22,10 @@ BUFFER_BYTES_PER_OPERATION, BUFFER_MEMORY_RATIO = 18, 6
 """The same for a replay buffer. A `HerReplayBuffer` with `copy_info_dict` keeps a dict for each
 transition: an opcode for 19 bytes with the observations of PandaReach, 5.1 bytes for each with
 those of FetchReach and a numpy number in each dict."""
+BUFFER_FLOOR = 32 * 1024**2
+"""Bytes: a smaller buffer may take what one of this size may. Transitions that are single objects
+take 48 opcodes each with Python's numbers beside two arrays, 78 and 9 KB with numpy's: 20,000 of
+these, in 2.8 MB, are within it. Time and memory are what a hostile file of 32 MB is allowed."""
 
 MAX_DEPTH = 8
 """Pickles inside pickles that are followed; SB3 writes at most two."""
@@ -51,15 +55,16 @@ class WalkBudget:
     @classmethod
     def of_buffer(cls, file_size: int) -> WalkBudget:
         """Return that of a file which is one pickle, such as a replay buffer."""
-        return cls.of(file_size, BUFFER_BYTES_PER_OPERATION, BUFFER_MEMORY_RATIO)
+        size = max(file_size, BUFFER_FLOOR)
+        return cls.of(size, BUFFER_BYTES_PER_OPERATION, BUFFER_MEMORY_RATIO)
 
     def grant(self) -> int:
         """Take some operations and return how many; `give_back` those that were not needed.
 
-        Raises `CorruptCheckpoint` where none are left.
+        Raises `OverBudget` where none are left.
         """
         if not self.operations:
-            raise CorruptCheckpoint("its pickles take more operations than any checkpoint's do")
+            raise OverBudget("its pickles take more operations than any checkpoint's do")
         steps = min(_STEPS, self.operations)
         self.operations -= steps
         return steps
@@ -68,9 +73,9 @@ class WalkBudget:
         self.operations += steps
 
     def hold(self, size: int) -> None:
-        """Take so many bytes; raises `CorruptCheckpoint` where they are not left."""
+        """Take so many bytes; raises `OverBudget` where they are not left."""
         if size > self.memory:
-            raise CorruptCheckpoint("its pickles take more memory than any checkpoint's do")
+            raise OverBudget("its pickles take more memory than any checkpoint's do")
         self.memory -= size
 
     def enter(self) -> None:

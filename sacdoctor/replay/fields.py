@@ -192,7 +192,7 @@ def _is_zero(array: NDArray[Any], start: int, origin: Origin) -> bool:
     """Return whether all rows from `start` on are zero, as in a fresh buffer."""
     step = max(1, _CHUNK // max(1, array[0].nbytes))
     for at in range(start, len(array), step):
-        if array[at : at + step].any():
+        if (array[at : at + step] != 0).any():  # `any` alone warns of NaN
             return False
         origin.release(array[at : at + step])
     return True

@@ -15,7 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
-from sacdoctor.pickles import Made, PickledArray, Places, attributes, class_of, walk
+from sacdoctor.pickles import (
+    Made,
+    PickledArray,
+    PickledDType,
+    Places,
+    attributes,
+    class_of,
+    walk,
+)
 from sacdoctor.replay.buffer import ReplayBuffer
 from sacdoctor.replay.fields import (
     ACTIONS,
@@ -107,9 +115,7 @@ class _OwnOrigin(PickleOrigin):
             for name, value in _named(thing).items():
                 if "tree" in name.lower() and isinstance(value, (Made, PickledArray, list)):
                     raise unsuited(f"its {name!r} keep priorities by row")
-                items = _items(value)
-                rows = value.shape[:1] if isinstance(value, PickledArray) else (len(items or ()),)
-                if rows == (buffer.capacity,):
+                if _length(value) == buffer.capacity:
                     yield name, value
 
     def _array(
@@ -234,6 +240,13 @@ def _items(thing: Any) -> Sequence[Any] | None:
     return thing.items if isinstance(thing, Made) and thing.items else None
 
 
+def _length(value: Any) -> int | None:
+    if isinstance(value, PickledArray):
+        return value.shape[0] if isinstance(value.shape, tuple) and value.shape else None
+    items = _items(value)
+    return None if items is None else len(items)
+
+
 def _is_column(value: Any) -> bool:
     if isinstance(value, PickledArray):
         return True
@@ -319,7 +332,8 @@ def _stacked(name: str, values: Sequence[Any]) -> NDArray[Any]:
         of_one_kind = all(
             isinstance(value, PickledArray)
             and value.shape == first.shape
-            and value.dtype.numpy() == view.dtype
+            and (value.dtype is first.dtype or _type(value) == view.dtype)
+            and isinstance(value.data, (bytes, memoryview))
             and len(value.data) == view.nbytes
             for value in values
         )
@@ -337,3 +351,7 @@ def _stacked(name: str, values: Sequence[Any]) -> NDArray[Any]:
             f"its {name!r} are neither arrays nor numbers, of one shape; only such are read here"
         )
     return stacked
+
+
+def _type(array: PickledArray) -> np.dtype[Any] | None:
+    return array.dtype.numpy() if isinstance(array.dtype, PickledDType) else None

@@ -181,7 +181,7 @@ def _arrays(
         if not isinstance(key, str):
             raise CorruptCheckpoint("one of its attributes has a name that is no text")
         if isinstance(value, PickledArray):
-            is_other = shape is not None and key not in _ARRAYS and value.shape[:2] != shape
+            is_other = shape is not None and key not in _ARRAYS and _first_two(value) != shape
             if value.objects is None and key != "_current_ep_start" and not is_other:
                 yield key, value.view()
         elif isinstance(value, dict) and key in ("observations", "next_observations"):
@@ -191,8 +191,14 @@ def _arrays(
                 yield f"{key}.{part}", array.view()
 
 
+def _first_two(value: PickledArray) -> tuple[Any, ...]:
+    return value.shape[:2] if isinstance(value.shape, tuple) else ()
+
+
 def _has_rows(value: Any, rows: int) -> bool:
-    return isinstance(value, PickledArray) and value.objects is None and value.shape[:1] == (rows,)
+    if not isinstance(value, PickledArray) or value.objects is not None:
+        return False
+    return isinstance(value.shape, tuple) and value.shape[:1] == (rows,)
 
 
 def _whole(state: Mapping[str, Any], key: str) -> int:

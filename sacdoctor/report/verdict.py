@@ -15,6 +15,7 @@ _UNJUDGED = {
     Unjudged.NO_TENSORS: "it holds no tensors that could be judged",
     Unjudged.NO_MATCH: "no tensor was looked at: --include and --exclude let no name through",
     Unjudged.CODE_ALONE: "only the code in this pickle was looked at",
+    Unjudged.ACTIONS: "whether the first stored actions were carried out cannot be told",
 }
 _CLEAN_CODE = "nothing outside SB3 and its libraries was found"
 
@@ -110,6 +111,8 @@ def _looked_at(report: Report, unjudged: Unjudged) -> str:
 
 def _nothing_found(report: Report) -> str:
     summary = report.summary
+    if report.replay is not None:
+        return "the stored actions are the ones that were carried out, as far as outcomes show"
     if summary is None:
         return f"only what loading it would run was looked at: {_CLEAN_CODE}"
     if summary.critical or summary.warning or summary.notice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import pickle
 import sys
@@ -14,6 +15,7 @@ from safetensors.torch import save
 
 from fixtures.make import CHECKPOINTS
 from tests.archives import DEFLATED, members_of, saved, sb3_members, zip_of
+from tests.own_buffers import Dicts, Named, Ring, filled, transitions
 
 YAML = b"""# rl-zoo
 Pendulum-v1: &one
@@ -137,7 +139,14 @@ def _replay_buffers() -> list[bytes]:
     for _ in range(6):
         one.add(rows, rows, rows, end, end, [{}])
         several.add({"a": rows, "b": rows}, {"a": rows, "b": rows}, rows, end, end, [{}])
-    return [pickle.dumps(buffer, protocol) for buffer in (one, several) for protocol in (4, 5)]
+    arrays = transitions(24, 6)
+    own = [filled(kind, arrays, 32) for kind in (Ring, Named, Dicts)]
+    saved = io.BytesIO(), io.BytesIO()
+    np.savez(saved[0], **arrays)
+    np.savez_compressed(saved[1], **vars(own[0]))
+    buffers = (one, several, *own)
+    pickles = [pickle.dumps(buffer, protocol) for buffer in buffers for protocol in (4, 5)]
+    return [*pickles, *(file.getvalue() for file in saved)]
 
 
 def main() -> None:

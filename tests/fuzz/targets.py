@@ -140,14 +140,16 @@ def config(data: bytes) -> None:
 
 
 def replay_buffer(data: bytes) -> None:
-    """A replay buffer with all of its rows."""
-    from sacdoctor.replay.formats import read_replay_buffer
+    """A replay buffer with all of its rows, and a copy without the oldest."""
+    from sacdoctor.replay import read_replay_buffer, write_without_oldest
 
     with written(data) as path:
         buffer = read_replay_buffer(path)
         for name in buffer.arrays:
             for rows in buffer.rows(name, 0, buffer.transitions):
-                rows.sum()
+                rows.tobytes()
+        if buffer.size > 1:
+            write_without_oldest(buffer, buffer.size // 2, path.with_suffix(".clean"))
 
 
 TARGETS: dict[str, Target] = {

@@ -41,7 +41,7 @@ def check(warmup: Warmup) -> Iterator[Finding]:
             verdict,
             warmup.steps,
             f"Force at most {verdict.recommended:,.0f} steps; `sacdoctor warmup BUFFER --clean "
-            "OUT.pkl` takes the transitions out of the buffer.",
+            f"OUT{warmup.ending}` takes the transitions out of the buffer.",
         )
 
 

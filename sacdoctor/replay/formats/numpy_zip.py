@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from math import prod
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -178,7 +179,7 @@ def _header(start: bytes, name: str) -> _Header:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy tells of headers that Python 2 wrote
             shape, is_fortran, dtype = read(file)
-    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError) as error:
+    except (ValueError, SyntaxError, TokenError, TypeError, RecursionError, MemoryError) as error:
         raise CorruptCheckpoint(f"{name!r} is no array that numpy wrote: {error}") from None
     if len(shape) > _MAX_DIMENSIONS or min(shape, default=0) < 0 or not dtype.itemsize:
         raise CorruptCheckpoint(f"{name!r} has an impossible shape or type, {shape} of {dtype}")

@@ -6,7 +6,7 @@ views of the mapped file. What loading it would run is not asked here (`sacdocto
 
 from __future__ import annotations
 
-from sacdoctor.errors import UnsupportedCheckpoint
+from sacdoctor.errors import OverBudget, UnsupportedCheckpoint
 from sacdoctor.pickles import (
     ENCODED_BYTES,
     NUMPY_ARRAYS,
@@ -28,7 +28,13 @@ def _opens(data: memoryview) -> bool:
 
 def _read(data: memoryview) -> ReplayBuffer:
     names = OpaqueNames({**NUMPY_ARRAYS, **ENCODED_BYTES})
-    made, places = read_placed_pickle(data, names, COUNTERS, WalkBudget.of_buffer(len(data)))
+    try:
+        made, places = read_placed_pickle(data, names, COUNTERS, WalkBudget.of_buffer(len(data)))
+    except OverBudget as error:
+        raise OverBudget(
+            f"{error.reason}; if its transitions are single objects, save them as arrays with "
+            "numpy.savez: those may be of any size"
+        ) from None
     buffer = sb3_buffer(data, made, places) or own_buffer(data, made, places)
     if buffer is None:
         there = names_in(made)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sacdoctor.model import LayerReport, Report
+from sacdoctor.model import BufferSummary, LayerReport, Report
 from sacdoctor.report.formats.json.schema import (
     DECIMALS,
     SCHEMA_VERSION,
@@ -50,6 +50,20 @@ def _checkpoint(report: Report, all_tensors: bool) -> dict[str, Any]:
         "summary": summary_document(report.summary) if report.summary else None,
         "layers": [_layer(layer) for layer in layers],
         "findings": [finding_document(finding) for finding in report.findings],
+        **({} if report.replay is None else {"replay": _replay(report.replay)}),
+    }
+
+
+def _replay(buffer: BufferSummary) -> dict[str, Any]:
+    return {
+        "class": buffer.class_name,
+        "transitions": buffer.transitions,
+        "capacity": buffer.capacity,
+        "n_envs": buffer.n_envs,
+        "arrays": {
+            name: {"shape": list(shape), "dtype": dtype}
+            for name, (shape, dtype) in buffer.arrays.items()
+        },
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sacdoctor.diagnosis.rules import rule_of
-from sacdoctor.model import Cause, Finding, LayerReport, Report
+from sacdoctor.model import BufferSummary, Cause, Finding, LayerReport, Report
 from sacdoctor.printable import printable
 from sacdoctor.report.formats.table.listing import Line, print_lines
 from sacdoctor.report.formats.table.style import (
@@ -122,6 +122,9 @@ def headline(report: Report) -> Text:
 
 def _head(report: Report, width: int) -> Text:
     head = Text(printable(report.path), style="bold")
+    if report.replay is not None:
+        text = ", ".join(_held(report.replay))
+        return head.append("\n" + flow(split_after(", ", text), width), style="not bold dim")
     if report.algorithm is None and report.summary is None:
         return head  # a pickle of its own
     policy = (report.policy_class or "").rpartition(".")[2]
@@ -135,6 +138,16 @@ def _head(report: Report, width: int) -> Text:
     ]
     text = ", ".join(printable(fact) for fact in facts if fact)
     return head.append("\n" + flow(split_after(", ", text), width), style="not bold dim")
+
+
+def _held(buffer: BufferSummary) -> Iterator[str]:
+    """Yield what a replay buffer holds: how many transitions, and of its arrays the shapes."""
+    yield printable(buffer.class_name)
+    yield f"{buffer.transitions:,} of {buffer.capacity:,} transitions"
+    if buffer.n_envs > 1:
+        yield f"{buffer.n_envs:,} environments"
+    for name, (shape, dtype) in buffer.arrays.items():
+        yield f"{printable(name)} {'×'.join(map(str, shape))} {dtype}"
 
 
 def _rate(report: Report) -> str:
