@@ -82,7 +82,7 @@ def observation_size(checkpoint: Checkpoint) -> float | None:
         return None
     sizes = []
     try:
-        for array in _arrays(read_pickle(value.pickle(), _Arrays())):
+        for array in _arrays(read_pickle(value.pickle(), WithArrays())):
             values = array.view()
             if values.dtype.kind == "f" and values.size:
                 sizes.append(float(np.max(np.abs(values[np.isfinite(values)]), initial=0.0)))
@@ -98,7 +98,7 @@ def _arrays(value: Any) -> Iterator[PickledArray]:
             yield item
 
 
-class _Arrays(Symbols):
+class WithArrays(Symbols):
     """Every name a symbol, but numpy's arrays what they hold."""
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
