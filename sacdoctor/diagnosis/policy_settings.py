@@ -78,7 +78,7 @@ def last_observations(checkpoint: Checkpoint) -> list[NDArray[np.floating[Any]]]
     if not isinstance(value, Pickled):
         return []
     try:
-        seen = [array.view() for array in _arrays(read_pickle(value.pickle(), _Arrays()))]
+        seen = [array.view() for array in _arrays(read_pickle(value.pickle(), WithArrays()))]
     except CheckpointError:
         return []
     return [values for values in seen if values.dtype.kind == "f" and values.size and values.ndim]
@@ -91,7 +91,7 @@ def _arrays(value: Any) -> Iterator[PickledArray]:
             yield item
 
 
-class _Arrays(Symbols):
+class WithArrays(Symbols):
     """Every name a symbol, but numpy's arrays what they hold."""
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

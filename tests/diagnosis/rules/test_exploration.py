@@ -1,4 +1,4 @@
-"""SD504 and SD505: the entropy coefficient and the spread of actions, at their borders."""
+"""SD504 to SD506: the entropy coefficient and the spread of actions, at their borders."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ from tests.archives import saved, sb3_members, zip_of
 from tests.diagnosis.handmade import SAC, finding, report
 
 
-def entropy(folder: Path, variables: dict[str, th.Tensor], member: str) -> Finding | None:
-    members = sb3_members({"actor.mu.bias": th.ones(2)}, SAC)
+def entropy(
+    folder: Path,
+    variables: dict[str, th.Tensor],
+    member: str,
+    code: str = "SD504",
+    ent_coef: str = "auto",
+) -> Finding | None:
+    members = sb3_members({"actor.mu.bias": th.ones(2)}, {**SAC, "ent_coef": ent_coef})
     members[member] = saved(variables)
     (folder / "m.zip").write_bytes(zip_of(members))
-    return finding(scan(folder / "m.zip"), "SD504")
+    return finding(scan(folder / "m.zip"), code)
 
 
 @pytest.mark.parametrize("member", ["pytorch_variables.pth", "tensors.pth"])
@@ -58,6 +64,26 @@ def test_what_is_no_learned_coefficient_is_not_judged(
     tmp_path: Path, variables: dict[str, th.Tensor]
 ) -> None:
     assert entropy(tmp_path, variables, "pytorch_variables.pth") is None
+
+
+@pytest.mark.parametrize(
+    ("coefficient", "ent_coef", "severity"),
+    [
+        (0.91, "auto", None),  # the largest of healthy trained checkpoints
+        (4.9, "auto", None),
+        (7.7, "auto", "warning"),
+        (51.0, "auto", "critical"),
+        (1e30, "auto", "critical"),
+        (9.5, "auto_10", None),
+        (11.0, "auto_10", "warning"),
+    ],
+)
+def test_entropy_coefficient_has_grown_above_where_it_started(
+    tmp_path: Path, coefficient: float, ent_coef: str, severity: str | None
+) -> None:
+    variables = {"log_ent_coef": th.tensor([log(coefficient)])}
+    one = entropy(tmp_path, variables, "pytorch_variables.pth", "SD506", ent_coef)
+    assert (one and one.severity) == severity
 
 
 @pytest.mark.parametrize("name", ["log_std", "actor.log_std"])

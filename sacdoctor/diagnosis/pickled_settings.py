@@ -1,0 +1,127 @@
+"""Settings that SB3 pickles, read without running them: action space, noise, constant schedules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sacdoctor.checkpoint import Checkpoint, Pickled, constant_of
+from sacdoctor.diagnosis.policy_settings import WithArrays, policy_arguments
+from sacdoctor.errors import CheckpointError
+from sacdoctor.pickles import Made, Name, PickledArray
+
+UNBOUNDED = 1e30
+"""From here on a limit is none: some environments write float32's largest number for infinity."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActionBox:
+    """The limits of continuous actions, one per dimension, in the environment's own units."""
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+    @property
+    def half_ranges(self) -> NDArray[np.float64]:
+        """Half of the distance between the limits; infinite where one of them is none."""
+        is_bounded = (np.abs(self.low) < UNBOUNDED) & (np.abs(self.high) < UNBOUNDED)
+        return np.where(is_bounded, (self.high - self.low) / 2.0, np.inf)
+
+
+def action_box(checkpoint: Checkpoint) -> ActionBox | None:
+    """Return the limits of the actions, None where they are not those of a `Box`.
+
+    A bare `Box` is read, of gym and of gymnasium; a user's subclass is what it says in the file.
+    """
+    value = checkpoint.hyperparameters.get("action_space")
+    if not isinstance(value, Pickled) or not value.type.endswith(".box.Box'>"):
+        return None
+    state = _state(value)
+    low, high = _numbers(state.get("low")), _numbers(state.get("high"))
+    if low is None or high is None or low.shape != high.shape or not low.size:
+        return None
+    if np.isnan(low).any() or np.isnan(high).any():
+        return None
+    return ActionBox(low, high)
+
+
+def first_deviation(checkpoint: Checkpoint) -> float:
+    """Return the standard deviation that a Gaussian policy starts with: exp(`log_std_init`)."""
+    chosen = policy_arguments(checkpoint).get("log_std_init", 0.0)
+    if isinstance(chosen, bool) or not isinstance(chosen, (int, float)):
+        return 1.0
+    return float(np.exp(min(float(chosen), 700.0)))
+
+
+def squashes(checkpoint: Checkpoint) -> bool:
+    """Return whether an on-policy policy sends its actions through tanh, as gSDE's can.
+
+    Then SB3 scales them to the limits of the `Box`, as it does for all off-policy algorithms.
+    """
+    return policy_arguments(checkpoint).get("squash_output") is True
+
+
+def noise_deviation(checkpoint: Checkpoint) -> float | None:
+    """Return the largest standard deviation of the `action_noise`, None where there is none.
+
+    SB3 adds it to actions scaled to [-1, 1].
+    """
+    value = checkpoint.hyperparameters.get("action_noise")
+    if not isinstance(value, Pickled):
+        return None
+    sigma = _numbers(_state(value).get("_sigma"))
+    return float(np.max(np.abs(sigma))) if sigma is not None and sigma.size else None
+
+
+def constant(checkpoint: Checkpoint, key: str) -> float | None:
+    """Return a number that may be pickled as a schedule, None where it is another schedule.
+
+    SB3 makes a schedule of `clip_range` when the model is made: since 2.7 by classes, before by
+    functions.
+    """
+    value = checkpoint.hyperparameters.get(key)
+    if not isinstance(value, Pickled):
+        return checkpoint.hyperparameters.number(key)
+    if "function" in value.type:
+        try:
+            return constant_of(value.pickle(), value.budget)
+        except CheckpointError:
+            return None
+    state = _state(value)
+    inner = state.get("value_schedule")
+    if isinstance(inner, Made):
+        state = _state_of(inner)
+    number = state.get("val")
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        return None
+    return float(number) if np.isfinite(number) else None
+
+
+def optimizer_class(checkpoint: Checkpoint) -> str | None:
+    """Return the class of the optimizer that `policy_kwargs` name, None where they name none."""
+    chosen = policy_arguments(checkpoint).get("optimizer_class")
+    return chosen.qualname if isinstance(chosen, Name) else None
+
+
+def _state(value: Pickled) -> dict[str, Any]:
+    try:
+        return _state_of(value.read(WithArrays()))
+    except CheckpointError:
+        return {}
+
+
+def _state_of(thing: Any) -> dict[str, Any]:
+    state = thing.states[-1] if isinstance(thing, Made) and thing.states else None
+    return state if isinstance(state, dict) else {}
+
+
+def _numbers(value: Any) -> NDArray[np.float64] | None:
+    if not isinstance(value, PickledArray):
+        return None
+    try:
+        return value.view().astype(np.float64).reshape(-1)
+    except CheckpointError:
+        return None
