@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sacdoctor.checkpoint import ForeignCheckpoint, foreign_bytes
 from sacdoctor.errors import (
     CorruptCheckpoint,
     NotACheckpoint,
@@ -194,6 +195,9 @@ def read_replay_buffer(path: str | Path) -> ReplayBuffer:
     try:
         data = map_file(Path(path))
         if bytes(data[:1]) != b"\x80":
+            kind = foreign_bytes(data)
+            if kind is not None:
+                raise ForeignCheckpoint(kind)
             raise NotACheckpoint("it is not a pickle, as model.save_replay_buffer() writes one")
         names = ListedNames(_NAMES, reader=_READER)
         budget = WalkBudget.of_buffer(len(data))

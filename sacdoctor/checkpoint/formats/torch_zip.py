@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from sacdoctor.archive import Archive, Budget, Pieces
 from sacdoctor.checkpoint.edit import edited_torch_archive
 from sacdoctor.checkpoint.edits import Edits
+from sacdoctor.checkpoint.foreign import Foreign, foreign_kind
 from sacdoctor.checkpoint.formats.interface import Container, Contents, PickleFile
+from sacdoctor.checkpoint.hyperparameters import Hyperparameters
 from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.state_dict import nested_state_dict
 from sacdoctor.checkpoint.tensors import Tensor
@@ -27,6 +29,9 @@ class TorchZip(Contents):
         saved = read_torch_archive(self._archive, self._limits.walks)
         self._is_plain = saved.is_plain
         return nested_state_dict(saved.content)
+
+    def foreign(self) -> Foreign | None:
+        return foreign_kind(tuple(self._archive), Hyperparameters({}))
 
     def pickles(self) -> Iterator[PickleFile]:
         yield PickleFile("", lambda: self._archive.buffer, True, self._is_plain)
