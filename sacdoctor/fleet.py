@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from sacdoctor.checkpoint.formats import checkpoints_below
+from sacdoctor.checkpoint import ForeignCheckpoint, checkpoints_below, foreign_folder
 from sacdoctor.diagnosis import looks_at_code_alone, report_of_error, scan
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.files import as_saved, files_below
@@ -104,12 +104,19 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
+def _nothing_below(folder: str, endings: tuple[str, ...]) -> SacdoctorError:
+    """Return what to say of a folder without checkpoints: what it is, where that is known."""
+    kind = foreign_folder(folder)
+    if kind is not None:
+        return ForeignCheckpoint(kind).at(folder)
+    return SacdoctorError(f"the folder holds no {', '.join(endings)} file", folder)
+
+
 def _targets(path: str, endings: tuple[str, ...]) -> list[Target]:
     path = as_saved(path)
     if os.path.isdir(path):
         below = files_below(path, endings) or checkpoints_below(path)
-        named = ", ".join(endings)
-        return [*below] or [SacdoctorError(f"the folder holds no {named} file", path)]
+        return [*below] or [_nothing_below(path, endings)]
     if not os.path.lexists(path) and glob.has_magic(path):
         matches: list[Target] = []
         for match in sorted(glob.glob(path, recursive=True)):

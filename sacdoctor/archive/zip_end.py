@@ -45,6 +45,20 @@ def read_directory(buffer: memoryview) -> Directory:
         raise NotACheckpoint(
             "the end of the zip archive is missing: the file was cut off, or is no zip"
         )
+    try:
+        return _directory(buffer, end_at)
+    except NotACheckpoint:
+        comment = END.unpack_from(buffer, end_at)[-1]
+        if end_at + END.size + comment == len(buffer):
+            raise
+        # Of a zip that was cut off, the last end may be that of a torch file in it.
+        raise NotACheckpoint(
+            "it does not end as a zip archive does: it was cut off (fetch or save it again), or "
+            "something was put behind its end"
+        ) from None
+
+
+def _directory(buffer: memoryview, end_at: int) -> Directory:
     _, disk, directory_disk, _, count, size, start, _ = END.unpack_from(buffer, end_at)
     limit, end64 = end_at, None
     locator_at = end_at - END64_LOCATOR.size

@@ -3,7 +3,8 @@
 from sacdoctor.checkpoint.checkpoint import Checkpoint
 from sacdoctor.checkpoint.dtypes import DTYPES, DType
 from sacdoctor.checkpoint.edits import Edits, ElementEdit
-from sacdoctor.checkpoint.foreign import ForeignCheckpoint
+from sacdoctor.checkpoint.foreign import ForeignCheckpoint, foreign_bytes, foreign_folder
+from sacdoctor.checkpoint.formats import checkpoints_below
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters, Pickled, decoded
 from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.optimizer_state import OptimizerState, ParameterGroup
@@ -24,6 +25,9 @@ __all__ = [
     "Pickled",
     "Storage",
     "Tensor",
+    "checkpoints_below",
     "constant_of",
     "decoded",
+    "foreign_bytes",
+    "foreign_folder",
 ]

@@ -11,13 +11,13 @@ from types import TracebackType
 from sacdoctor.algorithms import algorithm_of
 from sacdoctor.archive import Pieces
 from sacdoctor.checkpoint.edits import Edits
-from sacdoctor.checkpoint.foreign import Foreign
+from sacdoctor.checkpoint.foreign import Foreign, ForeignCheckpoint
 from sacdoctor.checkpoint.formats import Container, Contents, PickleFile, container_of
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters
 from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.optimizer_state import OptimizerState
 from sacdoctor.checkpoint.tensors import Tensor
-from sacdoctor.errors import SacdoctorError
+from sacdoctor.errors import CheckpointError, SacdoctorError
 from sacdoctor.files import map_file
 
 
@@ -83,7 +83,11 @@ class Checkpoint:
     def tensors(self) -> Mapping[str, Tensor]:
         """The policy's state dict by name, in its order, aliases included."""
         with self._named():
-            return self._contents.tensors()
+            try:
+                return self._contents.tensors()
+            except CheckpointError:
+                self.refuse_foreign()
+                raise
 
     @cached_property
     def optimizers(self) -> Mapping[str, OptimizerState]:
@@ -118,6 +122,11 @@ class Checkpoint:
         """Which other library's file it is, None where it is none; its tensors are not read."""
         with self._named():
             return self._contents.foreign()
+
+    def refuse_foreign(self) -> None:
+        """Raise `ForeignCheckpoint` where it is something else; `tensors` does so by itself."""
+        if self.foreign is not None:
+            raise ForeignCheckpoint(self.foreign).at(self.path) from None
 
     @property
     def is_repaired(self) -> bool:

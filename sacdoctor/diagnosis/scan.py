@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sacdoctor.algorithms import algorithm_of
-from sacdoctor.checkpoint import Checkpoint, ForeignCheckpoint
+from sacdoctor.checkpoint import Checkpoint, ForeignCheckpoint, foreign_bytes
 from sacdoctor.diagnosis.examination import Examination, examine
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.rules import RULES, Rule, Subject, findings, rule_of, selected
 from sacdoctor.diagnosis.warmup_facts import ForcedTransitions
 from sacdoctor.errors import CorruptCheckpoint, SacdoctorError, UnsupportedCheckpoint
+from sacdoctor.files import map_file
 from sacdoctor.model import Finding, LayerReport, Report, Summary, Unjudged
 from sacdoctor.options import ScanOptions
 from sacdoctor.severity import Severity, Status
@@ -152,8 +153,11 @@ def report_of_error(error: SacdoctorError, options: ScanOptions | None = None) -
     """
     error.__traceback__ = None  # its frames hold what was read so far, perhaps half a gibibyte
     path = str(error.path) if error.path is not None else ""
+    is_foreign = isinstance(error, ForeignCheckpoint)
     code = _code_despite(path, options) if path and options is not None else ()
-    reason = error.reason + "".join(f" ({f.rule}: {_first_line(f)})" for f in code[:1])
+    # What another library writes is unknown code throughout, which what the file is says already.
+    told = [f for f in code[:1] if not is_foreign or f.severity is Severity.CRITICAL]
+    reason = error.reason + "".join(f" ({f.rule}: {_first_line(f)})" for f in told)
     found = (*code, *findings([error], RULES))
     return Report(path, status=Status.ERROR, error=reason, findings=found)
 
@@ -194,8 +198,7 @@ def looks_at_code_alone(options: ScanOptions) -> bool:
 
 def _report_on_code(facts: Facts, options: ScanOptions) -> Report:
     checkpoint = facts.checkpoint
-    if checkpoint.foreign is not None:
-        raise ForeignCheckpoint(checkpoint.foreign).at(checkpoint.path)
+    checkpoint.refuse_foreign()
     found = findings([facts.code], _rules(options))
     if not checkpoint.container.has_settings:
         return Report(str(checkpoint.path), status=status_of((), found, options), findings=found)
@@ -226,6 +229,9 @@ def _diagnose_pickle(path: str | Path, options: ScanOptions) -> Report:
         return _report_on_buffer(path, audit, (), options)
     parts = parts_of_pickle(path)
     if all(reference.kind is Kind.UNREAD for part in parts for reference in part.references):
+        kind = foreign_bytes(map_file(Path(path)))
+        if kind is not None:
+            raise ForeignCheckpoint(kind).at(path)
         for reference in parts[0].references:
             raise CorruptCheckpoint(reference.name.qualname, path)
     code = LoadedCode(suspicions(parts))

@@ -165,6 +165,7 @@ def _counters(saved: Path | None) -> tuple[UpdateCounters | None, str | None]:
     if saved is None:
         return None, "no checkpoint is known that was saved with it, so updates are not counted"
     with Checkpoint(saved) as checkpoint:
+        checkpoint.refuse_foreign()
         counters = UpdateCounters.of(checkpoint)
     if counters is None:
         return None, "the checkpoint lacks counters or settings that updates are counted from"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-from sacdoctor.checkpoint.formats import checkpoints_below
+from sacdoctor.checkpoint import ForeignCheckpoint, checkpoints_below, foreign_folder
 from sacdoctor.diagnosis import report_of_error
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.files import refuse_other_than_folder
@@ -56,6 +56,9 @@ def _history(path: str | Path, options: ScanOptions, files: ExitStack) -> Histor
     monitors, trouble = read_monitors(folder)
     scalars, more_trouble = read_scalars(folder)
     if not (headers or unreadable or monitors or scalars or trouble or more_trouble):
+        kind = foreign_folder(folder)
+        if kind is not None:
+            raise ForeignCheckpoint(kind).at(path)
         raise SacdoctorError("the folder holds no checkpoints (.zip) and no logs of SB3", path)
     notes = [LogNote(str(error.path), error.reason) for error in (*trouble, *more_trouble)]
     return History(

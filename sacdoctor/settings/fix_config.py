@@ -243,6 +243,7 @@ def _parsed(text: str, language: Language | None) -> tuple[Language, Section]:
 
 def _fix_checkpoint(path: Path, algorithm: str | None, warmup: int | None) -> FixedConfig:
     with Checkpoint(path) as checkpoint:
+        checkpoint.refuse_foreign()
         if not checkpoint.container.has_settings:
             raise SacdoctorError(f"it is {checkpoint.container.name}, which holds no settings")
         name = algorithm or checkpoint.algorithm

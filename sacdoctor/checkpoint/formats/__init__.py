@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from sacdoctor.archive import ends_as_zip
+from sacdoctor.checkpoint.foreign import ForeignCheckpoint, foreign_bytes
 from sacdoctor.checkpoint.formats.interface import RECORD, Container, Contents, PickleFile
 from sacdoctor.errors import NotACheckpoint, UnsupportedCheckpoint
 from sacdoctor.files import files_below
@@ -27,18 +28,24 @@ __all__ = [
 def container_of(buffer: memoryview) -> Container:
     """Return the kind of file that these bytes are.
 
-    Raises `NotACheckpoint` where they are none, and `UnsupportedCheckpoint` where a zip stands
+    Raises `NotACheckpoint` where they are none, `ForeignCheckpoint` where they are known as
+    something else, and `UnsupportedCheckpoint` where a zip stands
     behind something else: SB3 would load the zip, torch what stands before it. There is no telling
     what is meant, as Python finds a zip from its end.
     """
     if bytes(buffer[:2]) != b"PK" and ends_as_zip(buffer):
+        kind = foreign_bytes(buffer)
         raise UnsupportedCheckpoint(
             "something stands before the zip archive in it, two formats in one file; SB3 may "
             "load the zip all the same"
+            + (f" (by its beginning it is {kind.words}: {kind.remedy})" if kind else "")
         )
     found = [container for container in CONTAINERS if container.opens(buffer)]
     found = [container for container in found if not container.gives_way] or found
     if not found:
+        kind = foreign_bytes(buffer)
+        if kind is not None:
+            raise ForeignCheckpoint(kind)
         raise NotACheckpoint("it is neither a zip nor a file that torch.save wrote")
     if len(found) > 1:
         raise RuntimeError(f"{found[0].name} and {found[1].name} claim the same bytes")

@@ -14,7 +14,7 @@ from typing import Any
 from sacdoctor.archive import Archive, Pieces, rewrite
 from sacdoctor.checkpoint.edit import edited_torch_file
 from sacdoctor.checkpoint.edits import Edits, ElementEdit
-from sacdoctor.checkpoint.foreign import Foreign, ForeignCheckpoint, foreign_kind
+from sacdoctor.checkpoint.foreign import Foreign, foreign_kind
 from sacdoctor.checkpoint.formats.interface import RECORD, Container, Contents, PickleFile
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters, read_hyperparameters
 from sacdoctor.checkpoint.limits import Limits
@@ -42,9 +42,6 @@ class Sb3Zip(Contents):
 
     def tensors(self) -> Mapping[str, Tensor]:
         if POLICY not in self._archive:
-            kind = self.foreign()
-            if kind is not None:
-                raise ForeignCheckpoint(kind)
             known = DATA in self._archive
             raise CorruptCheckpoint(
                 f"it holds no {POLICY}: not a checkpoint that SB3's model.save() wrote"
@@ -58,7 +55,7 @@ class Sb3Zip(Contents):
     def foreign(self) -> Foreign | None:
         if POLICY in self._archive:
             return None
-        return foreign_kind(frozenset(self._archive), self.settings())
+        return foreign_kind(tuple(self._archive), self.settings())
 
     def variables(self) -> Mapping[str, Tensor]:
         for name in VARIABLES:

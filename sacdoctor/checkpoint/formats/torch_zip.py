@@ -8,6 +8,7 @@ from functools import cached_property
 from sacdoctor.archive import Archive, Budget, Pieces
 from sacdoctor.checkpoint.edit import edited_torch_archive
 from sacdoctor.checkpoint.edits import Edits
+from sacdoctor.checkpoint.foreign import Foreign, foreign_kind
 from sacdoctor.checkpoint.formats.interface import Container, Contents, PickleFile
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters
 from sacdoctor.checkpoint.limits import Limits
@@ -40,6 +41,9 @@ class TorchZip(Contents):
 
     def settings(self) -> Hyperparameters:
         return Hyperparameters(self._parts.counters)
+
+    def foreign(self) -> Foreign | None:
+        return foreign_kind(tuple(self._archive), Hyperparameters({}))
 
     def pickles(self) -> Iterator[PickleFile]:
         yield PickleFile("", lambda: self._archive.buffer, True, self._is_plain)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+from sacdoctor.checkpoint import ForeignCheckpoint, foreign_bytes
 from sacdoctor.errors import NotACheckpoint, SacdoctorError
 from sacdoctor.files import map_file
 from sacdoctor.replay.buffer import ReplayBuffer
@@ -25,6 +26,9 @@ def read_replay_buffer(path: str | Path) -> ReplayBuffer:
         data = map_file(Path(path))
         kind = next((kind for kind in KINDS if kind.opens(data)), None)
         if kind is None:
+            foreign = foreign_bytes(data)
+            if foreign is not None:
+                raise ForeignCheckpoint(foreign)
             raise NotACheckpoint(f"it is neither {' nor '.join(kind.name for kind in KINDS)}")
         return kind.read(data)
     except SacdoctorError as error:
