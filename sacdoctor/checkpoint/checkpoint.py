@@ -17,7 +17,7 @@ from sacdoctor.checkpoint.hyperparameters import Hyperparameters
 from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.optimizer_state import OptimizerState
 from sacdoctor.checkpoint.tensors import Tensor
-from sacdoctor.errors import CheckpointError, SacdoctorError
+from sacdoctor.errors import SacdoctorError
 from sacdoctor.files import map_file
 
 
@@ -83,11 +83,8 @@ class Checkpoint:
     def tensors(self) -> Mapping[str, Tensor]:
         """The policy's state dict by name, in its order, aliases included."""
         with self._named():
-            try:
-                return self._contents.tensors()
-            except CheckpointError:
-                self.refuse_foreign()
-                raise
+            self.refuse_foreign()
+            return self._contents.tensors()
 
     @cached_property
     def optimizers(self) -> Mapping[str, OptimizerState]:

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from sacdoctor.archive import ends_as_zip
-from sacdoctor.checkpoint.foreign import ForeignCheckpoint, foreign_bytes
+from sacdoctor.checkpoint.foreign import ForeignCheckpoint, foreign_bytes, foreign_folder
 from sacdoctor.checkpoint.formats.interface import RECORD, Container, Contents, PickleFile
 from sacdoctor.errors import NotACheckpoint, UnsupportedCheckpoint
 from sacdoctor.files import files_below
@@ -29,9 +29,9 @@ def container_of(buffer: memoryview) -> Container:
     """Return the kind of file that these bytes are.
 
     Raises `NotACheckpoint` where they are none, `ForeignCheckpoint` where they are known as
-    something else, and `UnsupportedCheckpoint` where a zip stands
-    behind something else: SB3 would load the zip, torch what stands before it. There is no telling
-    what is meant, as Python finds a zip from its end.
+    something else, and `UnsupportedCheckpoint` where a zip stands behind something else: SB3 would
+    load the zip, torch what stands before it. There is no telling what is meant, as Python finds a
+    zip from its end.
     """
     if bytes(buffer[:2]) != b"PK" and ends_as_zip(buffer):
         kind = foreign_bytes(buffer)
@@ -55,9 +55,13 @@ def container_of(buffer: memoryview) -> Container:
 def checkpoints_below(folder: str | Path) -> list[Path]:
     """Return the checkpoints below a folder by their names: those of SB3, if there are any.
 
-    Beside them torch's files are parts of them that somebody unpacked.
+    Beside them torch's files are parts of them that somebody unpacked; so they are in a folder that
+    is something else as a whole (`foreign_folder`), which holds none.
     """
-    return files_below(folder, SB3_ENDING) or files_below(folder, ENDINGS)
+    found = files_below(folder, SB3_ENDING)
+    if found or foreign_folder(folder) is not None:
+        return found
+    return files_below(folder, ENDINGS)
 
 
 def _discovered() -> Iterator[Container]:
