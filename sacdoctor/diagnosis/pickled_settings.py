@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,8 @@ UNBOUNDED = 1e30
 
 
 @dataclass(frozen=True, slots=True)
-class ActionBox:
-    """The limits of continuous actions, one per dimension, in the environment's own units."""
+class Box:
+    """The limits of actions or observations, one per dimension, in the environment's own units."""
 
     low: NDArray[np.float64]
     high: NDArray[np.float64]
@@ -31,7 +32,7 @@ class ActionBox:
         return np.where(is_bounded, (self.high - self.low) / 2.0, np.inf)
 
 
-def action_box(checkpoint: Checkpoint) -> ActionBox | None:
+def action_box(checkpoint: Checkpoint) -> Box | None:
     """Return the limits of the actions, None where they are not those of a `Box`.
 
     A bare `Box` is read, of gym and of gymnasium; a user's subclass is what it says in the file.
@@ -39,13 +40,40 @@ def action_box(checkpoint: Checkpoint) -> ActionBox | None:
     value = checkpoint.hyperparameters.get("action_space")
     if not isinstance(value, Pickled) or not value.type.endswith(".box.Box'>"):
         return None
+    return _box(_state(value))
+
+
+def observation_boxes(checkpoint: Checkpoint) -> dict[str, Box]:
+    """Return the limits of the observations: of a dict by its keys, else under the empty text.
+
+    Entries that are no bare `Box` are left out.
+    """
+    value = checkpoint.hyperparameters.get("observation_space")
+    if not isinstance(value, Pickled):
+        return {}
     state = _state(value)
+    inner = _pairs(state.get("spaces")) if value.type.endswith(".dict.Dict'>") else {}
+    if value.type.endswith(".box.Box'>"):
+        boxes = {"": _box(state)}
+    else:
+        boxes = {str(key): _box(_state_of(space)) for key, space in inner.items()}
+    return {key: box for key, box in boxes.items() if box is not None}
+
+
+def _pairs(thing: Any) -> Mapping[Any, Any]:
+    """Return what a dict, or an `OrderedDict` of older versions, holds."""
+    return (
+        dict(thing.pairs) if isinstance(thing, Made) else thing if isinstance(thing, dict) else {}
+    )
+
+
+def _box(state: Mapping[str, Any]) -> Box | None:
     low, high = _numbers(state.get("low")), _numbers(state.get("high"))
     if low is None or high is None or low.shape != high.shape or not low.size:
         return None
     if np.isnan(low).any() or np.isnan(high).any():
         return None
-    return ActionBox(low, high)
+    return Box(low, high)
 
 
 def first_deviation(checkpoint: Checkpoint) -> float:

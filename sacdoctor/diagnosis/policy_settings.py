@@ -74,21 +74,29 @@ def last_observations(checkpoint: Checkpoint) -> list[NDArray[np.floating[Any]]]
     Empty where the file holds none, or none of floats: images are divided by 255, and whole numbers
     become one-hot vectors, before any layer sees them.
     """
-    value = checkpoint.hyperparameters.get("_last_obs")
-    if not isinstance(value, Pickled):
-        return []
-    try:
-        seen = [array.view() for array in _arrays(read_pickle(value.pickle(), WithArrays()))]
-    except CheckpointError:
-        return []
+    seen = observations(checkpoint, "_last_obs").values()
     return [values for values in seen if values.dtype.kind == "f" and values.size and values.ndim]
 
 
-def _arrays(value: Any) -> Iterator[PickledArray]:
-    """Yield the array, or those of a dict of observations."""
-    for item in value.values() if isinstance(value, dict) else (value,):
+def observations(checkpoint: Checkpoint, key: str) -> dict[str, NDArray[Any]]:
+    """Return the observations under a key of the settings, a row for each environment.
+
+    Those of a dict by their keys, any other under the empty text; empty where the file holds none.
+    """
+    value = checkpoint.hyperparameters.get(key)
+    if not isinstance(value, Pickled):
+        return {}
+    try:
+        return {name: array.view() for name, array in _arrays(value.read(WithArrays()))}
+    except CheckpointError:
+        return {}
+
+
+def _arrays(value: Any) -> Iterator[tuple[str, PickledArray]]:
+    """Yield the array, or those of a dict of observations, by their names."""
+    for name, item in value.items() if isinstance(value, dict) else (("", value),):
         if isinstance(item, PickledArray):
-            yield item
+            yield str(name), item
 
 
 class WithArrays(Symbols):

@@ -13,6 +13,7 @@ from sacdoctor.algorithms import algorithm_of
 from sacdoctor.checkpoint import Checkpoint, ForeignCheckpoint, foreign_bytes
 from sacdoctor.diagnosis.examination import Examination, examine
 from sacdoctor.diagnosis.facts import Facts
+from sacdoctor.diagnosis.normalisation import Normalised, normalised
 from sacdoctor.diagnosis.rules import RULES, Rule, Subject, findings, rule_of, selected
 from sacdoctor.diagnosis.warmup_facts import ForcedTransitions
 from sacdoctor.errors import CorruptCheckpoint, SacdoctorError, UnsupportedCheckpoint
@@ -80,12 +81,15 @@ def examined(facts: Facts, options: ScanOptions) -> Examination:
 
 
 @np.errstate(all="ignore")
-def report_of(examination: Examination, options: ScanOptions) -> Report:
-    """Return what the rules make of an examination."""
+def report_of(examination: Examination, options: ScanOptions, run: Path | None = None) -> Report:
+    """Return what the rules make of an examination, and of what lies beside the file.
+
+    With `run`, the folder of the run that it belongs to, of what lies in all of it.
+    """
     checkpoint = examination.facts.checkpoint
     settings = checkpoint.hyperparameters
     unjudged = _unjudged(examination)
-    found = findings(_subjects(examination, options), _rules(options))
+    found = findings(_subjects(examination, options, run), _rules(options))
     return Report(
         path=str(checkpoint.path),
         status=status_of(examination.layers, found, options, unjudged),
@@ -117,9 +121,15 @@ def _rules(options: ScanOptions) -> tuple[Rule, ...]:
     return selected(options.select, options.ignore)
 
 
-def _subjects(examination: Examination, options: ScanOptions) -> Iterator[Subject]:
+def _subjects(
+    examination: Examination, options: ScanOptions, run: Path | None
+) -> Iterator[Subject]:
     """Yield what rules look at; the code comes last, as pickles that were read need no walk."""
     yield examination
+    if any(rule.looks_at(Normalised) for rule in _rules(options)):
+        agent = normalised(examination.facts.checkpoint, run)
+        if agent is not None:
+            yield agent
     if _look_at_code(options):
         yield examination.facts.code.without_the_calm()
 

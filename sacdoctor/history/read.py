@@ -50,7 +50,7 @@ def _history(path: str | Path, options: ScanOptions, files: ExitStack) -> Histor
             files.callback(header.checkpoint.close)
     runs: list[Run] = []
     for lineage in lineages(headers):
-        run, errors = read_run(_unique(name_of(lineage, folder), runs), lineage, options)
+        run, errors = read_run(_unique(name_of(lineage, folder), runs), lineage, options, folder)
         runs.append(run)
         unreadable += errors
     monitors, trouble = read_monitors(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import exp
+from pathlib import Path
 
 from sacdoctor.checkpoint import Checkpoint, Hyperparameters
 from sacdoctor.diagnosis import (
@@ -32,9 +33,12 @@ _LARGEST_LOG = 700.0
 
 
 def read_run(
-    name: str, headers: Sequence[Header], options: ScanOptions
+    name: str, headers: Sequence[Header], options: ScanOptions, folder: Path
 ) -> tuple[Run, tuple[Report, ...]]:
-    """Return a run and reports of status `error` on its checkpoints that cannot be read."""
+    """Return a run and reports of status `error` on its checkpoints that cannot be read.
+
+    What lies beside them is looked for in all of `folder`.
+    """
     snapshots: list[Snapshot] = []
     errors: list[Report] = []
     untrained: set[int] = set()
@@ -70,7 +74,7 @@ def read_run(
         if facts.counters_say_untrained:
             untrained.add(len(snapshots))
         total, components = norms(facts, moved)
-        report = report_of(examination, options)
+        report = report_of(examination, options, folder)
         resets = evidence.resets(report.layers) if evidence is not None else {}
         layers = tuple(explained(of, resets) for of in report.layers if _in_trouble(of))
         snapshots.append(

@@ -45,7 +45,7 @@ from numpy.typing import NDArray
 
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
-from sacdoctor.diagnosis.pickled_settings import ActionBox, action_box, first_deviation, squashes
+from sacdoctor.diagnosis.pickled_settings import Box, action_box, first_deviation, squashes
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
@@ -116,7 +116,7 @@ def _policy(facts: Facts) -> _Policy | None:
     return _Policy(first, deviations, means)
 
 
-def _outside(box: ActionBox, policy: _Policy) -> _Fault | None:
+def _outside(box: Box, policy: _Policy) -> _Fault | None:
     first = np.maximum(np.maximum(box.low, -box.high), 0.0) / max(policy.first_deviation, 1e-300)
     now = np.maximum(np.maximum(box.low - policy.means, policy.means - box.high), 0.0)
     far = (first >= OUTSIDE) & (now >= OUTSIDE * policy.deviations)
@@ -135,7 +135,7 @@ def _outside(box: ActionBox, policy: _Policy) -> _Fault | None:
     )
 
 
-def _wide(box: ActionBox, policy: _Policy) -> _Fault | None:
+def _wide(box: Box, policy: _Policy) -> _Fault | None:
     deviations = np.maximum(policy.deviations, policy.first_deviation)
     ratios = box.half_ranges / np.maximum(deviations, 1e-300)
     ratios = np.where(np.isfinite(box.half_ranges), ratios, 0.0)
@@ -150,7 +150,7 @@ def _wide(box: ActionBox, policy: _Policy) -> _Fault | None:
     )
 
 
-def _narrow(box: ActionBox, policy: _Policy) -> _Fault | None:
+def _narrow(box: Box, policy: _Policy) -> _Fault | None:
     deviations = np.minimum(policy.deviations, policy.first_deviation)
     ratios = box.half_ranges / np.maximum(deviations, 1e-300)
     # A dimension that the environment pins to one value is no fault.
@@ -167,7 +167,7 @@ def _narrow(box: ActionBox, policy: _Policy) -> _Fault | None:
     )
 
 
-def _limits(box: ActionBox, dimension: int) -> str:
+def _limits(box: Box, dimension: int) -> str:
     limits = f"{box.low[dimension]:g} to {box.high[dimension]:g}"
     return f"action {dimension} of {box.low.size}: {limits}" if box.low.size > 1 else limits
 

@@ -1,0 +1,191 @@
+"""Statistics of `VecNormalize`: which lie beside a checkpoint, and what they make of observations.
+
+Source: stable_baselines3/common/vec_env/vec_normalize.py and running_mean_std.py. Nothing in a
+pickle is executed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sacdoctor.errors import SacdoctorError, UnsupportedCheckpoint
+from sacdoctor.files import map_file
+from sacdoctor.pickles import (
+    ENCODED_BYTES,
+    NUMPY_ARRAYS,
+    Made,
+    OpaqueNames,
+    PickledArray,
+    WalkBudget,
+    attributes,
+    class_of,
+    is_pickle,
+    read_pickle,
+)
+
+_STEPS = re.compile(r"(.*)_(\d+)_steps")
+"""`CheckpointCallback(save_vecnormalize=True)` writes PREFIX_vecnormalize_N_steps.pkl beside
+PREFIX_N_steps.zip."""
+_LAST = "vecnormalize.pkl"
+"""rl-zoo's, in a folder that is called as the environment, beside the checkpoint of that name."""
+_MARK = b"vec_normalize"
+"""The module of the class, which stands in every pickle of one."""
+_HEAD = 4096
+_MOST_FILES = 256
+"""Pickles of one folder that are looked into."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Mean and variance of observations, shape of one observation, over `count` of them."""
+
+    mean: NDArray[np.float64]
+    var: NDArray[np.float64]
+    count: float
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What a `VecNormalize` makes of observations.
+
+    `moments` are those of each entry of Dict observations, of others under the empty text; empty
+    where observations are passed on as they are (`norm_obs=False`).
+    """
+
+    path: Path
+    moments: Mapping[str, Moments]
+    clip: float
+    epsilon: float
+
+    @property
+    def count(self) -> float:
+        """How many observations they were gathered from; 1e-4 before the first."""
+        return max((moments.count for moments in self.moments.values()), default=0.0)
+
+    def scaled(self, key: str, observations: NDArray[Any]) -> NDArray[np.float64]:
+        """Return observations in standard deviations from the mean, not clipped yet."""
+        moments = self.moments[key]
+        deviation = np.sqrt(moments.var + self.epsilon)
+        return np.asarray((observations - moments.mean) / deviation, np.float64)
+
+    def original(self, key: str, normalised: NDArray[Any]) -> NDArray[np.float64]:
+        """Return what observations were before, where they were not clipped."""
+        moments = self.moments[key]
+        deviation = np.sqrt(moments.var + self.epsilon)
+        return np.asarray(normalised * deviation + moments.mean, np.float64)
+
+
+def read_statistics(path: Path) -> Statistics:
+    """Return the statistics in a pickle that `VecNormalize.save` wrote.
+
+    Raises `SacdoctorError` where it cannot be read, or holds something else.
+    """
+    try:
+        data = map_file(path)
+        names = OpaqueNames({**NUMPY_ARRAYS, **ENCODED_BYTES})
+        made = read_pickle(data, names, WalkBudget())
+        if not isinstance(made, Made) or not (class_of(made) or "").endswith(".VecNormalize"):
+            raise UnsupportedCheckpoint("it is no VecNormalize")
+        held = attributes(made)
+        return Statistics(
+            path,
+            dict(_moments(held)) if held.get("norm_obs", True) is True else {},
+            _number(held.get("clip_obs")),
+            _number(held.get("epsilon")),
+        )
+    except SacdoctorError as error:
+        raise error.at(path) from None
+
+
+def _moments(held: Mapping[str, Any]) -> Iterator[tuple[str, Moments]]:
+    kept = held.get("obs_rms")
+    if not isinstance(kept, dict):
+        kept = {"": kept}
+    keys = held.get("norm_obs_keys")
+    for key, made in kept.items():
+        if isinstance(made, Made) and (not isinstance(keys, list) or not key or key in keys):
+            values = attributes(made)
+            mean, var = _array(values.get("mean")), _array(values.get("var"))
+            if mean.shape != var.shape:
+                raise UnsupportedCheckpoint("its mean and its variance are of different shapes")
+            yield str(key), Moments(mean, var, _number(values.get("count")))
+
+
+def _array(value: Any) -> NDArray[np.float64]:
+    if not isinstance(value, PickledArray):
+        raise UnsupportedCheckpoint("its statistics are no arrays")
+    return value.view().astype(np.float64)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise UnsupportedCheckpoint("its settings are no numbers")
+    return float(value)
+
+
+class Beside(NamedTuple):
+    """The pickles of `VecNormalize` beside a checkpoint: `own` is that of the same name or moment.
+
+    `others` may belong to other checkpoints. `is_named`: the name says that `own` belongs to it.
+    """
+
+    own: Path | None
+    others: tuple[Path, ...]
+    is_named: bool
+
+
+def statistics_beside(checkpoint: Path, run: Path | None = None) -> Beside:
+    """Return the statistics beside a checkpoint, by the names of SB3 and rl-zoo, else by content.
+
+    They are looked for in its folder, in the folders directly below that and above it, and of a
+    `run` in its folder and directly below. One alone in the folder counts as the checkpoint's own.
+    """
+    folder, stem = checkpoint.parent, checkpoint.name.removesuffix(".zip")
+    steps = _STEPS.fullmatch(stem)
+    if steps:
+        names = [f"{steps[1]}_vecnormalize_{steps[2]}_steps.pkl"]
+    else:
+        names = [f"{stem}/{_LAST}", f"{stem}_{_LAST}", f"{stem}.pkl"]
+    named = next((folder / n for n in names if _is_statistics(folder / n)), None)
+    if named is not None:
+        return Beside(named, (), True)
+    near = [path for path in _pickles(folder) if _is_statistics(path)]
+    if len(near) == 1 and not _STEPS.fullmatch(near[0].stem):
+        return Beside(near[0], (), False)
+    places = [folder.parent, *_folders(folder), *((run, *_folders(run)) if run else ())]
+    far = [path for place in places for path in _pickles(place) if _is_statistics(path)]
+    return Beside(None, (*near, *far), False)
+
+
+def _pickles(folder: Path) -> list[Path]:
+    return _listed(folder, lambda path: path.suffix.lower() in (".pkl", ".pickle"))
+
+
+def _folders(folder: Path) -> list[Path]:
+    return _listed(folder, Path.is_dir)
+
+
+def _listed(folder: Path, wanted: Any) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if wanted(path))[:_MOST_FILES]
+    except OSError:
+        return []
+
+
+def _is_statistics(path: Path) -> bool:
+    """Return whether a file begins as the pickle of a `VecNormalize`: its class comes first."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return False
+    return is_pickle(head[:2]) and _MARK in head

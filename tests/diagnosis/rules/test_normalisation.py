@@ -1,0 +1,168 @@
+"""SD801 and SD802: statistics of `VecNormalize` that are missing, or are not the agent's."""
+
+from __future__ import annotations
+
+import shutil
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from stable_baselines3 import A2C, PPO, SAC, TD3
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import CheckpointCallback
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+from sacdoctor import read_history, scan
+from sacdoctor.model import Finding
+from tests.kept import Kept
+
+STEPS = 600
+SMALL: dict[str, Any] = {"policy_kwargs": {"net_arch": [8]}, "seed": 0, "device": "cpu"}
+OFF_POLICY: dict[str, Any] = {"learning_starts": 500, "buffer_size": 1_000, **SMALL}
+AGENTS: dict[type[BaseAlgorithm], dict[str, Any]] = {
+    SAC: OFF_POLICY,
+    TD3: OFF_POLICY,
+    PPO: {"n_steps": 100, "batch_size": 50, "n_epochs": 1, **SMALL},
+    A2C: SMALL,
+}
+each_algorithm = pytest.mark.parametrize("algorithm", AGENTS, ids=lambda cls: cls.__name__)
+
+
+def trained(folder: Path, algorithm: type[BaseAlgorithm], **normalising: Any) -> Path:
+    """Train under VecNormalize, with a checkpoint in the middle and everything at the end."""
+    env = VecNormalize(DummyVecEnv([lambda: gym.make("Pendulum-v1")]), **normalising)
+    model = algorithm("MlpPolicy", env, **deepcopy(AGENTS[algorithm]))
+    model.learn(STEPS, callback=CheckpointCallback(STEPS // 2, str(folder), save_vecnormalize=True))
+    model.save(folder / "model.zip")
+    env.save(str(folder / "model_vecnormalize.pkl"))
+    return folder
+
+
+@pytest.fixture
+def run(kept: Kept, tmp_path: Path) -> Any:
+    def copy(algorithm: type[BaseAlgorithm], **normalising: Any) -> Path:
+        name = "_".join(["normalised", algorithm.__name__, *map(str, normalising.values())])
+        kept_run = kept(name, lambda folder: trained(folder, algorithm, **normalising))
+        return Path(shutil.copytree(kept_run, tmp_path / "runs" / name))
+
+    return copy
+
+
+def found(path: Path) -> list[Finding]:
+    return [f for f in scan(path).findings if f.rule in ("SD801", "SD802")]
+
+
+def saved(run: Path, name: str = "model_vecnormalize.pkl") -> VecNormalize:
+    return VecNormalize.load(str(run / name), DummyVecEnv([lambda: gym.make("Pendulum-v1")]))
+
+
+@each_algorithm
+def test_statistics_saved_with_the_agent_fit(run: Any, algorithm: type[BaseAlgorithm]) -> None:
+    folder = run(algorithm)
+    for checkpoint in folder.glob("*.zip"):
+        assert found(checkpoint) == []
+    assert not {o.rule for r in read_history(folder).runs for o in r.onsets} & {"SD801", "SD802"}
+
+
+@each_algorithm
+def test_missing_statistics_are_a_notice_of_a_file(
+    run: Any, algorithm: type[BaseAlgorithm]
+) -> None:
+    folder = run(algorithm)
+    for path in folder.glob("*.pkl"):
+        path.unlink()
+    told = [f for path in folder.glob("*.zip") for f in found(path)]
+    assert {f.rule for f in told} == {"SD801"}
+    assert {f.severity for f in told} == {"notice"}
+
+
+@each_algorithm
+def test_and_a_warning_of_a_run(run: Any, algorithm: type[BaseAlgorithm]) -> None:
+    folder = run(algorithm)
+    for path in folder.glob("*.pkl"):
+        path.unlink()
+    onsets = [o for r in read_history(folder).runs for o in r.onsets if o.rule == "SD801"]
+    assert "warning" in {onset.severity for onset in onsets}
+
+
+@pytest.mark.parametrize("place", ["model/vecnormalize.pkl", "../vecnormalize.pkl", "stats.pkl"])
+def test_they_are_found_where_people_put_them(run: Any, place: str) -> None:
+    folder = run(PPO)
+    old = folder / "model_vecnormalize.pkl"
+    for path in folder.glob("rl_model*"):
+        path.unlink()
+    (folder / place).parent.mkdir(exist_ok=True)
+    old.rename(folder / place)
+    assert found(folder / "model.zip") == []
+
+
+@pytest.mark.parametrize("algorithm", [SAC, TD3], ids=lambda cls: cls.__name__)
+def test_statistics_of_another_run_do_not_fit(run: Any, algorithm: type[BaseAlgorithm]) -> None:
+    """A fifth of a deviation away, by as many steps: nothing that an eye would see."""
+    folder = run(algorithm)
+    env = saved(folder)
+    env.obs_rms.mean += 0.2 * np.sqrt(env.obs_rms.var)
+    env.save(str(folder / "model_vecnormalize.pkl"))
+    agent = algorithm.load(folder / "model.zip")
+    assert np.abs(env.normalize_obs(agent._last_original_obs) - agent._last_obs).max() > 0.19
+    (told,) = found(folder / "model.zip")
+    assert (told.rule, told.severity) == ("SD802", "warning")
+    assert "do not fit" in told.message
+
+
+@each_algorithm
+def test_fresh_statistics(run: Any, algorithm: type[BaseAlgorithm]) -> None:
+    folder = run(algorithm)
+    VecNormalize(DummyVecEnv([lambda: gym.make("Pendulum-v1")])).save(
+        str(folder / "model_vecnormalize.pkl")
+    )
+    (told,) = found(folder / "model.zip")
+    assert told.rule == "SD802"
+    assert "have not seen an observation" in told.message
+
+
+@each_algorithm
+def test_variance_that_is_near_0(run: Any, algorithm: type[BaseAlgorithm]) -> None:
+    folder = run(algorithm)
+    env = saved(folder)
+    env.obs_rms.var[:] = 1e-5
+    env.save(str(folder / "model_vecnormalize.pkl"))
+    (told,) = found(folder / "model.zip")
+    assert told.rule == "SD802"
+
+
+@each_algorithm
+def test_clipping_at_a_hundredth(run: Any, algorithm: type[BaseAlgorithm]) -> None:
+    (told,) = found(run(algorithm, clip_obs=0.01) / "model.zip")
+    assert told.rule == "SD802"
+    assert "0.01" in told.message
+
+
+@each_algorithm
+def test_statistics_of_other_observations(run: Any, algorithm: type[BaseAlgorithm]) -> None:
+    folder = run(algorithm)
+    VecNormalize(DummyVecEnv([lambda: gym.make("CartPole-v1")])).save(
+        str(folder / "model_vecnormalize.pkl")
+    )
+    (told,) = found(folder / "model.zip")
+    assert told.rule == "SD802"
+    assert "other observations" in told.message
+
+
+def test_rewards_alone_need_no_statistics_of_observations(run: Any) -> None:
+    assert found(run(SAC, norm_obs=False) / "model.zip") == []
+    assert found(run(PPO, norm_obs=False) / "model.zip") == []
+
+
+@pytest.mark.parametrize("algorithm", [SAC, PPO], ids=lambda cls: cls.__name__)
+def test_an_agent_without_vec_normalize_is_not_asked_for_any(
+    tmp_path: Path, algorithm: type[BaseAlgorithm]
+) -> None:
+    model = algorithm("MlpPolicy", gym.make("Pendulum-v1"), **deepcopy(AGENTS[algorithm])).learn(
+        STEPS
+    )
+    model.save(tmp_path / "model.zip")
+    assert found(tmp_path / "model.zip") == []
