@@ -24,6 +24,25 @@ class Still(NamedTuple):
     tensors: tuple[str, ...]
 
 
+class Moment(NamedTuple):
+    """What a checkpoint of a run says of where its schedules stood.
+
+    `steps` are the timesteps since the training began, `timesteps` those that SB3 counts. `call`
+    is the same for all checkpoints of one call of `learn()`, None where the file does not say.
+    `rate` is the optimizers' largest learning rate, `exploration` the share of random actions of
+    DQN and its like, `random_steps` those with which an off-policy algorithm begins
+    (`learning_starts`, 0 for others).
+    """
+
+    steps: int
+    timesteps: int
+    updates: int
+    call: float | None
+    rate: float | None
+    exploration: float | None
+    random_steps: int
+
+
 class RunFacts(NamedTuple):
     """What no checkpoint shows by itself.
 
@@ -33,6 +52,7 @@ class RunFacts(NamedTuple):
     the components that stand still while another moves; `stale`: the target networks that do while
     their online network moves, for two pairs of checkpoints and two intervals of target updates:
     one pair alone may, as SB3 copies DQN's network before it trains it once more, and saves.
+    `moments` are those of the checkpoints, in order.
     """
 
     unmoved: Mapping[str, Attribution]
@@ -40,6 +60,7 @@ class RunFacts(NamedTuple):
     layers: tuple[LayerReport, ...]
     still: Mapping[str, Still]
     stale: Mapping[str, Still]
+    moments: tuple[Moment, ...] = ()
 
     @classmethod
     def in_words(cls) -> str:

@@ -11,6 +11,7 @@ from sacdoctor.checkpoint import Checkpoint, Hyperparameters
 from sacdoctor.diagnosis import (
     Examination,
     Facts,
+    Moment,
     RunFacts,
     Still,
     examined,
@@ -47,6 +48,7 @@ def read_run(
     still: dict[str, Still] = {}
     stale: dict[str, Still] = {}
     patience: float | None = None
+    moments: list[Moment] = []
     for found in _examined(headers, options):
         if isinstance(found, Report):
             errors.append(found)
@@ -68,6 +70,7 @@ def read_run(
                     stale = _since(stale, left_behind(facts, moved), *times)
                 if copy_of is None:
                     evidence.move(header, moved)
+            moments.append(_moment(header, facts))
             original = copy_of
             evidence.hear(header, examination)
         patience = _patience(facts.checkpoint.hyperparameters)
@@ -119,6 +122,7 @@ def read_run(
             for name, of in stale.items()
             if patience is not None and of.pairs > 1 and of.until - of.since >= patience
         },
+        moments=tuple(moments),
     )
     of_run = findings([run_facts], selected(options.select, options.ignore))
     run = Run(name, headers[0].algorithm, tuple(snapshots), onsets(compared), of_run)
@@ -151,6 +155,20 @@ def _examined(
         previous, facts = checkpoint, examination.facts
     if previous is not None:
         previous.close()
+
+
+def _moment(header: Header, facts: Facts) -> Moment:
+    settings = facts.checkpoint.hyperparameters
+    rates = [state.learning_rate for state in facts.policy_optimizers.values()]
+    return Moment(
+        header.steps,
+        header.timesteps or 0,
+        header.updates or 0,
+        header.started,
+        max((rate for rate in rates if rate is not None), default=None),
+        settings.number("exploration_rate"),
+        header.learning_starts,
+    )
 
 
 def _patience(settings: Hyperparameters) -> float | None:
