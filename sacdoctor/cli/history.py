@@ -35,8 +35,9 @@ def history(
 ) -> int:
     """Show how a training went: its checkpoints in order, when findings came up, reward crashes.
 
-    Reads every .zip below RUN, progress.csv, monitor.csv and TensorBoard's event files. Exit codes:
-    0 clean, 1 findings (a reward crash is a warning), 2 wrong usage or something unreadable.
+    Reads every .zip below RUN, progress.csv, monitor.csv, evaluations.npz and TensorBoard's event
+    files. Exit codes: 0 clean, 1 findings (a reward crash is a warning), 2 wrong usage or something
+    unreadable.
     """
     from sacdoctor.cli.config import configuration
     from sacdoctor.history import read_history

@@ -141,8 +141,8 @@ class Crash:
     """A lasting fall of the returns, from the median `before` to the median `after`.
 
     `episode` is the first low one (the first of the log is 0) and `timesteps` are those at its
-    end. Where only a running mean was logged, `episode` is None and `timesteps` those of the
-    first low row. `events` came shortly before, `values` are what SB3 logged at that time.
+    end. Of a running mean and of evaluations `episode` is None, and `timesteps` are those of the
+    first low one. `events` came shortly before, `values` are what SB3 logged at that time.
     `also_in` are other logs of the training that show it, too.
     """
 
@@ -160,13 +160,15 @@ class Crash:
 class RewardCurve:
     """Returns over a run, thinned out for a picture; `episodes` is None for a running mean.
 
-    `is_judged`: whether there are enough of them to tell a crash.
+    `is_judged`: whether there are enough of them to tell a crash. `evaluations`: of how many by
+    SB3's `EvalCallback` these are the means, None for other logs.
     """
 
     log: str
     episodes: int | None
     points: tuple[float, ...]
     is_judged: bool
+    evaluations: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

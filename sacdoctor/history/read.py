@@ -10,6 +10,7 @@ from sacdoctor.checkpoint import ForeignCheckpoint, checkpoints_below, foreign_f
 from sacdoctor.diagnosis import report_of_error
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.files import refuse_other_than_folder
+from sacdoctor.history.evaluations import read_evaluations
 from sacdoctor.history.lineage import Header, lineages, name_of, read_header
 from sacdoctor.history.model import History, LogNote, Run
 from sacdoctor.history.monitor import MonitorLog, read_monitors
@@ -55,23 +56,25 @@ def _history(path: str | Path, options: ScanOptions, files: ExitStack) -> Histor
         unreadable += errors
     monitors, trouble = read_monitors(folder)
     scalars, more_trouble = read_scalars(folder)
-    if not (headers or unreadable or monitors or scalars or trouble or more_trouble):
+    evaluations, trouble_there = read_evaluations(folder)
+    trouble = [*trouble, *more_trouble, *trouble_there]
+    if not (headers or unreadable or monitors or scalars or evaluations or trouble):
         kind = foreign_folder(folder)
         if kind is not None:
             raise ForeignCheckpoint(kind).at(path)
         raise SacdoctorError("the folder holds no checkpoints (.zip) and no logs of SB3", path)
-    notes = [LogNote(str(error.path), error.reason) for error in (*trouble, *more_trouble)]
+    notes = [LogNote(str(error.path), error.reason) for error in trouble]
     return History(
         path=str(path),
         runs=tuple(runs),
         unreadable=tuple(unreadable),
-        crashes=tuple(crashes(monitors, scalars, runs, folder)),
-        curves=tuple(curves(monitors, scalars, folder)),
+        crashes=tuple(crashes(monitors, scalars, evaluations, runs, folder)),
+        curves=tuple(curves(monitors, scalars, evaluations, folder)),
         notes=(
             *notes,
             *_skipped((*monitors, *scalars)),
-            *not_finite(monitors, scalars),
-            *too_short(monitors, scalars),
+            *not_finite(monitors, scalars, evaluations),
+            *too_short(monitors, scalars, evaluations),
         ),
     )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sacdoctor.history.crash import SMOOTHING, Fall, falls, needed
+from sacdoctor.history.evaluations import EvaluationLog
 from sacdoctor.history.model import Crash, Event, LogNote, RewardCurve, Run
 from sacdoctor.history.monitor import MonitorLog
 from sacdoctor.history.scalars import (
@@ -35,11 +36,16 @@ _POINTS = 60
 
 
 def crashes(
-    monitors: Sequence[MonitorLog], scalars: Sequence[ScalarLog], runs: Sequence[Run], folder: Path
+    monitors: Sequence[MonitorLog],
+    scalars: Sequence[ScalarLog],
+    evaluations: Sequence[EvaluationLog],
+    runs: Sequence[Run],
+    folder: Path,
 ) -> list[Crash]:
     """Return the crashes in all logs of a run's folder, in the order of time.
 
     Episodes are judged where a Monitor wrote them down; without, the running mean that SB3 logs.
+    Evaluations are judged in any case, by their means: what they show is the policy by itself.
     A crash that several logs of one training show is one.
     """
     found: list[_Place] = []
@@ -57,6 +63,12 @@ def crashes(
             crash = _crash(log.path, fall, None, steps, log, runs, folder)
             share = crash.timesteps / max(int(steps[-1]), 1)
             _add(found, _Place(crash, share, _run_of(log.path, runs)))
+    for evaluation in evaluations:
+        log, steps = _beside(evaluation.path, scalars), evaluation.timesteps
+        for fall in falls(evaluation.returns, 0, steps):
+            crash = _crash(evaluation.path, fall, None, steps, log, runs, folder)
+            share = crash.timesteps / max(int(steps[-1]), 1)
+            _add(found, _Place(crash, share, _run_of(evaluation.path, runs)))
     return sorted((place.crash for place in found), key=lambda crash: (crash.timesteps, crash.log))
 
 
@@ -94,7 +106,11 @@ def _is_same(a: _Place, b: _Place) -> bool:
     )
 
 
-def not_finite(monitors: Sequence[MonitorLog], scalars: Sequence[ScalarLog]) -> list[LogNote]:
+def not_finite(
+    monitors: Sequence[MonitorLog],
+    scalars: Sequence[ScalarLog],
+    evaluations: Sequence[EvaluationLog],
+) -> list[LogNote]:
     """Return which logs have rewards that are NaN or infinite, and since when."""
     places = [
         (log.path, "return", len(log.non_finite), "episode", log.non_finite) for log in monitors
@@ -104,6 +120,9 @@ def not_finite(monitors: Sequence[MonitorLog], scalars: Sequence[ScalarLog]) -> 
         if series is not None:
             steps = series.timesteps[~np.isfinite(series.values)]
             places.append((log.path, "mean return", len(steps), "step", steps))
+    places += [
+        (of.path, "evaluation", len(of.non_finite), "step", of.non_finite) for of in evaluations
+    ]
     return [
         LogNote(
             str(path),
@@ -115,16 +134,22 @@ def not_finite(monitors: Sequence[MonitorLog], scalars: Sequence[ScalarLog]) -> 
     ]
 
 
-def too_short(monitors: Sequence[MonitorLog], scalars: Sequence[ScalarLog]) -> list[LogNote]:
+def too_short(
+    monitors: Sequence[MonitorLog],
+    scalars: Sequence[ScalarLog],
+    evaluations: Sequence[EvaluationLog],
+) -> list[LogNote]:
     """Return which of the logs that would be judged are too short for it.
 
-    An empty log is told of only where there is no other.
+    An empty log is told of only where there is no other, and so are evaluations.
     """
     judged, means = _judged(monitors, scalars)
     sizes = [(log.path, "episode", len(log.returns), needed()) for log in judged]
     sizes += [
         (log.path, "row", len(log.series[REWARD].finite.values), needed(_lag(log))) for log in means
     ]
+    if not sizes:
+        sizes = [(of.path, "evaluation", len(of.returns), needed()) for of in evaluations]
     if not sizes:
         sizes = [(log.path, "episode", 0, needed()) for log in monitors]
         sizes += [(log.path, "row", 0, needed()) for log in scalars]
@@ -140,7 +165,10 @@ def too_short(monitors: Sequence[MonitorLog], scalars: Sequence[ScalarLog]) -> l
 
 
 def curves(
-    monitors: Sequence[MonitorLog], scalars: Sequence[ScalarLog], folder: Path
+    monitors: Sequence[MonitorLog],
+    scalars: Sequence[ScalarLog],
+    evaluations: Sequence[EvaluationLog],
+    folder: Path,
 ) -> list[RewardCurve]:
     """Return the returns of each log, thinned out to medians of equally many episodes."""
     monitors, means = _judged(monitors, scalars)
@@ -157,6 +185,10 @@ def curves(
         values = log.series[REWARD].finite.values
         is_judged = len(values) >= needed(_lag(log))
         found.append(RewardCurve(_name(log.path, folder), None, _thinned(values), is_judged))
+    for evaluation in evaluations:
+        count = len(evaluation.returns)
+        points, name = _thinned(evaluation.returns), _name(evaluation.path, folder)
+        found.append(RewardCurve(name, None, points, count >= needed(), evaluations=count))
     return found
 
 

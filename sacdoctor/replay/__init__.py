@@ -4,6 +4,7 @@ from sacdoctor.replay.buffer import ReplayBuffer
 from sacdoctor.replay.companions import buffer_of, checkpoint_of, newest_in
 from sacdoctor.replay.forced_head import Doubt, ForcedHead, constant_head
 from sacdoctor.replay.formats import read_replay_buffer
+from sacdoctor.replay.formats.numpy_zip import read_arrays
 from sacdoctor.replay.ignored_actions import ignored_head
 from sacdoctor.replay.rewriting import write_without_oldest
 
@@ -16,6 +17,7 @@ __all__ = [
     "constant_head",
     "ignored_head",
     "newest_in",
+    "read_arrays",
     "read_replay_buffer",
     "write_without_oldest",
 ]

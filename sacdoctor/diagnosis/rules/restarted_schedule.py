@@ -21,8 +21,8 @@ its buffer with that, and is updated at the rate of its beginning.
 to 1.
 
 ## Use instead
-`model.learn(100_000, reset_num_timesteps=False)`. The schedule stretches over all timesteps together
-then: a linear rate goes on from the share that is left.
+`model.learn(100_000, reset_num_timesteps=False)`. The schedule stretches over all timesteps
+together then: a linear rate goes on from the share that is left.
 
 ## Fix safety
 No fix: what was learned from random actions is in the weights. Go on from the checkpoint before.

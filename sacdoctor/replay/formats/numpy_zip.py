@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from math import prod
+from pathlib import Path
 from tokenize import TokenError
 from typing import Any, BinaryIO
 
@@ -22,8 +23,13 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from sacdoctor.archive import Archive, Budget
-from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
-from sacdoctor.files import release
+from sacdoctor.errors import (
+    CorruptCheckpoint,
+    NotACheckpoint,
+    SacdoctorError,
+    UnsupportedCheckpoint,
+)
+from sacdoctor.files import map_file, release
 from sacdoctor.replay.buffer import Origin, ReplayBuffer
 from sacdoctor.replay.fields import buffer_of, fields_among, lacking, quoted
 from sacdoctor.replay.filling import COUNTERS, Filling
@@ -218,6 +224,18 @@ def _read(data: memoryview) -> ReplayBuffer:
     columns = {field: origin.array(name) for field, name in origin.fields.items()}
     buffer, origin.filled = buffer_of("npz", columns, origin.fields, origin.numbers(), origin)
     return buffer
+
+
+def read_arrays(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+    """Return those arrays of a `.npz` that are named and there. Raises `SacdoctorError`."""
+    try:
+        data = map_file(path)
+        if not _opens(data):
+            raise NotACheckpoint("it is no .npz of arrays that numpy.savez wrote")
+        origin = _NumpyZip(data)
+        return {name: origin.array(name) for name in names if name in origin.headers}
+    except SacdoctorError as error:
+        raise error.at(path) from None
 
 
 KIND = Kind(

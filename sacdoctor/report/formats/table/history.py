@@ -290,6 +290,8 @@ def _print_curve(console: Console, curve: RewardCurve) -> None:
     about = "running mean of the return"
     if curve.episodes is not None:
         about = counted(curve.episodes, "episode")
+    if curve.evaluations is not None:
+        about = counted(curve.evaluations, "evaluation")
     console.print(head.append(f"  {about}", style="not bold dim"))
     console.print(_curve("return", curve.points, console))
 
