@@ -6,7 +6,7 @@ from sacdoctor.diagnosis.coverage import Slot
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.returns import SPREADS, WINDOW, least_spread
-from sacdoctor.diagnosis.run_facts import Moment, RunFacts, Still
+from sacdoctor.diagnosis.run_facts import Moment, RunFacts, Still, Stored
 from sacdoctor.diagnosis.scan import (
     examined,
     looks_at_code_alone,
@@ -31,6 +31,7 @@ __all__ = [
     "RunFacts",
     "Slot",
     "Still",
+    "Stored",
     "as_floats",
     "as_numbers",
     "biases",

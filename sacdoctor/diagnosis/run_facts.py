@@ -43,6 +43,20 @@ class Moment(NamedTuple):
     random_steps: int
 
 
+class Stored(NamedTuple):
+    """The replay buffer beside a checkpoint: how many transitions it holds, and has room for.
+
+    `steps` are the timesteps since the training began, each of which was a transition; `name` is
+    that of the buffer's file.
+    """
+
+    transitions: int
+    room: int
+    steps: int
+    environments: int
+    name: str
+
+
 class RunFacts(NamedTuple):
     """What no checkpoint shows by itself.
 
@@ -52,7 +66,8 @@ class RunFacts(NamedTuple):
     the components that stand still while another moves; `stale`: the target networks that do while
     their online network moves, for two pairs of checkpoints and two intervals of target updates:
     one pair alone may, as SB3 copies DQN's network before it trains it once more, and saves.
-    `moments` are those of the checkpoints, in order.
+    `moments` are those of the checkpoints, in order. `stored` is the buffer beside the last of
+    them that has one, None where none has.
     """
 
     unmoved: Mapping[str, Attribution]
@@ -61,6 +76,7 @@ class RunFacts(NamedTuple):
     still: Mapping[str, Still]
     stale: Mapping[str, Still]
     moments: tuple[Moment, ...] = ()
+    stored: Stored | None = None
 
     @classmethod
     def in_words(cls) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import exp
 from pathlib import Path
 
+from sacdoctor.algorithms import ALGORITHMS
 from sacdoctor.checkpoint import Checkpoint, Hyperparameters
 from sacdoctor.diagnosis import (
     Examination,
@@ -14,6 +15,7 @@ from sacdoctor.diagnosis import (
     Moment,
     RunFacts,
     Still,
+    Stored,
     examined,
     report_of,
     report_of_error,
@@ -123,6 +125,7 @@ def read_run(
             if patience is not None and of.pairs > 1 and of.until - of.since >= patience
         },
         moments=tuple(moments),
+        stored=_stored(headers),
     )
     of_run = findings([run_facts], selected(options.select, options.ignore))
     run = Run(name, headers[0].algorithm, tuple(snapshots), onsets(compared), of_run)
@@ -169,6 +172,28 @@ def _moment(header: Header, facts: Facts) -> Moment:
         settings.number("exploration_rate"),
         header.learning_starts,
     )
+
+
+def _stored(headers: Sequence[Header]) -> Stored | None:
+    """Return what the replay buffer beside the last checkpoint that has one of SB3's holds."""
+    row = ALGORITHMS.get(headers[0].algorithm or "")
+    if row is None or not row.replays:
+        return None
+    from sacdoctor.replay import buffer_of, read_replay_buffer
+
+    for header in reversed(headers):
+        path = None if header.is_repaired else buffer_of(header.path)
+        if path is None:
+            continue
+        try:
+            buffer = read_replay_buffer(path)
+        except SacdoctorError:
+            return None  # `sacdoctor scan` of it says why
+        if not buffer.is_sb3s:
+            return None
+        room = buffer.capacity * buffer.n_envs
+        return Stored(buffer.transitions, room, header.steps, buffer.n_envs, path.name)
+    return None
 
 
 def _patience(settings: Hyperparameters) -> float | None:

@@ -24,7 +24,7 @@ HEADINGS = [
     "References",
 ]
 ELSEWHERE = {"SD207", "SD210", "SD501", "SD502", "SD503", "SD701", "SD702"}
-ELSEWHERE |= {"SD801", "SD802", "SD804"}
+ELSEWHERE |= {"SD801", "SD802", "SD803", "SD804"}
 """Faults that show between checkpoints, in replay buffers, or when a file is opened."""
 OF_CODE = {"SD601", "SD602"}
 """Rules about what pickles refer to, which examine no tensor."""
@@ -43,7 +43,7 @@ NAMES = {
     **{"SD209": "stale-target", "SD304": "input-scale", "SD210": "standing-still"},
     **{"SD602": "unknown-code", "SD701": "corrupt-record", "SD702": "unreadable"},
     **{"SD801": "normalisation-missing", "SD802": "normalisation-mismatch"},
-    **{"SD804": "restarted-schedule"},
+    **{"SD803": "buffer-missing", "SD804": "restarted-schedule"},
 }
 
 each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
