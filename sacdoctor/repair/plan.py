@@ -13,7 +13,7 @@ import numpy as np
 from sacdoctor.checkpoint import Checkpoint, OptimizerState, Tensor
 from sacdoctor.diagnosis import Completion, Facts, Slot, completions, zero_positions
 from sacdoctor.layers import Kind, Role
-from sacdoctor.model import LayerReport, Report
+from sacdoctor.model import Cause, LayerReport, Report
 from sacdoctor.optimizers import STEP
 from sacdoctor.repair.initialisers import describe, encoded, initial_values
 from sacdoctor.repair.model import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 REINIT, TARGET, DONOR, ONLINE = "reinit", "target", "donor", "online"
 NEVER_ACTIVE = "its zeros are units that were never active yet, and may still become so"
+AS_MADE = "its target network may still be as it was made, before its first update"
 NORM_LEFT = "a normalisation's bias starts at 0.0 and is left there"
 
 
@@ -127,7 +128,7 @@ class _Planner:
         if layer.kind == Kind.NORM.value and layer.severity is Severity.NOTICE:
             reason = NORM_LEFT
         elif layer.severity is Severity.NOTICE and layer.cause is not None:
-            reason = NEVER_ACTIVE
+            reason = AS_MADE if layer.cause is Cause.TARGET_OUT_OF_SYNC else NEVER_ACTIVE
         elif layer.severity is Severity.NOTICE:
             reason = f"only {layer.zero_percent:.3g} % of it is zero"
         elif self.options.only is not None and not fnmatchcase(layer.name, self.options.only):
