@@ -4,8 +4,10 @@ from sacdoctor.layers.component import online_name, target_name
 from sacdoctor.layers.gates import gate_slices
 from sacdoctor.layers.kind import NORM_WEIGHTS, Kind
 from sacdoctor.layers.roles import Role, roles
+from sacdoctor.layers.wrappers import COMPILED, unwrapped, wrapper_paths
 
 __all__ = [
+    "COMPILED",
     "NORM_WEIGHTS",
     "Kind",
     "Role",
@@ -13,4 +15,6 @@ __all__ = [
     "online_name",
     "roles",
     "target_name",
+    "unwrapped",
+    "wrapper_paths",
 ]

@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sacdoctor.checkpoint import Checkpoint, OptimizerState, Tensor
-from sacdoctor.diagnosis import Completion, Facts, Slot, completions, zero_positions
-from sacdoctor.layers import Kind, Role, online_name, target_name
+from sacdoctor.diagnosis import (
+    Completion,
+    Facts,
+    Slot,
+    completions,
+    needless_wrappers,
+    zero_positions,
+)
+from sacdoctor.layers import Kind, Role, online_name, target_name, unwrapped
 from sacdoctor.model import LayerReport, Report
 from sacdoctor.optimizers import STEP
 from sacdoctor.repair.initialisers import describe, encoded, initial_values
@@ -66,6 +73,8 @@ class _Planner:
         self.facts = facts
         self.anatomy = facts.anatomy
         self.tensors = facts.tensors
+        self.wrappers = needless_wrappers(self.checkpoint)
+        self.wrapped = {unwrapped(name, self.wrappers): name for name in self.tensors}
         self.repaired: list[TensorRepair] = []
         self.left: list[Left] = []
 
@@ -93,6 +102,7 @@ class _Planner:
             tuple(settings),
             tuple(unstripped),
             completed,
+            self.wrappers if redraws else frozenset(),
             frozenset(self._commands(redraws)),
         )
 
@@ -160,6 +170,7 @@ class _Planner:
         tensor = self.tensors[name]
         online = online_name(name)
         if online is not None:
+            online = self.wrapped.get(online, online)
             yield ONLINE, f"the value of {online}", self._repaired_values(name, online)
             return
         if self.options.from_target:
