@@ -38,7 +38,7 @@ NAMES = {
     **{"SD501": "updates-during-warmup", "SD502": "long-warmup", "SD503": "forced-actions"},
     **{"SD504": "entropy-collapse", "SD505": "exploration-collapse", "SD601": "unsafe-pickle"},
     **{"SD602": "unknown-code", "SD701": "corrupt-record", "SD702": "unreadable"},
-    **{"SD806": "wrapped-names"},
+    **{"SD805": "portability", "SD806": "wrapped-names"},
 }
 
 each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)

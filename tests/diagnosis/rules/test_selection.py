@@ -25,7 +25,11 @@ def codes(report: Report) -> list[str]:
         (("SD2",), (), [code for code in ALL if code.startswith("SD2")]),
         (("SD504", "SD10"), (), ["SD101", "SD102", "SD103", "SD104", "SD504"]),
         (("SD1",), ("SD104", "SD102"), ["SD101", "SD103"]),
-        ((), ("SD1", "SD2", "SD3", "SD4", "SD5"), ["SD601", "SD602", "SD701", "SD702", "SD806"]),
+        (
+            (),
+            ("SD1", "SD2", "SD3", "SD4", "SD5"),
+            ["SD601", "SD602", "SD701", "SD702", "SD805", "SD806"],
+        ),
         (("SD202",), ("SD202",), []),
         ((), ("SD",), []),
         (("unsafe-pickle",), (), ["SD601"]),
