@@ -40,7 +40,7 @@ from sacdoctor.severity import Severity
 _SPACES = ("observation_space", "action_space")
 """What `load` cannot do without; of anything else it says that it could not be read, and goes on.
 Source: `json_to_data` in stable_baselines3/common/save_util.py."""
-_GYM = "gym"
+_GYM = b"gym."
 
 
 class _Modules(Symbols):
@@ -78,10 +78,12 @@ def _modules_of_gym(value: Any) -> list[str]:
         return []
     names = _Modules()
     try:
+        if _GYM not in value.pickle():
+            return []  # the usual case, told without a walk
         value.read(names)
     except CheckpointError:
         return []
-    return [module for module in names.found if module.partition(".")[0] == _GYM]
+    return [module for module in names.found if module.startswith(_GYM.decode())]
 
 
 RULE = Rule(
