@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sacdoctor.checkpoint import Checkpoint, OptimizerState, Tensor
-from sacdoctor.diagnosis import Completion, Facts, Slot, completions, zero_positions
-from sacdoctor.layers import Kind, Role
+from sacdoctor.diagnosis import (
+    Completion,
+    Facts,
+    Slot,
+    completions,
+    needless_wrappers,
+    zero_positions,
+)
+from sacdoctor.layers import Kind, Role, unwrapped
 from sacdoctor.model import Cause, LayerReport, Report
 from sacdoctor.optimizers import STEP
 from sacdoctor.repair.initialisers import describe, encoded, initial_values
@@ -70,6 +77,8 @@ class _Planner:
         roles = facts.anatomy.roles
         self.online = {name: role.online for name, role in roles.items() if role.online}
         self.targets = {online: name for name, online in self.online.items()}
+        self.wrappers = needless_wrappers(self.checkpoint)
+        self.wrapped = {unwrapped(name, self.wrappers): name for name in self.tensors}
         self.repaired: list[TensorRepair] = []
         self.left: list[Left] = []
 
@@ -97,6 +106,7 @@ class _Planner:
             tuple(settings),
             tuple(unstripped),
             completed,
+            self.wrappers if redraws else frozenset(),
             frozenset(self._commands(redraws)),
         )
 
@@ -164,6 +174,7 @@ class _Planner:
         tensor = self.tensors[name]
         online = self.online.get(name)
         if online is not None:
+            online = self.wrapped.get(online, online)
             yield ONLINE, f"the value of {online}", self._repaired_values(name, online)
             return
         if self.options.from_target:

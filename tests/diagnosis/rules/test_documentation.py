@@ -41,6 +41,7 @@ NAMES = {
     **{"SD105": "dead-units", "SD107": "identical-units", "SD208": "stopped-network"},
     **{"SD209": "stale-target", "SD304": "input-scale", "SD210": "standing-still"},
     **{"SD602": "unknown-code", "SD701": "corrupt-record", "SD702": "unreadable"},
+    **{"SD805": "portability", "SD806": "wrapped-names"},
 }
 
 each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
