@@ -36,6 +36,7 @@ RANGED = (
 _AGAINST = (
     "n_envs",
     "target_update_interval",
+    "gradient_steps",
     "exploration_initial_eps",
     "target_noise_clip",
     "_n_updates",
@@ -112,7 +113,9 @@ def _of_others(algorithm: str, key: str, values: Mapping[str, float]) -> Verdict
 
 
 def _tau(tau: float, values: Mapping[str, float]) -> Verdict | None:
-    interval = max(values.get("target_update_interval", 1.0), 1.0)
+    # SB3 counts the interval within one call of `train`, whose first update moves the target.
+    interval, per_call = values.get("target_update_interval", 1.0), values.get("gradient_steps", 1)
+    interval = max(min(interval, per_call) if per_call > 0 else interval, 1.0)
     speed, updates = tau / interval, values.get("_n_updates", 0.0)
     if speed > FAST_TARGET:
         severity = Severity.WARNING if speed > FASTEST_TARGET else Severity.NOTICE

@@ -87,7 +87,8 @@ def test_sb3s_own_defaults_are_not_named(name: str) -> None:
         ("PPO", {"gae_lambda": 1.01}, {"gae_lambda": "critical"}),
         ("SAC", {"tau": 0.12}, {"tau": "warning"}),
         ("SAC", {"tau": 0.08}, {"tau": "notice"}),
-        ("SAC", {"tau": 1.0, "target_update_interval": 1000}, {}),  # the paper's hard updates
+        ("SAC", {"tau": 1.0, "target_update_interval": 1000}, {"tau": "warning"}),
+        ("SAC", {"tau": 1.0, "target_update_interval": 1000, "gradient_steps": 1000}, {}),
         ("SAC", {"tau": 1.2}, {"tau": "critical"}),
         ("TD3", {"tau": 0.0005, "_n_updates": 3000}, {"tau": "warning"}),
         ("TD3", {"tau": 0.0005, "_n_updates": 1e6}, {"tau": "notice"}),
