@@ -136,9 +136,10 @@ def status_of(
 ) -> Status:
     """Return a checkpoint's status: its worst severity, over findings and layers.
 
-    Without any it is healthy, or unknown where there is a reason why it is `unjudged`.
+    Findings in passing do not count. Without any severity it is healthy, or unknown where there is
+    a reason why it is `unjudged`.
     """
-    severities = [finding.severity for finding in found]
+    severities = [finding.severity for finding in found if not finding.in_passing]
     rules = _rules(options)
     if all(rule in rules for rule in RULES if rule.grades_biases):
         severities += [layer.severity for layer in layers if layer.severity]
