@@ -12,6 +12,7 @@ from stable_baselines3 import PPO
 
 from sacdoctor.diagnosis import scan
 from sacdoctor.model import Finding
+from sacdoctor.report.verdict import verdict
 from tests.archives import members_of, zip_of
 from tests.conftest import Run
 
@@ -67,6 +68,15 @@ def test_spaces_of_gym_are_named_and_sb3_does_not_load_them(model: Path) -> None
     PPO.load(model, custom_objects=replaced).save(model)
     PPO.load(model)
     assert found(model) == []
+
+
+def test_it_is_said_in_passing(model: Path) -> None:
+    before = scan(model)
+    as_sb3_1_saved_it(model)
+    after = scan(model)
+    assert [finding.rule for finding in after.findings if finding.in_passing] == ["SD805"]
+    assert after.status == before.status
+    assert verdict(after) == f"{verdict(before)} Also: SD805."
 
 
 def test_it_raises_nothing_in_ci(run: Run, model: Path) -> None:
