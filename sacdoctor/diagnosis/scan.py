@@ -146,9 +146,10 @@ def status_of(
 ) -> Status:
     """Return a checkpoint's status: its worst severity, over findings and layers.
 
-    Without any it is healthy, or unknown where there is a reason why it is `unjudged`.
+    Findings in passing do not count. Without any severity it is healthy, or unknown where there is
+    a reason why it is `unjudged`.
     """
-    severities = [finding.severity for finding in found]
+    severities = [finding.severity for finding in found if not finding.in_passing]
     rules = _rules(options)
     if all(rule in rules for rule in RULES if rule.grades_biases):
         severities += [layer.severity for layer in layers if layer.severity]
@@ -288,15 +289,14 @@ def _audited(path: str | Path) -> WarmupReport:
     # Only a buffer takes what reads it.
     from sacdoctor.diagnosis.warmup import audit_warmup
 
-    return audit_warmup(path)
+    return audit_warmup(path, code=False)
 
 
 def _report_on_buffer(
     path: str | Path, audit: WarmupReport, code: tuple[Finding, ...], options: ScanOptions
 ) -> Report:
     """Return the report of a replay buffer, `code` being the findings about what it would run."""
-    told = {finding.rule for finding in code}
-    asked = {rule.code for rule in _rules(options)} - told
+    asked = {rule.code for rule in _rules(options)}
     found = (*(finding for finding in audit.findings if finding.rule in asked), *code)
     found = tuple(sorted(found, key=lambda f: (-f.severity.rank, not rule_of(f).comes_first)))
     severities = [finding.severity for finding in found]

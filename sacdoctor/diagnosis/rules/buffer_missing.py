@@ -12,8 +12,8 @@ An off-policy critic is as good as what it is updated from. Resumed without its 
 updated again and again from the few that came since, and forgets what the others taught.
 
 ## Example
-`model = SAC.load("model", env=env); model.learn(100_000, reset_num_timesteps=False)`: after 499 more
-steps the buffer holds 499 of 2,000.
+`SAC.load("model", env=env)` and `learn(100_000, reset_num_timesteps=False)`: after 499 more steps
+the buffer holds 499 of 2,000.
 
 ## Use instead
 `model.save_replay_buffer("buffer")` with each checkpoint

@@ -36,6 +36,7 @@ NAMES = {
     **{"SD206": "target-out-of-sync", "SD207": "never-updated", "SD301": "non-finite"},
     **{"SD302": "exploded-weights", "SD303": "exploding-gradients", "SD401": "learning-rate"},
     **{"SD402": "gradient-clipping", "SD403": "value-clipping", "SD404": "schedule-mismatch"},
+    **{"SD405": "setting-out-of-range", "SD406": "never-starts", "SD408": "few-updates"},
     **{"SD407": "action-space", "SD506": "entropy-explosion", "SD507": "exploration-explosion"},
     **{"SD501": "updates-during-warmup", "SD502": "long-warmup", "SD503": "forced-actions"},
     **{"SD504": "entropy-collapse", "SD505": "exploration-collapse", "SD601": "unsafe-pickle"},
@@ -44,6 +45,7 @@ NAMES = {
     **{"SD602": "unknown-code", "SD701": "corrupt-record", "SD702": "unreadable"},
     **{"SD801": "normalisation-missing", "SD802": "normalisation-mismatch"},
     **{"SD803": "buffer-missing", "SD804": "restarted-schedule"},
+    **{"SD805": "portability", "SD806": "wrapped-names"},
 }
 
 each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)

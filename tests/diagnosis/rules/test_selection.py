@@ -32,7 +32,7 @@ def codes(report: Report) -> list[str]:
         (
             (),
             ("SD1", "SD2", "SD3", "SD4", "SD5"),
-            ["SD601", "SD602", "SD701", "SD702", "SD801", "SD802", "SD803", "SD804"],
+            ["SD601", "SD602", "SD701", "SD702", *(f"SD80{n}" for n in range(1, 7))],
         ),
         (("SD202",), ("SD202",), []),
         ((), ("SD",), []),
