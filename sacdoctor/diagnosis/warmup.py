@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from sacdoctor.checkpoint import Checkpoint
+from sacdoctor.diagnosis.buffer_facts import StoredTransitions
 from sacdoctor.diagnosis.rules import RULES, findings
 from sacdoctor.diagnosis.update_counters import EPISODE, UpdateCounters
 from sacdoctor.diagnosis.warmup_facts import ForcedTransitions, JudgedSetting, Warmup
@@ -101,7 +103,26 @@ def audit_warmup(
         raise SacdoctorError(error.strerror or str(error), path) from None
 
 
-def _audit(path: str | Path, checkpoint: str | Path | None, algorithm: str | None) -> WarmupReport:
+def audit_buffer(path: str | Path) -> tuple[WarmupReport, StoredTransitions]:
+    """Return the audit of a replay buffer, and what a pass over its transitions measured.
+
+    Raises `SacdoctorError` with the path.
+    """
+    from sacdoctor.diagnosis.buffer_measures import measured
+
+    opened: list[ReplayBuffer] = []
+    report = _audit(path, None, None, opened.append)
+    (buffer,) = opened
+    return report, measured(buffer, Path(path))
+
+
+def _audit(
+    path: str | Path,
+    checkpoint: str | Path | None,
+    algorithm: str | None,
+    opened: Callable[[ReplayBuffer], object] = lambda _: None,
+) -> WarmupReport:
+    """Return the audit; `opened` is called with the buffer, if there is one."""
     given = Path(path)
     place = newest_in(given) if given.is_dir() else given
     if place.suffix.lower() in SETTINGS:
@@ -123,7 +144,9 @@ def _audit(path: str | Path, checkpoint: str | Path | None, algorithm: str | Non
     if buffer is None:
         return replace(report, notes=tuple(filter(None, (NO_BUFFER, note))))
     try:
-        return _audit_buffer(report, read_replay_buffer(buffer), counters, note)
+        read = read_replay_buffer(buffer)
+        opened(read)
+        return _audit_buffer(report, read, counters, note)
     except SacdoctorError as error:
         raise error.at(buffer) from None
 
