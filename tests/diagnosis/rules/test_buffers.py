@@ -317,7 +317,7 @@ def test_rewards_whose_scale_changes(tmp_path: Path, name: str, factor: float) -
 
 
 def test_a_pendulum_that_stands_at_last_is_no_change_of_scale(tmp_path: Path) -> None:
-    def plant(buffer: Buffer) -> None:  # each episode swings for half of its 200 steps, once not
+    def plant(buffer: Buffer) -> None:  # later it swings for 40 of 200 steps only
         step = np.arange(buffer.pos) % 200
         learned = np.arange(buffer.pos) > buffer.pos // 2
         swinging = RANDOM.uniform(1, 16, buffer.pos)
