@@ -63,7 +63,10 @@ class LayerReport:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An instance of a rule: what is wrong, the numbers that show it, and what to do."""
+    """An instance of a rule: what is wrong, the numbers that show it, and what to do.
+
+    One `in_passing` says nothing about how the agent is, and leaves its checkpoint's status alone.
+    """
 
     rule: str
     name: str
@@ -72,6 +75,7 @@ class Finding:
     message: str
     evidence: str
     remedy: str
+    in_passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,6 @@ from tests.labelled import (
     report_of,
 )
 
-MOST_WARNINGS = 2
-"""Of the checkpoints from the wild: all of them trained well, as far as anybody knows."""
-
 WITHOUT_OPTIMIZER = {"unknown", "normalisation-init", "target-out-of-sync"}
 """The causes that need no optimizer's testimony."""
 
@@ -154,10 +151,10 @@ def test_with_half_of_its_optimizers_no_cause_is_wrong(
 
 
 @needs_corpus
-def test_corpus_has_nothing_critical_and_hardly_a_warning() -> None:
+def test_every_agent_that_trained_well_is_healthy() -> None:
+    """Some load only where gym is, and one's last rate was -9.6e-7: that is said in passing."""
     statuses = {path.name: report_of(path).status for path in FILES}
-    assert not [name for name, status in statuses.items() if status in ("critical", "error")]
-    assert list(statuses.values()).count("warning") <= MOST_WARNINGS
+    assert {*statuses.values()} == {"healthy"}, statuses
 
 
 @each_file

@@ -163,3 +163,11 @@ def test_control_c_ends_all_processes_in_one_line(tree: Path) -> None:
     os.killpg(child.pid, signal.SIGINT)
     _, err = child.communicate(timeout=30)
     assert (child.returncode, err) == (130, b"sacdoctor: interrupted\n")
+
+
+def test_a_folder_without_sb3s_files_stands_for_those_of_torch(tmp_path: Path) -> None:
+    for name in ("actor.pt", "critic.pth", "weights.safetensors", "notes.txt"):
+        (tmp_path / name).touch()
+    assert find_checkpoints([str(tmp_path)]) == [tmp_path / "actor.pt", tmp_path / "critic.pth"]
+    (tmp_path / "model.zip").touch()
+    assert find_checkpoints([str(tmp_path)]) == [tmp_path / "model.zip"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import json
+import os
 import pickle
 import shutil
 import zipfile
@@ -15,10 +17,11 @@ import pytest
 import torch as th
 
 from fixtures.own_agent import STEPS, OwnSAC, Settings, make_own_agent
-from sacdoctor import Checkpoint, scan
+from sacdoctor import Checkpoint, ScanOptions, scan
 from sacdoctor.diagnosis import Facts
 from tests.conftest import Run
 from tests.kept import Kept
+from tests.payloads import Calls
 
 
 @pytest.fixture(scope="module")
@@ -297,3 +300,42 @@ def _assert_other_members_are_equal(folder: Path, repaired: int) -> None:
         ]
     assert len(differing) == 4 * repaired
     assert all("/data/" in name for name in differing)
+
+
+# -- files that would do harm ------------------------------------------------------------------
+
+
+def test_what_would_do_harm_is_named_beside_what_is_healthy(
+    folder: Path, tmp_path: Path, run: Run
+) -> None:
+    mark = tmp_path / "mark"
+    content = th.load(folder / "agent.pt", weights_only=False)
+    th.save({**content, "extra": Calls(os.system, f"touch {mark}")}, tmp_path / "agent.pt")
+    for options in ((), ("--select", "SD6")):
+        outcome = run("scan", tmp_path / "agent.pt", *options)
+        assert outcome.code == 1
+        assert "SD601" in outcome.out and "calls posix.system" in outcome.out
+    assert len(scan(tmp_path / "agent.pt").layers) == len(scan(folder / "agent.pt").layers)
+    assert not mark.exists()
+
+
+def test_a_function_that_is_called_is_a_warning_in_any_scan(folder: Path, tmp_path: Path) -> None:
+    content = th.load(folder / "agent.pt", weights_only=False)
+    th.save({**content, "extra": Calls(make_own_agent, tmp_path)}, tmp_path / "agent.pt")
+    report = scan(tmp_path / "agent.pt")
+    assert [finding.rule for finding in report.findings] == ["SD602"]
+    assert report.status == "warning"
+
+
+class Side(enum.Enum):
+    LONG = "long"
+
+
+def test_members_of_enumerations_are_no_finding_of_a_plain_scan(
+    folder: Path, tmp_path: Path
+) -> None:
+    content = th.load(folder / "agent.pt", weights_only=False)
+    th.save({**content, "side": Side.LONG, "where": tmp_path}, tmp_path / "agent.pt")
+    assert scan(tmp_path / "agent.pt").status == "healthy"
+    gate = scan(tmp_path / "agent.pt", ScanOptions(select=("SD6",)))
+    assert f"calls {__name__}.Side" in gate.findings[0].evidence

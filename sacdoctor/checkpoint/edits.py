@@ -37,9 +37,10 @@ class ElementEdit:
 class Edits:
     """What is to change. `settings` get a new number, those in `removed` go.
 
+    `wrappers` are paths in the policy's names that go from them (`unwrapped`).
     `optimizers` are written anew, by name; elements of theirs are named as they stand there.
     `record` is the new note about repairs. A file that has no place for settings, optimizers or
-    the note has them left out.
+    the note has them left out; only SB3's zips have `wrappers` taken out.
     """
 
     elements: Sequence[ElementEdit] = ()
@@ -47,6 +48,7 @@ class Edits:
     settings: Mapping[str, float] = field(default_factory=dict)
     removed: Sequence[str] = ()
     optimizers: Mapping[str, OptimizerState] = field(default_factory=dict)
+    wrappers: frozenset[str] = frozenset()
     record: bytes | None = None
 
 

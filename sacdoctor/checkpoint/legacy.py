@@ -6,12 +6,14 @@ import io
 import pickle
 import re
 import warnings
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sacdoctor.checkpoint.dtypes import DTYPES
 from sacdoctor.checkpoint.tensors import Storage, Tensor
 from sacdoctor.errors import CorruptCheckpoint, UnlistedName, UnsupportedCheckpoint
+from sacdoctor.layers import unwrapped
 
 if TYPE_CHECKING:
     from sacdoctor.checkpoint.edits import ElementEdit
@@ -80,8 +82,15 @@ def load(data: memoryview) -> Any:
         raise CorruptCheckpoint("it nests deeper than any state dict does") from None
 
 
-def resave(data: memoryview, edits: Sequence[ElementEdit], rate: float | None) -> bytes:
+def resave(
+    data: memoryview,
+    edits: Sequence[ElementEdit],
+    rate: float | None,
+    wrappers: Collection[str] = (),
+) -> bytes:
     """Return the saved object with `edits` and the learning rate in it, in the zip format.
+
+    `wrappers` go from the names of a state dict.
 
     The old format names its storages by memory address; the zip format gives the same bytes for
     the same content. PyTorch reads it since 1.4.
@@ -101,6 +110,8 @@ def resave(data: memoryview, edits: Sequence[ElementEdit], rate: float | None) -
             tensor.put_(torch.from_numpy(edit.positions), values)
     for group in saved["param_groups"] if rate is not None else ():
         group["lr"] = rate
+    if wrappers:
+        saved = OrderedDict((unwrapped(name, wrappers), value) for name, value in saved.items())
     out = io.BytesIO()
     torch.save(saved, out)
     return out.getvalue()

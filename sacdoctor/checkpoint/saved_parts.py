@@ -58,6 +58,8 @@ COUNTERS = {"num_timesteps": _STEPS, UPDATES: _UPDATES}
 _LARGEST = 2**63
 MAX_NAME = 1000
 """Characters of a tensor's name with the path before it; the longest met has under 100."""
+MAX_GIVEN = 200
+"""Parts that all optimizers together are given; each is looked for among all tensors."""
 MAX_PAIRS = 1_000_000
 """Optimizers times modules that names are compared of; real files have a few hundred."""
 
@@ -236,7 +238,11 @@ def _give_parts(found: SavedParts, parts: Mapping[str, _Part]) -> None:
                 modules[f"{prefix}{module}."] = (*part.words, *part_words((module,)))
     if len(found.optimizers) * len(modules) > MAX_PAIRS:
         called, modules = {}, {}
+    given = {
+        name: looked_after(path, called) or looked_after(path, modules)
+        for name, path in found.optimizer_places.items()
+    }
+    if sum(map(len, given.values())) > MAX_GIVEN:
+        given = {}
     for name, state in found.optimizers.items():
-        path = found.optimizer_places[name]
-        named = looked_after(path, called) or looked_after(path, modules)
-        found.optimizers[name] = replace(state, parts=named)
+        found.optimizers[name] = replace(state, parts=given.get(name, ()))

@@ -18,6 +18,7 @@ from sacdoctor.diagnosis.scan import (
 )
 from sacdoctor.diagnosis.statistics import as_floats, as_numbers, chunks, has_floats, zero_positions
 from sacdoctor.diagnosis.wording import biases
+from sacdoctor.diagnosis.wrapped import needless_wrappers
 
 __all__ = [
     "OUTLAST_REPAIR",
@@ -40,6 +41,7 @@ __all__ = [
     "least_spread",
     "loading_call",
     "looks_at_code_alone",
+    "needless_wrappers",
     "report_of",
     "report_of_error",
     "report_on",

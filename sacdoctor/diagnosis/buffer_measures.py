@@ -89,9 +89,15 @@ def measured(buffer: ReplayBuffer, path: Path) -> StoredTransitions:
 
 
 def _beside(path: Path) -> Iterator[Path]:
-    """Yield the statistics of VecNormalize in the buffer's folder and the one above."""
-    for folder in (path.parent, path.parent.parent):
-        yield from (name for name in folder.glob("*ec*orm*.pkl") if name != path)
+    """Yield the statistics of VecNormalize near a buffer: in its folder, the one above, and, as
+    rl-zoo keeps them, one below."""
+    name = "*[vV]ec*[nN]orm*.pkl"
+    for folder, pattern in (
+        (path.parent, name),
+        (path.parent.parent, name),
+        (path.parent, f"*/{name}"),
+    ):
+        yield from folder.glob(pattern)
 
 
 # -- numbers that are not finite ---------------------------------------------------------------
@@ -347,7 +353,7 @@ class _Moments:
 
 def _equal(first: NDArray[Any], second: NDArray[Any]) -> Bools:
     """Return, per row and environment, whether all numbers are the same; NaN equals NaN."""
-    if first.dtype != second.dtype:
+    if first.dtype != second.dtype or first.dtype.itemsize > 8:
         same: Bools = (first == second).all(axis=2)
         return same
     bits = f"u{first.dtype.itemsize}"

@@ -94,11 +94,14 @@ def _of_target(facts: Facts, name: str, online: str) -> Attribution:
     zeros = zero_positions(tensor)
     both = len(np.intersect1d(zeros, zero_positions(counterpart), assume_unique=True))
     if 2 * both < len(zeros):
-        return Attribution(
-            Cause.TARGET_OUT_OF_SYNC,
+        evidence = (
             f"{online} is not zero in {len(zeros) - both:,} of the {len(zeros):,} elements that "
-            "are zero here",
+            "are zero here"
         )
+        is_as_made = facts.algorithm is None and _may_be_as_made(facts, name)
+        if is_as_made:
+            evidence += "; its network may still be as it was made, before its first update"
+        return Attribution(Cause.TARGET_OUT_OF_SYNC, evidence, is_harmless=is_as_made)
     owner = facts.anatomy.owner(online)
     if facts.anatomy.roles[owner].online is not None:
         return _unknown(f"its online counterpart {online} shares the elements of {owner}")
@@ -106,6 +109,24 @@ def _of_target(facts: Facts, name: str, online: str) -> Attribution:
     return Attribution(
         attribution.cause, f"as its online counterpart {online}: {attribution.evidence}"
     )
+
+
+def _may_be_as_made(facts: Facts, name: str) -> bool:
+    """Return whether all that is known of a target network fits one that was only initialised.
+
+    So is one that is copied every thousand steps, before the first time: all its biases are 0, and
+    no weight has left what initialisers draw.
+    """
+    roles = facts.anatomy.roles
+    for other in facts.own():
+        role, tensor = roles[other], facts.tensors[other]
+        if role.online is None or role.component != roles[name].component:
+            continue
+        if role.role == "bias" and facts.measures[other].zeros < tensor.numel:
+            return False
+        if role.role == "weight" and was_trained(tensor):
+            return False
+    return True
 
 
 def _never_active(facts: Facts, name: str, zeros: int) -> Attribution:

@@ -55,12 +55,16 @@ def cover(
     open_questions: set[str] = set()
     optimizers = of_the_policy(optimizers)
     all_placed = bool(optimizers)
+    known = {part for state in optimizers.values() for part in state.parts or ()}
     work = MAX_WORK * USUAL_OPTIMIZERS // max(USUAL_OPTIMIZERS, len(optimizers))
     for optimizer, state in optimizers.items():
         if state.parts is None:
             alignment = _align(optimizer, state, anatomy, tensors, work)
         else:
             alignment = _align_parts(state, state.parts, anatomy, tensors, work)
+            if not alignment.entries:
+                others = known.difference(state.parts)
+                alignment = _made_from(others, state, anatomy, tensors) or alignment
         if state.entries and not alignment.entries and not alignment.outside:
             all_placed = False
         open_questions |= alignment.unknown
@@ -140,6 +144,28 @@ def _align_parts(
         if alignment.entries and _are_whole(trained.values(), alignment, anatomy):
             return alignment
     return _NOTHING
+
+
+def _made_from(
+    others: Iterable[str],
+    state: OptimizerState,
+    anatomy: Anatomy,
+    tensors: Mapping[str, Tensor],
+) -> Alignment | None:
+    """Return that none of its own parts is in an optimizer which was made from another part.
+
+    So it is where its entries do not fit its own, and all have moments, of just the shapes of
+    another part. None where it is not.
+    """
+    shapes = [_entry(number, state).shape for number in state.entries]
+    if not shapes or None in shapes or not state.parts:
+        return None
+    for other in others:
+        names = [n for n in tensors if n.startswith(other) and _may_be_trained(n, anatomy, tensors)]
+        if [tensors[name].shape for name in names] == shapes:
+            own = (name for name in tensors if name.startswith(state.parts))
+            return Alignment({}, frozenset(own), frozenset())
+    return None
 
 
 def _are_whole(parts: Iterable[Sequence[str]], alignment: Alignment, anatomy: Anatomy) -> bool:

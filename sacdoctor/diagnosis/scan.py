@@ -137,9 +137,10 @@ def status_of(
 ) -> Status:
     """Return a checkpoint's status: its worst severity, over findings and layers.
 
-    Without any it is healthy, or unknown where there is a reason why it is `unjudged`.
+    Findings in passing do not count. Without any severity it is healthy, or unknown where there is
+    a reason why it is `unjudged`.
     """
-    severities = [finding.severity for finding in found]
+    severities = [finding.severity for finding in found if not finding.in_passing]
     rules = _rules(options)
     if all(rule in rules for rule in RULES if rule.grades_biases):
         severities += [layer.severity for layer in layers if layer.severity]
@@ -291,7 +292,7 @@ def _audited(path: str | Path, options: ScanOptions) -> _Audit:
 
     if any(rule.looks_at(StoredTransitions) for rule in _rules(options)):
         return _Audit(*audit_buffer(path))
-    return _Audit(audit_warmup(path), None)
+    return _Audit(audit_warmup(path, code=False), None)
 
 
 def _report_on_buffer(
@@ -300,8 +301,7 @@ def _report_on_buffer(
     """Return the report of a replay buffer, `code` being the findings about what it would run."""
     audit, stored = audited
     about = () if stored is None else findings([stored], _rules(options))
-    told = {finding.rule for finding in code}
-    asked = {rule.code for rule in _rules(options)} - told
+    asked = {rule.code for rule in _rules(options)}
     found = (*(finding for finding in audit.findings if finding.rule in asked), *about, *code)
     found = tuple(sorted(found, key=lambda f: (-f.severity.rank, not rule_of(f).comes_first)))
     severities = [finding.severity for finding in found]

@@ -89,37 +89,42 @@ class WarmupReport:
 
 
 def audit_warmup(
-    path: str | Path, *, checkpoint: str | Path | None = None, algorithm: str | None = None
+    path: str | Path,
+    *,
+    checkpoint: str | Path | None = None,
+    algorithm: str | None = None,
+    code: bool = True,
 ) -> WarmupReport:
     """Return the audit of a replay buffer, a checkpoint, a settings file or a run folder.
 
     `checkpoint` is the one that belongs to a replay buffer, where its name does not tell;
-    `algorithm` is for a settings file that names none. Nothing in the files is executed.
+    `algorithm` is for a settings file that names none. With `code`, dangerous code that loading
+    the buffer would run is a finding, too. Nothing in the files is executed.
     Raises `SacdoctorError` with the path.
     """
     try:
-        return _audit(path, checkpoint, algorithm)
+        return _audit(path, checkpoint, algorithm, code)
     except OSError as error:  # a name that is too long, a folder that may not be entered
         raise SacdoctorError(error.strerror or str(error), path) from None
 
 
-def audit_buffer(path: str | Path) -> tuple[WarmupReport, StoredTransitions]:
+def audit_buffer(path: str | Path) -> tuple[WarmupReport, StoredTransitions | None]:
     """Return the audit of a replay buffer, and what a pass over its transitions measured.
 
-    Raises `SacdoctorError` with the path.
+    There is nothing to measure where the file's name is that of a checkpoint. The code in it is the caller's to look at. Raises `SacdoctorError` with the path.
     """
     from sacdoctor.diagnosis.buffer_measures import measured
 
     opened: list[ReplayBuffer] = []
-    report = _audit(path, None, None, opened.append)
-    (buffer,) = opened
-    return report, measured(buffer, Path(path))
+    report = _audit(path, None, None, False, opened.append)
+    return report, measured(opened[0], Path(path)) if opened else None
 
 
 def _audit(
     path: str | Path,
     checkpoint: str | Path | None,
     algorithm: str | None,
+    code: bool,
     opened: Callable[[ReplayBuffer], object] = lambda _: None,
 ) -> WarmupReport:
     """Return the audit; `opened` is called with the buffer, if there is one."""
@@ -146,7 +151,8 @@ def _audit(
     try:
         read = read_replay_buffer(buffer)
         opened(read)
-        return _audit_buffer(report, read, counters, note)
+        dangerous = _dangerous_code(buffer) if code else LoadedCode()
+        return _audit_buffer(report, read, counters, note, dangerous)
     except SacdoctorError as error:
         raise error.at(buffer) from None
 
@@ -196,7 +202,11 @@ def _counters(saved: Path | None) -> tuple[UpdateCounters | None, str | None]:
 
 
 def _audit_buffer(
-    report: WarmupReport, buffer: ReplayBuffer, counters: UpdateCounters | None, note: str | None
+    report: WarmupReport,
+    buffer: ReplayBuffer,
+    counters: UpdateCounters | None,
+    note: str | None,
+    code: LoadedCode,
 ) -> WarmupReport:
     doubts: list[Doubt | None] = []
     head, doubt = constant_head(buffer)
@@ -223,9 +233,8 @@ def _audit_buffer(
         notes=tuple(filter(None, notes)),
         held=_held(buffer),
     )
-    subjects = [_dangerous_code(report.buffer)]
     if head is None:
-        return replace(report, findings=findings(subjects, RULES))
+        return replace(report, findings=findings((code,), RULES))
     assert report.share is not None
     ending = Path(report.buffer or "").suffix
     forced = ForcedTransitions(
@@ -236,7 +245,7 @@ def _audit_buffer(
         is_sb3s=buffer.is_sb3s,
     )
     warmup = Warmup(head.transitions if end is None else end, updates, counters, ending)
-    return replace(report, findings=findings((*subjects, forced, warmup), RULES))
+    return replace(report, findings=findings((code, forced, warmup), RULES))
 
 
 def _held(buffer: ReplayBuffer) -> BufferSummary:
@@ -245,12 +254,12 @@ def _held(buffer: ReplayBuffer) -> BufferSummary:
     return BufferSummary(buffer.class_name, buffer.transitions, capacity, buffer.n_envs, arrays)
 
 
-def _dangerous_code(buffer: str | None) -> LoadedCode:
+def _dangerous_code(buffer: Path) -> LoadedCode:
     """Return what is dangerous of the code that loading a buffer runs, as `fix` names it, too.
 
     That loading makes objects of the user's own classes, who works with them knows.
     """
-    if buffer is None or not is_pickle_file(buffer):
+    if not is_pickle_file(buffer):
         return LoadedCode()
     found = suspicions(parts_of_pickle(buffer))
     return LoadedCode(one for one in found if one.severity is Severity.CRITICAL)

@@ -4,8 +4,10 @@ from sacdoctor.layers.gates import gate_slices
 from sacdoctor.layers.kind import NORM_WEIGHTS, Kind
 from sacdoctor.layers.roles import Role, roles
 from sacdoctor.layers.targets import online_name, online_names, target_name, words
+from sacdoctor.layers.wrappers import COMPILED, unwrapped, wrapper_paths
 
 __all__ = [
+    "COMPILED",
     "NORM_WEIGHTS",
     "Kind",
     "Role",
@@ -14,5 +16,7 @@ __all__ = [
     "online_names",
     "roles",
     "target_name",
+    "unwrapped",
     "words",
+    "wrapper_paths",
 ]

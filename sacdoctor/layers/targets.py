@@ -57,12 +57,25 @@ def online_names(shapes: Mapping[str, Shape]) -> dict[str, str]:
     """
     found = {name: online for name in shapes if (online := online_name(name)) is not None}
     parents = {parent for name in shapes if name not in found for parent in _with_target(name)}
-    for parent in sorted(parents):
-        inside = {name: shapes[name] for name in shapes if name.startswith(parent)}
-        for module, online in _counterparts(inside, parent).items():
-            at = f"{parent}{module}."
-            found |= {n: f"{online}{n[len(at) :]}" for n in inside if n.startswith(at)}
+    if not parents:
+        return found
+    members: dict[str, dict[str, Shape]] = {parent: {} for parent in sorted(parents)}
+    for name, shape in shapes.items():
+        for parent in parents.intersection(_outer(name)):
+            members[parent][name] = shape
+    for parent, inside in members.items():
+        counterparts = _counterparts(inside, parent)
+        for name in inside:
+            module, _, rest = name[len(parent) :].partition(".")
+            if module in counterparts:
+                found.setdefault(name, f"{counterparts[module]}{rest}")
     return found
+
+
+def _outer(name: str) -> list[str]:
+    """Return the prefixes of a name that end with a module, the shortest first, from none on."""
+    parts = name.split(".", _DEPTH)[:-1]
+    return ["".join(f"{part}." for part in parts[:at]) for at in range(len(parts))]
 
 
 def _with_target(name: str) -> Iterator[str]:

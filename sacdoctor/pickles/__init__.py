@@ -19,7 +19,7 @@ from sacdoctor.pickles.opaque import (
 from sacdoctor.pickles.places import Items, Place, PlacedValue, Places, read_placed_pickle
 from sacdoctor.pickles.start import is_pickle
 from sacdoctor.pickles.values import Made, Name, as_key
-from sacdoctor.pickles.vocabulary import ListedNames, Symbols, Vocabulary, unlisted
+from sacdoctor.pickles.vocabulary import ListedNames, Symbols, Vocabulary
 
 __all__ = [
     "ENCODE",
@@ -51,6 +51,5 @@ __all__ = [
     "is_pickle",
     "read_pickle",
     "read_placed_pickle",
-    "unlisted",
     "walk",
 ]

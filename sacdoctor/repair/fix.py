@@ -16,7 +16,7 @@ from sacdoctor.diagnosis import OUTLAST_REPAIR, Facts, loading_call, report_on
 from sacdoctor.diagnosis.rules import unsafe_pickle
 from sacdoctor.errors import CheckpointError
 from sacdoctor.files import replace_file
-from sacdoctor.layers import online_name
+from sacdoctor.layers import online_name, unwrapped
 from sacdoctor.model import Cause, Finding, Report
 from sacdoctor.optimizers import STEP
 from sacdoctor.options import ScanOptions
@@ -211,6 +211,7 @@ def _edits(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> Edits:
         settings={key: after for key, after in changes.items() if after is not None},
         removed=[key for key, after in changes.items() if after is None],
         optimizers={completion.optimizer: completion.state for completion in plan.completions},
+        wrappers=plan.wrappers,
         record=_record(checkpoint, plan, seed) if checkpoint.container.has_record else None,
     )
 
@@ -238,6 +239,8 @@ def _record(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> bytes:
         ],
         "settings": [{"key": c.key, "before": c.before, "after": c.after} for c in plan.settings],
     }
+    if plan.wrappers:
+        note["unwrapped"] = sorted(plan.wrappers)
     if plan.completions:
         note["completed"] = [
             {"file": c.file, "entries_before": c.entries_before, "added": list(c.added)}
@@ -252,14 +255,15 @@ def _record(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> bytes:
 def _verify(plan: RepairPlan, edits: Edits, original: Checkpoint, copy: Checkpoint) -> None:
     """Raise `RepairError` unless the written file reads back as what was planned."""
     wrong: list[str] = []
-    if [*original.tensors] != [*copy.tensors]:
+    names = {name: unwrapped(name, plan.wrappers) for name in original.tensors}
+    if [*names.values()] != [*copy.tensors]:
         wrong.append("the names of the tensors")
     for name in dict.fromkeys(repair.name for repair in plan.repaired):
         expected = original.tensors[name].values.reshape(-1).copy()
         for repair in plan.repaired:
             if repair.name == name:
                 expected[repair.positions] = repair.values
-        if expected.tobytes() != copy.tensors[name].values.tobytes():
+        if expected.tobytes() != copy.tensors[names[name]].values.tobytes():
             wrong.append(name)
     for change in plan.settings:
         found: set[float | None] = set()
@@ -275,7 +279,7 @@ def _verify(plan: RepairPlan, edits: Edits, original: Checkpoint, copy: Checkpoi
             copy.optimizers[reset.slot.optimizer].moments[plan.number(reset.slot)].values()
         ):
             same_shape = (
-                isinstance(moment, Tensor) and moment.shape == copy.tensors[reset.name].shape
+                isinstance(moment, Tensor) and moment.shape == copy.tensors[names[reset.name]].shape
             )
             if same_shape and moment.values.reshape(-1)[reset.positions].any():
                 wrong.append(f"the moments of {reset.name}")

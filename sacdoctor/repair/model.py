@@ -116,8 +116,9 @@ class RepairOptions:
 class RepairPlan:
     """Everything that will change in a checkpoint; empty where nothing needs to.
 
-    `unstripped` are pickles whose code was to be stripped and stays. `commands` are what the plan
-    was asked to do in the words of `Rule.cured_by`, without arguments: `fix`, `fix --strip-code`.
+    `wrappers` are paths that go from names in the state dict. `unstripped` are pickles whose code
+    was to be stripped and stays. `commands` are what the plan was asked to do in the words of
+    `Rule.cured_by`, without arguments: `fix`, `fix --strip-code`.
     """
 
     repaired: tuple[TensorRepair, ...] = ()
@@ -126,12 +127,13 @@ class RepairPlan:
     settings: tuple[SettingChange, ...] = ()
     unstripped: tuple[Left, ...] = ()
     completions: tuple[Completion, ...] = ()
+    wrappers: frozenset[str] = frozenset()
     commands: frozenset[str] = frozenset()
 
     @property
     def is_empty(self) -> bool:
         """Whether carrying the plan out would change nothing."""
-        return not self.repaired and not self.settings and not self.completions
+        return not (self.repaired or self.settings or self.completions or self.wrappers)
 
     def number(self, slot: Slot) -> int:
         """Return the number that an optimizer's entry has once the plan is carried out."""

@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sacdoctor.checkpoint import Checkpoint, OptimizerState, Tensor
-from sacdoctor.diagnosis import Completion, Facts, Slot, completions, zero_positions
-from sacdoctor.layers import Kind, Role
-from sacdoctor.model import LayerReport, Report
+from sacdoctor.diagnosis import (
+    Completion,
+    Facts,
+    Slot,
+    completions,
+    needless_wrappers,
+    zero_positions,
+)
+from sacdoctor.layers import Kind, Role, unwrapped
+from sacdoctor.model import Cause, LayerReport, Report
 from sacdoctor.optimizers import STEP
 from sacdoctor.repair.initialisers import describe, encoded, initial_values
 from sacdoctor.repair.model import (
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
 
 REINIT, TARGET, DONOR, ONLINE = "reinit", "target", "donor", "online"
 NEVER_ACTIVE = "its zeros are units that were never active yet, and may still become so"
+AS_MADE = "its target network may still be as it was made, before its first update"
 NORM_LEFT = "a normalisation's bias starts at 0.0 and is left there"
 
 
@@ -69,6 +77,8 @@ class _Planner:
         roles = facts.anatomy.roles
         self.online = {name: role.online for name, role in roles.items() if role.online}
         self.targets = {online: name for name, online in self.online.items()}
+        self.wrappers = needless_wrappers(self.checkpoint)
+        self.wrapped = {unwrapped(name, self.wrappers): name for name in self.tensors}
         self.repaired: list[TensorRepair] = []
         self.left: list[Left] = []
 
@@ -96,6 +106,7 @@ class _Planner:
             tuple(settings),
             tuple(unstripped),
             completed,
+            self.wrappers if redraws else frozenset(),
             frozenset(self._commands(redraws)),
         )
 
@@ -127,7 +138,7 @@ class _Planner:
         if layer.kind == Kind.NORM.value and layer.severity is Severity.NOTICE:
             reason = NORM_LEFT
         elif layer.severity is Severity.NOTICE and layer.cause is not None:
-            reason = NEVER_ACTIVE
+            reason = AS_MADE if layer.cause is Cause.TARGET_OUT_OF_SYNC else NEVER_ACTIVE
         elif layer.severity is Severity.NOTICE:
             reason = f"only {layer.zero_percent:.3g} % of it is zero"
         elif self.options.only is not None and not fnmatchcase(layer.name, self.options.only):
@@ -163,6 +174,7 @@ class _Planner:
         tensor = self.tensors[name]
         online = self.online.get(name)
         if online is not None:
+            online = self.wrapped.get(online, online)
             yield ONLINE, f"the value of {online}", self._repaired_values(name, online)
             return
         if self.options.from_target:

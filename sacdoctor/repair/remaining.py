@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sacdoctor.diagnosis import Examination, Facts, report_of
-from sacdoctor.diagnosis.rules import findings, rule_of, selected
+from sacdoctor.diagnosis.rules import findings, rule_of, selected, wrapped_names
 from sacdoctor.model import Finding, LayerReport, Report
 from sacdoctor.options import ScanOptions
 from sacdoctor.repair.model import RepairPlan
@@ -61,6 +61,8 @@ def _repaired(layer: LayerReport, elements: int, thresholds: Thresholds) -> Laye
 
 
 def _is_corrected(finding: Finding, plan: RepairPlan) -> bool:
+    if plan.wrappers and finding.rule == wrapped_names.RULE.code:
+        return True
     options = {_named(c) for c in rule_of(finding).cured_by if " --" in c}
     return bool(options & plan.commands)
 

@@ -49,15 +49,18 @@ def newest_in(run: Path) -> Path:
     """Return a run folder's newest replay buffer, or without one its newest checkpoint.
 
     rl-zoo's `replay_buffer.pkl` comes last in a run; else the steps in the names count, then the
-    files' dates. Raises `NotACheckpoint` where the folder holds neither.
+    files' dates. Without either a file that is named like another kind of buffer will do. Raises
+    `NotACheckpoint` where the folder holds none of them.
     """
     try:
         files = sorted(path for path in run.iterdir() if path.is_file())
     except OSError as error:
         raise NotACheckpoint(error.strerror or str(error), run) from None
-    buffers = [path for path in files if path.suffix in ENDINGS and "replay_buffer" in path.name]
+    may_be = [path for path in files if path.suffix in ENDINGS]
+    buffers = [path for path in may_be if "replay_buffer" in path.name]
     checkpoints = [path for path in files if path.suffix == ".zip" and path.name != _BEST]
-    for found in (buffers, checkpoints):
+    others = [path for path in may_be if "buffer" in path.name or "replay" in path.name]
+    for found in (buffers, checkpoints, others):
         if found:
             return max(found, key=_age)
     raise NotACheckpoint("the folder holds neither a replay buffer nor a checkpoint", run)

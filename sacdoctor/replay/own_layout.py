@@ -251,7 +251,7 @@ def _is_column(value: Any) -> bool:
     if isinstance(value, PickledArray):
         return True
     items = _items(value) or (None,)
-    return isinstance(items[0], (PickledArray, int, float))
+    return _shape(items[0]) is not None
 
 
 # -- transitions that are objects --------------------------------------------------------------

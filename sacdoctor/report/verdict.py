@@ -28,21 +28,23 @@ def verdict(report: Report) -> str:
         return _sentence(_zeros(report)) + _also(report.findings, told)
     if report.unjudged is not None and report.status in _HARMLESS:
         return _sentence(_looked_at(report, report.unjudged)) + _also(report.findings)
-    if report.findings:
+    if report.findings and report.status is not Status.HEALTHY:
         first = report.findings[0]
         return _sentence(first.message) + _also(report.findings, [first.rule])
-    return _sentence(_nothing_found(report))
+    return _sentence(_nothing_found(report)) + _also(report.findings)
 
 
 def in_short(report: Report) -> str:
     """Return the worst about a checkpoint in words that fit on a line with others.
 
-    Empty for one in which nothing was found; the reason for one that could not be read.
+    Empty for a healthy one; the reason for one that could not be read.
     """
     if report.error is not None:
         return report.error
     if report.unjudged is not None and report.status in _HARMLESS:
         return _looked_at(report, report.unjudged)
+    if report.status is Status.HEALTHY:
+        return ""
     if not report.findings:
         return _zeros(report) if _zeros_are_worst(report) else ""
     first, more = report.findings[0], len(report.findings) - 1

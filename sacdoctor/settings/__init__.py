@@ -3,6 +3,8 @@
 What a scan needs is exported here; correcting files stands in `fix_config.py`, which imports more.
 """
 
+from sacdoctor.settings.judged_ranges import RANGED_WITH, judge_ranged
+from sacdoctor.settings.numbers import spelled
 from sacdoctor.settings.ranges import RATE_STEP, WARMUP_STEPS
 from sacdoctor.settings.verdicts import (
     Verdict,
@@ -14,6 +16,7 @@ from sacdoctor.settings.verdicts import (
 )
 
 __all__ = [
+    "RANGED_WITH",
     "RATE_STEP",
     "WARMUP_STEPS",
     "Verdict",
@@ -21,5 +24,7 @@ __all__ = [
     "judge_learning_rate",
     "judge_learning_starts",
     "judge_max_grad_norm",
+    "judge_ranged",
     "judge_warmup_steps",
+    "spelled",
 ]

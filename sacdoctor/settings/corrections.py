@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, isfinite
 
 from sacdoctor.algorithms import algorithm_named
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.settings.document import Edit, Entry, Language, Scalar, Section, Value
+from sacdoctor.settings.judged_ranges import RANGED, RANGED_WITH, WHOLE, judge_ranged
 from sacdoctor.settings.numbers import Written, read_number, write_count, write_number
 from sacdoctor.settings.verdicts import (
     Verdict,
@@ -28,7 +29,10 @@ KNOWN = (
     "clip_grad_value",
     "no_trading_warmup_steps",
     "learning_starts",
+    *RANGED,
 )
+_ELSEWHERE = re.compile(r".*(kwargs|wrapper|normalize|env|environment)")
+"""Sections whose settings are not the constructor's, whatever they are called."""
 _ALGORITHM_KEYS = ("algo", "algorithm", "model_class")
 """`model_class` is the algorithm under HER in older settings (rl-zoo's her.yml)."""
 _ENVIRONMENT = re.compile(r".*-v\d+|default|atari")
@@ -139,14 +143,22 @@ def _settings(scope: Section, algorithm: str | None) -> Iterator[Setting]:
         name = _NAMES.get(entry.key, entry.key)
         if name not in KNOWN or not isinstance(entry.value, Scalar):
             continue
+        if name in RANGED and _is_elsewhere(path):
+            continue
         setting = Setting(name, path, named or algorithm, section, entry, entry.value)
         if setting.written is None and not setting.is_null:
             continue  # an expression, or a name: somebody else's business
+        if setting.algorithm is None and name in RANGED:
+            continue  # other programs have a gamma and a tau, too
         if setting.algorithm is None:
             raise SacdoctorError(
                 "it does not say which algorithm it is for: name one with --algorithm"
             )
         yield setting
+
+
+def _is_elsewhere(path: str) -> bool:
+    return any(_ELSEWHERE.fullmatch(re.sub(r"\[\d+\]", "", part)) for part in path.split(".")[:-1])
 
 
 def _walk(scope: Section) -> Iterator[tuple[str, Section, Entry, str | None]]:
@@ -215,14 +227,30 @@ def _verdict(setting: Setting, warmup: float) -> Verdict | None:
         return None
     if setting.name == "no_trading_warmup_steps":
         return judge_warmup_steps(number)
+    if setting.name in RANGED:
+        return _ranged(setting)
     assert setting.algorithm is not None
     return judge_learning_rate(setting.algorithm, number)
+
+
+def _ranged(setting: Setting) -> Verdict | None:
+    """Judge a setting beside those that stand in its section."""
+    assert setting.algorithm is not None
+    values = {
+        entry.key: written.number
+        for entry in setting.section.entries
+        if entry.key in RANGED_WITH and isinstance(entry.value, Scalar)
+        if not isinstance(entry.value.value, bool)
+        if (written := read_number(entry.value.text)) is not None and isfinite(written.number)
+    }
+    verdicts = judge_ranged(setting.algorithm, values)
+    return next((verdict for verdict in verdicts if verdict.key == setting.name), None)
 
 
 def _corrected(verdict: Verdict, scalar: Scalar, language: Language) -> str | None:
     if verdict.recommended is None:
         return None
-    if verdict.key in ("no_trading_warmup_steps", "learning_starts"):
+    if verdict.key in ("no_trading_warmup_steps", "learning_starts", *WHOLE):
         return write_count(ceil(verdict.recommended), scalar.text)
     # Without a dot, YAML 1.1 (PyYAML, and so rl-zoo) would read 1e-4 as text.
     dotted = language is Language.YAML and not scalar.tagged

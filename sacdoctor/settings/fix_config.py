@@ -24,6 +24,7 @@ from sacdoctor.settings.corrections import (
     is_zoo,
 )
 from sacdoctor.settings.document import Edit, Language, Notes, Section, as_dict, refuse_depth
+from sacdoctor.settings.judged_ranges import RANGED, RANGED_WITH, as_whole, judge_ranged
 from sacdoctor.settings.numbers import spelled
 from sacdoctor.settings.recommended import Settings, recommended
 from sacdoctor.settings.render import convert, render_settings, render_zoo
@@ -273,6 +274,7 @@ def _fix_checkpoint(path: Path, algorithm: str | None, warmup: int | None) -> Fi
         no_trading_warmup_steps=_count(values.get("no_trading_warmup_steps", warmup)),
         learning_starts=_count(values.get("learning_starts", starts)),
         was={change.key: change.before or "" for change in changes},
+        others={key: as_whole(key, values[key] or 0.0) for key in RANGED if key in values},
     )
     return FixedConfig(changes, settings=settings)
 
@@ -301,6 +303,10 @@ def _judged(checkpoint: Checkpoint, name: str) -> Iterator[tuple[str, Verdict | 
         yield f"a schedule at {spelled(applied)}", _too_high(name, applied)
     if ALGORITHMS[name].clips and "max_grad_norm" in saved:
         yield "null" if norm is None else spelled(norm), judge_max_grad_norm(name, norm)
+    numbers = {key: saved.number(key) for key in RANGED_WITH}
+    known = {key: number for key, number in numbers.items() if number is not None}
+    for verdict in judge_ranged(name, known):
+        yield spelled(known[verdict.key]), verdict
 
 
 def _rate(saved: Hyperparameters) -> float | None:
@@ -342,6 +348,8 @@ def _settings(corrected: Corrections, changes: tuple[Change, ...]) -> Settings:
         raise SacdoctorError(f"it holds {reason}: use --format yaml, json or toml")
     values: dict[str, tuple[float | None, bool]] = {}
     for setting in corrected.settings:
+        if setting.name in RANGED:
+            continue
         written = setting.written
         value = (written.number, written.linear) if written is not None else (None, False)
         if values.setdefault(setting.name, value) != value:

@@ -14,7 +14,7 @@ class Settings:
     """What an algorithm is to be trained with. None: not set.
 
     `linear`: the learning rate decays linearly to 0. `was` holds what a corrected setting said
-    before, by name.
+    before, by name. `others` are settings beside those named here, where they were corrected.
     """
 
     algorithm: str
@@ -25,6 +25,7 @@ class Settings:
     no_trading_warmup_steps: int | None = None
     learning_starts: int | None = None
     was: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, float] = field(default_factory=dict)
 
 
 def recommended(algorithm: str) -> Settings:

@@ -55,6 +55,7 @@ def render_zoo(settings: Settings) -> str:
         head += f"# {_elsewhere(name)} (see --format python).\n"
     if settings.learning_starts is not None and row.replays:
         entries.append(("learning_starts", str(settings.learning_starts)))
+    entries += [(key, _written(value, dotted=True)) for key, value in settings.others.items()]
     was = {key: f"  # was {text}" for key, text in settings.was.items()}
     return f"{head}default:\n" + "".join(
         f"  {key}: {value}{was.get(key, '')}\n" for key, value in entries
@@ -113,6 +114,8 @@ def _lines(settings: Settings) -> Iterator[_Line]:
         if settings.no_trading_warmup_steps:
             comment += ", not before the warm-up is over"
         yield _commented(settings, "learning_starts", settings.learning_starts, comment)
+    for key, value in settings.others.items():
+        yield _commented(settings, key, value, "as rl-zoo and SB3 have it")
 
 
 def _commented(settings: Settings, key: str, value: object, comment: str) -> _Line:

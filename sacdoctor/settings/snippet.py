@@ -59,6 +59,7 @@ def _model(row: Algorithm, settings: Settings) -> str:
         if settings.no_trading_warmup_steps:
             line += f"  # no_trading_warmup_steps = {settings.no_trading_warmup_steps:_}, or more"
         lines.append(line)
+    lines += [f"    {key}={value!r}," for key, value in settings.others.items()]
     return "\n".join([f"model = {row.name}(", *lines, ")\n"])
 
 

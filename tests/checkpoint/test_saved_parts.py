@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -291,7 +293,7 @@ def test_an_optimizer_made_from_another_part_is_told(tmp_path: Path) -> None:
     p = parts()
     content = {"actor": sd(p["actor"]), "critic": sd(p["critic1"])}
     content |= {"critic_optimizer": stepped(p["critic1"]), "actor_optimizer": stepped(p["critic1"])}
-    assert "SD202" not in findings(written(tmp_path, content))
+    assert findings(written(tmp_path, content)) == {"SD202": {"actor"}}
 
 
 @pytest.mark.parametrize("kind", [th.optim.Adam, th.optim.AdamW, th.optim.RMSprop])
@@ -355,3 +357,106 @@ def test_what_is_not_proven_is_not_said(tmp_path: Path, number: int) -> None:
     networks = {name: sd(module) for name, module in p.items()}
     networks |= {"ema": sd(p["actor"]), "old_policy": sd(p["actor"])}
     assert findings(written(tmp_path, {**networks, **optimizers})) == {}, case
+
+
+# -- zeros that were never anything else -------------------------------------------------------
+
+
+def with_silent_units(count: int, *, spectral: bool = False) -> dict[str, Any]:
+    """An actor whose biases began at 0, and so many of whose 16 units never had a gradient."""
+    th.manual_seed(1)
+    first = nn.Linear(3, 16)
+    nn.init.zeros_(first.bias)
+    module = nn.Sequential(nn.utils.spectral_norm(first) if spectral else first, nn.Linear(16, 2))
+    optimizer = th.optim.Adam(module.parameters(), lr=1e-3)
+    for _ in range(5):
+        for parameter in module.parameters():
+            parameter.grad = th.ones_like(parameter)
+        for name, parameter in module[0].named_parameters():
+            assert name in ("bias", "weight", "weight_orig")
+            parameter.grad[:count] = 0.0
+        optimizer.step()
+    return {"actor": sd(module), "actor_optimizer": optimizer.state_dict()}
+
+
+@pytest.mark.parametrize("spectral", [False, True])
+def test_a_few_units_that_were_never_active_are_no_dead_ones(
+    tmp_path: Path, spectral: bool
+) -> None:
+    path = written(tmp_path, with_silent_units(7, spectral=spectral))
+    report = scan(path)
+    assert (report.status, report.findings) == ("notice", ())
+    (layer,) = (layer for layer in report.layers if layer.cause)
+    assert (layer.name, layer.zeros, layer.severity) == ("actor.0.bias", 7, "notice")
+    assert "the 0 that they started with" in (layer.evidence or "")
+
+
+def test_a_layer_of_which_no_unit_was_ever_active_is_dead(tmp_path: Path) -> None:
+    assert "SD204" in findings(written(tmp_path, with_silent_units(16)))
+
+
+def with_targets_of_zero_biases(*, followed: bool) -> dict[str, Any]:
+    p = parts()
+    for module in (p["critic1"], p["critic1_target"]):
+        for layer in (module[0], module[2]):
+            nn.init.orthogonal_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    p["critic1_target"].load_state_dict(p["critic1"].state_dict())
+    state = stepped(p["critic1"])
+    content = {"critic1": sd(p["critic1"]), "critic1_target": sd(p["critic1_target"])}
+    if followed:
+        weights = {name: t.clone() for name, t in content["critic1"].items()}
+        content["critic1_target"] = {**weights, "0.bias": th.zeros(8)}
+    return {**content, "critic1_optimizer": state}
+
+
+def test_a_target_before_its_first_update_is_in_order(tmp_path: Path) -> None:
+    report = scan(written(tmp_path, with_targets_of_zero_biases(followed=False)))
+    assert (report.status, report.findings) == ("notice", ())
+
+
+def test_a_target_that_followed_and_lost_its_biases_is_not(tmp_path: Path) -> None:
+    path = written(tmp_path, with_targets_of_zero_biases(followed=True))
+    assert findings(path)["SD206"] == {"critic1_target"}
+
+
+# -- files made to take time -------------------------------------------------------------------
+
+
+def _deep() -> Any:
+    content: Any = {"fc.weight": th.ones(1)}
+    for _ in range(400):
+        content = {"a": content}
+    return {"b": content, "fc.bias": th.ones(1)}
+
+
+def _wide() -> Any:
+    value = th.ones(1)
+    parts = {f"q{n}_target": {"0.weight": value} for n in range(1500)}
+    return {**parts, **{f"q{n}": {"0.weight": value} for n in range(1500)}}
+
+
+def _many_optimizers() -> Any:
+    value = th.ones(1)
+    content: Any = {f"actor{n}": {"fc.weight": value} for n in range(1500)}
+    for n in range(1500):
+        group = {"lr": 0.1, "params": [0]}
+        content[f"actor{n}_optimizer"] = {"state": {}, "param_groups": [group]}
+    return content
+
+
+def _long_names() -> Any:
+    key = "k" * 200_000
+    content: Any = {f"{n}": {"fc.weight": th.ones(1)} for n in range(50)}
+    for _ in range(20):
+        content = {key: content}
+    return content
+
+
+@pytest.mark.parametrize("make", [_deep, _wide, _many_optimizers, _long_names])
+def test_what_is_made_to_take_time_takes_little(tmp_path: Path, make: Callable[[], Any]) -> None:
+    path = written(tmp_path, make())
+    start = time.perf_counter()
+    with contextlib.suppress(SacdoctorError):
+        scan(path)
+    assert time.perf_counter() - start < 5.0

@@ -26,6 +26,7 @@ KEYS = {
     "repaired",
     "left",
     "unstripped",
+    "unwrapped",
     "completed",
     "loads_with",
     "unsafe",

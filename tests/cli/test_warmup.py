@@ -231,8 +231,11 @@ def test_a_buffer_of_ones_own_is_audited_and_cleaned(run: Run, tmp_path: Path, n
     assert document(run("warmup", out, "--format", "json"))["share"] == 0.0
 
 
-def test_the_newest_buffer_of_a_folder_may_be_of_any_kind(run: Run, tmp_path: Path) -> None:
-    path = of_ones_own(tmp_path / "replay_buffer_600.npz")
+@pytest.mark.parametrize("name", ["replay_buffer_600.npz", "buffer.npz", "buffer.pkl"])
+def test_the_newest_buffer_of_a_folder_may_be_of_any_kind(
+    run: Run, tmp_path: Path, name: str
+) -> None:
+    path = of_ones_own(tmp_path / name)
     found = document(run("warmup", tmp_path, "--format", "json"))
     assert (found["buffer"], found["transitions"]) == (str(path), 600)
 

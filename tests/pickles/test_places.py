@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sacdoctor.errors import SacdoctorError, UnsupportedCheckpoint
-from sacdoctor.pickles import Symbols, read_pickle, read_placed_pickle
+from sacdoctor.pickles import Places, Symbols, read_pickle, read_placed_pickle
 from tests.pickles.test_machine import PLAIN, PROGRAMS
 
 NUMBERS = st.one_of(
@@ -116,3 +116,50 @@ def test_a_group_starts_with_its_mark() -> None:
     data = b"}X\x01\0\0\0a(K\x01K\x02ts."
     assert pickle.loads(data) == {"a": (1, 2)}
     assert places_of(data, "a") == [b"(K\x01K\x02t"]
+
+
+def without(data: bytes, places: Places, target: Any, dropped: list[int]) -> bytes:
+    """The pickle with a POP for each item that is dropped, and without frames."""
+    items = places.items_of(target)
+    assert items is not None
+    changes = [
+        *((place, b"") for place in places.frames),
+        *((items.drop(n), b"0") for n in dropped),
+    ]
+    out, at = b"", 0
+    for (start, end), new in sorted(changes):
+        out, at = out + data[at:start] + new, end
+    return out + data[at:]
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@settings(max_examples=40, deadline=None)
+@given(items=st.lists(PLAIN, min_size=1, max_size=6), dice=st.randoms(use_true_random=False))
+def test_a_pop_drops_an_item_and_leaves_the_others(
+    protocol: int, items: list[Any], dice: Any
+) -> None:
+    """Items that the memo shares too, and more than the 1,000 that a group holds."""
+    items = [*items, items[0], *range(1001 * dice.randrange(2)), *items]
+    dropped = sorted(dice.sample(range(len(items)), dice.randint(0, len(items))))
+    data = pickle.dumps({"list": items, "first": items[0]}, protocol)
+    made, places = read_placed_pickle(memoryview(data), Symbols(), ())
+    loaded = pickle.loads(without(data, places, made["list"], dropped))
+    kept = [item for number, item in enumerate(items) if number not in {*dropped}]
+    np.testing.assert_equal(loaded, {"list": kept, "first": items[0]})
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("shape", [(16,), (300, 2), (70_000, 2, 3), (20, 1, 2, 3)])
+def test_the_first_number_of_a_tuple_has_a_place(protocol: int, shape: tuple[int, ...]) -> None:
+    data = pickle.dumps(["a", shape], protocol)
+    made, places = read_placed_pickle(memoryview(data), Symbols(), ())
+    place = places.first_number_of(made[1])
+    assert place is not None
+    assert pickle.loads(data[slice(*place)] + b".") == shape[0]
+
+
+@pytest.mark.parametrize("other", [(15, 2), (16, 0.5), ("a", 16), ()])
+def test_other_tuples_have_none(other: Any) -> None:
+    data = pickle.dumps([other], 4)
+    made, places = read_placed_pickle(memoryview(data), Symbols(), ())
+    assert places.first_number_of(made[0]) is None

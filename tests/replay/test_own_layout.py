@@ -88,6 +88,16 @@ def test_the_next_value_may_stand_before_the_reward_or_behind_it(tmp_path: Path)
         np.testing.assert_array_equal(taken(read, "next_observations"), arrays["next_states"])
 
 
+def test_plain_lists_of_numbers_are_read(tmp_path: Path) -> None:
+    arrays = transitions(40, 10)
+    lists = {name: array.tolist() for name, array in arrays.items()}
+    rows = [tuple(lists[name][step] for name in USUAL) for step in range(40)]
+    for thing in (lists, {"memory": rows}):
+        read = read_replay_buffer(put(tmp_path, thing))
+        np.testing.assert_array_equal(taken(read, "observations"), arrays["states"])
+        np.testing.assert_array_equal(taken(read, "rewards")[:, 0], arrays["rewards"])
+
+
 def test_a_buffer_inside_an_agent_is_found(tmp_path: Path) -> None:
     arrays = transitions(40, 10)
     agent = {"step": 40, "history": [1.0, 2.0], "agent": [{"memory": filled(Ring, arrays, 50)}]}

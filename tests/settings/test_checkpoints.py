@@ -20,7 +20,7 @@ def of(folder: Path, name: str, **arguments: Any) -> FixedConfig:
     off_policy = name in ("SAC", "TD3", "DQN", "QRDQN")
     env = "Pendulum-v1" if name in ("SAC", "TD3") else "CartPole-v1"
     module = stable_baselines3 if hasattr(stable_baselines3, name) else sb3_contrib
-    options = {"buffer_size": 10} if off_policy else {}
+    options = {"buffer_size": 1_000} if off_policy else {}
     getattr(module, name)("MlpPolicy", env, **options, **arguments).save(folder / "model.zip")
     return fix_config(folder / "model.zip")
 

@@ -377,7 +377,7 @@ def test_a_second_run_changes_nothing_and_unknown_keys_never_change(
     changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
     assert {path[-1] for path in changed} <= {
         "learning_rate", "lr", "max_grad_norm", "clip_grad_value", "no_trading_warmup_steps",
-        "learning_starts",
+        "learning_starts", "gamma",
     }  # fmt: skip
     assert _leaves(load(first.noted) or {}) == after
 

@@ -53,15 +53,15 @@ def container_of(buffer: memoryview) -> Container:
 
 
 def checkpoints_below(folder: str | Path) -> list[Path]:
-    """Return the checkpoints below a folder by their names: those of SB3, if there are any.
+    """Return the checkpoints below a folder by their names: those of SB3, else those of torch.
 
     Beside them torch's files are parts of them that somebody unpacked; so they are in a folder that
     is something else as a whole (`foreign_folder`), which holds none.
     """
-    found = files_below(folder, SB3_ENDING)
+    found = files_below(folder, _SB3_ENDING)
     if found or foreign_folder(folder) is not None:
         return found
-    return files_below(folder, ENDINGS)
+    return files_below(folder, _TORCH_ENDINGS)
 
 
 def _discovered() -> Iterator[Container]:
@@ -73,6 +73,6 @@ def _discovered() -> Iterator[Container]:
 
 CONTAINERS: tuple[Container, ...] = tuple(_discovered())
 """All kinds, in the order of their modules' names."""
-SB3_ENDING = ".zip"
 ENDINGS = tuple(dict.fromkeys(ending for kind in CONTAINERS for ending in kind.endings))
 """How checkpoints of any kind are named."""
+_SB3_ENDING, _TORCH_ENDINGS = ".zip", (".pth", ".pt")

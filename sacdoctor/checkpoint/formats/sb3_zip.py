@@ -121,7 +121,8 @@ class Sb3Zip(Contents):
         rated = () if edits.learning_rate is None else self._optimizers()
         replaced: dict[str, Pieces] = {}
         anew = {self.optimizer_file(name): state for name, state in edits.optimizers.items()}
-        for member in dict.fromkeys([*by_member, *rated, *anew]):
+        renamed = (POLICY,) if edits.wrappers else ()
+        for member in dict.fromkeys([*by_member, *rated, *anew, *renamed]):
             rate = edits.learning_rate if member in rated else None
             data, elements = self._archive.read(member), by_member.get(member, [])
             try:
@@ -130,7 +131,10 @@ class Sb3Zip(Contents):
 
                     replaced[member] = [optimizer_file(anew[member], elements, rate)]
                 else:
-                    replaced[member] = edited_torch_file(data, elements, rate, self._limits)
+                    wrappers = edits.wrappers if member == POLICY else ()
+                    replaced[member] = edited_torch_file(
+                        data, elements, rate, self._limits, wrappers
+                    )
             except SacdoctorError as error:
                 raise error.within(member) from None
         return replaced

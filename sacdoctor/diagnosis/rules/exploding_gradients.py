@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import isfinite, sqrt
+from math import isfinite, nan, sqrt
 
 import numpy as np
 
@@ -74,7 +74,8 @@ def estimated_gradient_norm(state: OptimizerState) -> float | None:
     v is Adam's `exp_avg_sq` or RMSprop's `square_avg`, β its `betas[1]` or `alpha`. SB3's
     `RMSpropTFLike` starts v at 1: where no element is below β^step, what is left of that start,
     β^step is taken off each, so that the estimate is rather too low than too high. None too where
-    that start hides the gradients: what remains is no more than float32 rounds off.
+    that start hides the gradients: what remains is no more than float32 rounds off. NaN where the
+    moments are not finite.
     """
     moments = list(_second_moments(state))
     started_at_one = bool(moments) and all(of.may_have_started_at_one for of in moments)
@@ -86,7 +87,9 @@ def estimated_gradient_norm(state: OptimizerState) -> float | None:
             squares -= left
             rounding += left * of.rounding / (1.0 - of.start)
         total += squares / (1.0 - of.start)
-    return sqrt(total) if moments and isfinite(total) and total >= rounding else None
+    if moments and not isfinite(total):
+        return nan
+    return sqrt(total) if moments and total >= rounding else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,9 @@ class Rule:
         evidence: str,
         remedy: str,
         tensors: tuple[str, ...] = (),
+        in_passing: bool = False,
     ) -> Finding:
         """Return an instance of this rule."""
-        return Finding(self.code, self.name, severity, tensors, message, evidence, remedy)
+        return Finding(
+            self.code, self.name, severity, tensors, message, evidence, remedy, in_passing
+        )

@@ -3,12 +3,15 @@
 ## What it does
 Compares the configured learning rate with the safe range of the algorithm. Where the file holds a
 schedule, only the rate that the optimizers last used is known: it is reported only where it is
-critically high. A rate of 0 in a trained model is the end of a schedule, and not reported. Above
-the range, but not above what rl-zoo tuned for some environment, it is a notice: what a rate does
-hangs on batch size, network and normalisation too.
+critically high, or below 0. A schedule that overshoots its end is critical where it goes below 0 by
+a tenth of the recommended rate or more, and a notice where it does so by less. A rate of 0 in a
+trained model is the end of a schedule, and not reported. Above the range, but not above what
+rl-zoo tuned for some environment, it is a notice: what a rate does hangs on batch size, network and
+normalisation too.
 
 ## Why is this bad
-Too high a rate makes Q-values diverge and kills ReLU units; too low a rate looks like a run that
+Too high a rate makes Q-values diverge and kills ReLU units; with one below 0 each update makes the
+loss larger; too low a rate looks like a run that
 does not learn.
 
 ## Example
@@ -35,11 +38,18 @@ from sacdoctor.model import Finding
 from sacdoctor.settings import judge_learning_rate
 from sacdoctor.severity import Severity
 
+LITTLE = 1e-5
+"""A tenth of the rate that is recommended for SAC and DQN, where the file does not tell which."""
+
 
 def check(examination: Examination) -> Iterator[Finding]:
     """Yield a finding where the learning rate is not safe."""
     checkpoint = examination.facts.checkpoint
     algorithm, optimizers = checkpoint.algorithm, checkpoint.optimizers
+    lowest = _lowest(examination)
+    if lowest is not None:
+        yield from _negative(examination, *lowest)
+        return
     configured = checkpoint.hyperparameters.number("learning_rate")
     applied = [state.learning_rate for state in optimizers.values()]
     rate = configured
@@ -69,6 +79,45 @@ def check(examination: Examination) -> Iterator[Finding]:
         f"the learning rate {rate:g} is outside {algorithm}'s safe range",
         evidence=f"{where} {rate:g}: {verdict.message}",
         remedy=remedy,
+    )
+
+
+def _lowest(examination: Examination) -> tuple[str, float] | None:
+    """Return the rate below 0 that lies furthest from it, and where it is; None for none."""
+    checkpoint = examination.facts.checkpoint
+    rates = {"learning_rate": checkpoint.hyperparameters.number("learning_rate") or 0.0}
+    for name, state in checkpoint.optimizers.items():
+        applied = (group.learning_rate for group in state.groups)
+        rates[f"{name}'s last rate"] = min((r for r in applied if r is not None), default=0.0)
+    where = min(rates, key=lambda name: rates[name])
+    return (where, rates[where]) if rates[where] < 0 else None
+
+
+def _negative(examination: Examination, where: str, rate: float) -> Iterator[Finding]:
+    """Yield a finding over a rate below 0, with which an optimizer ascends.
+
+    A schedule whose end lies within a rollout comes to a rate a little below 0, for that rollout
+    alone: at less than a tenth of the recommended rate that undoes next to nothing. rl-zoo's PPO
+    ends CartPole at -1.1e-5 that way. Less than a hundredth of it is said in passing.
+    """
+    row = examination.facts.algorithm
+    little = 0.1 * row.learning_rates.recommended if row is not None else LITTLE
+    of_schedule = where != "learning_rate"
+    is_harmless = of_schedule and -rate < little
+    yield RULE.finding(
+        Severity.NOTICE if is_harmless else Severity.CRITICAL,
+        f"the learning rate {rate:.2g} is below 0: the optimizer ascends",
+        evidence=f"{where} {rate:.2g}: with it each update makes the loss larger"
+        + (", by next to nothing" if is_harmless else ""),
+        remedy=(
+            "Let the schedule end at 0 (`max(progress_remaining, 0.0) * rate`), and go on from a "
+            "checkpoint before it crossed 0."
+            if of_schedule and not is_harmless
+            else "Let the schedule end at 0: `max(progress_remaining, 0.0) * rate`."
+            if of_schedule
+            else "Set a rate above 0 and train anew; `sacdoctor fix-config` corrects settings."
+        ),
+        in_passing=is_harmless and -rate < 0.1 * little,
     )
 
 

@@ -9,7 +9,7 @@ Looks at mean and standard deviation of each number of the stored observations, 
   a thousandth.
 
 Constant numbers are not reported, nor integers (images, grids). Nothing is said where the
-statistics of a `VecNormalize` are in the buffer's folder or the one above: SB3 stores what comes
+statistics of a `VecNormalize` are in the folder of the buffer, above or below: SB3 stores what comes
 before the normalisation. A warning.
 
 ## Why is this bad

@@ -2,7 +2,10 @@
 
 ## What it does
 Reports biases of a target network (`critic_target`, `actor_target`, `q_net_target`,
-`quantile_net_target`) that are zero where the online network's are not.
+`quantile_net_target`; in files of your own also `target_critic` and its like) that are zero where
+the online network's are not. In a file of your own it is a notice in the table alone where the
+whole target may still be as it was made: all its biases 0, no weight beyond its initialiser's
+range.
 
 ## Why is this bad
 The targets of every update come from a network that is not a delayed copy of the online one. With

@@ -14,9 +14,10 @@ A class or function of yours that is only referred to where SB3 expects a class 
 your machine.
 
 All of it is named where code is what was asked for (`scan --select SD6`, or a pickle of its own).
-The scan of a model's health leaves out what says nothing about it: the notices, and classes of
-yours where SB3 takes them, even where the file holds their code, as it does of classes from a
-notebook. What uses dangerous names is SD601, wherever it stands.
+The scan of a model's health leaves out what says nothing about it: the notices, classes of yours
+where SB3 takes them, even where the file holds their code, as it does of classes from a notebook,
+and objects of classes of yours beside the tensors in a file that `torch.save` wrote. What uses
+dangerous names is SD601, wherever it stands.
 
 ## Why is this bad
 It need not be bad: a custom policy or action noise is your code. But what is named here runs when

@@ -112,9 +112,11 @@ class _NumpyZip(Origin):
             elif self._has_rows(name, buffer):
                 changed[name + _ENDING] = self._shortened(name, buffer, rows)
 
+        records = self._records()
+
         def write(file: BinaryIO) -> None:
             with zipfile.ZipFile(file, "w") as out:
-                for info in self._records():
+                for info in records:
                     pieces = changed.get(info.filename) or self._copied(info.filename)
                     with out.open(info, "w", force_zip64=True) as member:
                         for piece in pieces:
@@ -158,14 +160,25 @@ class _NumpyZip(Origin):
             yield data[at : at + PIECE]
             release(data[at : at + PIECE], None if position is None else position + at)
 
-    def _records(self) -> Iterator[zipfile.ZipInfo]:
-        """Yield what the zip says of each member, in its order: name, date, compression, rights."""
+    def _records(self) -> list[zipfile.ZipInfo]:
+        """Return what the zip says of each member, in its order: name, date, compression, rights.
+
+        Raises `UnsupportedCheckpoint` where Python's own reader does not take the file.
+        """
         mapped: Any = self.data.obj
-        for old in zipfile.ZipFile(mapped).infolist():
+        try:
+            said = zipfile.ZipFile(mapped).infolist()
+        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+            raise UnsupportedCheckpoint(
+                f"it cannot be cleaned here: Python does not read its zip ({error})"
+            ) from None
+        records = []
+        for old in said:
             info = zipfile.ZipInfo(old.filename, old.date_time)
             info.compress_type, info.create_system = old.compress_type, old.create_system
             info.external_attr, info.comment = old.external_attr, old.comment
-            yield info
+            records.append(info)
+        return records
 
 
 def _header(start: bytes, name: str) -> _Header:

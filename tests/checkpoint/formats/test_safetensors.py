@@ -174,9 +174,10 @@ def test_it_holds_no_pickle(path: Path) -> None:
     assert scan(path, ScanOptions(select=("SD6",))).status == "healthy"
 
 
-def test_a_folder_stands_for_it_where_there_is_no_zip(path: Path) -> None:
+def test_a_folder_does_not_stand_for_it(path: Path) -> None:
     for options in (None, ScanOptions(select=("SD6",))):
-        assert find_checkpoints([str(path.parent)], options) == [path]
+        (target,) = find_checkpoints([str(path.parent)], options)
+        assert "holds no .zip" in str(target)
         assert find_checkpoints([str(path)], options) == [path]
 
 

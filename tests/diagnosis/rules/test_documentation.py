@@ -38,6 +38,7 @@ NAMES = {
     **{"SD206": "target-out-of-sync", "SD207": "never-updated", "SD301": "non-finite"},
     **{"SD302": "exploded-weights", "SD303": "exploding-gradients", "SD401": "learning-rate"},
     **{"SD402": "gradient-clipping", "SD403": "value-clipping", "SD404": "schedule-mismatch"},
+    **{"SD405": "setting-out-of-range", "SD406": "never-starts", "SD408": "few-updates"},
     **{"SD407": "action-space", "SD506": "entropy-explosion", "SD507": "exploration-explosion"},
     **{"SD501": "updates-during-warmup", "SD502": "long-warmup", "SD503": "forced-actions"},
     **{"SD504": "entropy-collapse", "SD505": "exploration-collapse", "SD601": "unsafe-pickle"},
@@ -47,6 +48,7 @@ NAMES = {
     **{"SD903": "frozen-observation", "SD905": "odd-episodes", "SD906": "observation-scale"},
     **{"SD907": "reward-scale", "SD908": "timeouts-as-terminals"},
     **{"SD602": "unknown-code", "SD701": "corrupt-record", "SD702": "unreadable"},
+    **{"SD805": "portability", "SD806": "wrapped-names"},
 }
 
 each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)

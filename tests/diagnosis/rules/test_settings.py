@@ -80,6 +80,39 @@ def test_rate_of_zero_without_moments_never_trains(tmp_path: Path) -> None:
     assert severity(finding(found, "SD401")) == "critical"
 
 
+@pytest.mark.parametrize(
+    ("configured", "last", "expected"),
+    [
+        (SCHEDULE, -2.3e-4, "critical"),
+        (SCHEDULE, -4.3e-8, "notice"),
+        (SCHEDULE, -1.1e-5, "notice"),  # rl-zoo's CartPole: 100,352 of 100,000 steps
+        (-1e-4, -1e-4, "critical"),
+        (-1e-8, -1e-8, "critical"),
+        (3e-4, -1e-3, "critical"),
+    ],
+)
+def test_rate_below_zero_ascends(
+    tmp_path: Path, configured: Any, last: float, expected: str
+) -> None:
+    found = judged(tmp_path, "SD401", {**PPO, "learning_rate": configured}, applied=last)
+    assert severity(found) == expected
+    assert found is not None
+    assert "ascends" in found.message
+
+
+def test_sb3_lets_a_schedule_overshoot(tmp_path: Path) -> None:
+    """What SB3 itself does where rollouts do not divide the steps."""
+    model = stable_baselines3.PPO(
+        "MlpPolicy", "CartPole-v1", n_steps=64, device="cpu", learning_rate=lambda left: 1e-3 * left
+    )
+    model.learn(40)
+    model.save(tmp_path / "m.zip")
+    found = finding(scan(tmp_path / "m.zip"), "SD401")
+    assert severity(found) == "critical"
+    assert found is not None
+    assert "-0.0006" in found.evidence  # 1e-3 x (1 - 64 / 40)
+
+
 def test_unknown_algorithm_has_no_range(tmp_path: Path) -> None:
     assert judged(tmp_path, "SD401", {"learning_rate": 100.0}, applied=100.0) is None
 

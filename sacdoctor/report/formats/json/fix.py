@@ -60,6 +60,7 @@ def _result(result: FixResult) -> dict[str, Any]:
             }
             for completion in plan.completions
         ],
+        "unwrapped": sorted(plan.wrappers),
         "loads_with": result.loads_with,
         "not_lasting": [
             {"cause": cause, "tensors": list(names)} for cause, names in result.not_lasting.items()

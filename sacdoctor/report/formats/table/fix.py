@@ -64,6 +64,11 @@ def print_result(console: Console, result: FixResult, *, dry_run: bool) -> None:
         for change in changes:
             console.print(Text(f"{printable(change.key)}: {_before(change)} -> {_after(change)}"))
         console.print()
+    if plan.wrappers:
+        paths = ", ".join(printable(path) for path in sorted(plan.wrappers))
+        words = f"Taken out of the names of tensors, so that SB3 finds them: {paths}"
+        console.print(Text("\n".join(textwrap.wrap(words, min(console.width, PROSE)))))
+        console.print()
     if plan.completions:
         for completion in plan.completions:
             console.print(Text(f"{printable(completion.optimizer)}: {_completed(completion)}"))
@@ -168,6 +173,8 @@ def _headline(result: FixResult, dry_run: bool) -> Text:
         parts.append(counted(len(plan.settings), "setting"))
     if plan.completions:
         parts.append(counted(len(plan.completions), "optimizer"))
+    if plan.wrappers:
+        parts.append("the names of wrapped tensors")
     what = " and ".join(parts)
     if dry_run:
         return Text(f"Would repair {what}. Dry run: nothing was written.", style="bold yellow")

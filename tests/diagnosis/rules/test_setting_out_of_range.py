@@ -1,0 +1,103 @@
+"""SD405: what a scan reads of the settings, pickled ones too, and what it leaves to other rules."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.save_util import data_to_json
+from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule
+
+from tests.diagnosis.handmade import DQN, PPO, SAC, adam, report
+
+TD3 = {"target_noise_clip": 0.5, "num_timesteps": 10_000, "_n_updates": 9_900}
+
+
+def severities(
+    folder: Path, settings: dict[str, Any], optimizers: dict[str, Any] | None = None
+) -> list[str]:
+    policy = {"actor.mu.bias": th.ones(1), "actor.mu.weight": th.ones(1, 4)}
+    made = report(folder, policy, settings, optimizers)
+    return [one.severity.value for one in made.findings if one.rule == "SD405"]
+
+
+def pickled(**data: Any) -> dict[str, Any]:
+    saved: dict[str, Any] = json.loads(data_to_json(data))
+    return saved
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({**SAC, "gamma": 1.05}, ["critical"]),
+        ({**SAC, "gamma": 0.99}, []),
+        ({**SAC, "tau": 0.0}, []),  # SD209
+        ({**SAC, "target_entropy": 3.0}, ["warning"]),
+        ({**PPO, "clip_range": 10.0}, ["warning"]),
+        ({**PPO, "gamma": 1.05, "vf_coef": 0.0}, ["critical", "warning"]),
+        ({**DQN, "learning_starts": 600, "_total_timesteps": 1000}, ["warning"]),
+        ({**DQN, "learning_starts": 500, "_total_timesteps": 1000}, ["notice"]),
+        ({**DQN, "learning_starts": 100, "_total_timesteps": 1000}, []),
+        ({**DQN, "learning_starts": 600, "_total_timesteps": 1000, "_n_updates": 0}, []),
+        ({"gamma": 1.05}, []),
+    ],
+)
+def test_settings_in_the_file(
+    tmp_path: Path, settings: dict[str, Any], expected: list[str]
+) -> None:
+    assert severities(tmp_path, settings) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (FloatSchedule(10.0), ["warning"]),
+        (FloatSchedule(ConstantSchedule(0.2)), []),
+        (FloatSchedule(lambda progress: 10.0), []),
+        (_ := (lambda val: lambda _: val)(10.0), ["warning"]),  # as SB3 before 2.7 had it
+    ],
+    ids=["class", "usual", "another-function", "function"],
+)
+def test_clip_range_is_read_where_it_is_constant(
+    tmp_path: Path, value: Any, expected: list[str]
+) -> None:
+    assert severities(tmp_path, {**PPO, **pickled(clip_range=value)}) == expected
+
+
+@pytest.mark.parametrize(("sigma", "expected"), [(0.5, []), (1.0, ["notice"]), (10.0, ["warning"])])
+def test_noise_of_the_actions(tmp_path: Path, sigma: float, expected: list[str]) -> None:
+    noise = NormalActionNoise(np.zeros(1), np.full(1, sigma))
+    assert severities(tmp_path, {**TD3, **pickled(action_noise=noise)}) == expected
+
+
+@pytest.mark.parametrize(
+    ("decay", "optimizer", "expected"),
+    [
+        (0.0, th.optim.Adam, []),
+        (0.01, th.optim.Adam, []),
+        (0.1, th.optim.Adam, ["warning"]),
+        (0.1, th.optim.AdamW, []),
+    ],
+)
+def test_weight_decay_of_adam(
+    tmp_path: Path, decay: float, optimizer: type[th.optim.Optimizer], expected: list[str]
+) -> None:
+    state = adam([th.ones(1, 4), th.ones(1)])
+    state["param_groups"][0]["weight_decay"] = decay
+    settings = {**SAC, **pickled(policy_kwargs={"optimizer_class": optimizer})}
+    assert severities(tmp_path, settings, {"actor.optimizer": state}) == expected
+
+
+def test_adam_with_weight_decay_shrinks_weights_that_hardly_have_a_gradient() -> None:
+    """The mechanism, in PyTorch: by about the rate per update, as far as to nothing."""
+    weight = th.nn.Parameter(th.full((100,), 0.1))
+    optimizer = th.optim.Adam([weight], lr=1e-3, weight_decay=0.1)
+    for _ in range(100):
+        weight.grad = th.randn(100, generator=th.Generator().manual_seed(0)) * 1e-4
+        optimizer.step()
+    assert weight.abs().max() < 0.03
