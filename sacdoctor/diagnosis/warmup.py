@@ -111,7 +111,8 @@ def audit_warmup(
 def audit_buffer(path: str | Path) -> tuple[WarmupReport, StoredTransitions | None]:
     """Return the audit of a replay buffer, and what a pass over its transitions measured.
 
-    There is nothing to measure where the file's name is that of a checkpoint. The code in it is the caller's to look at. Raises `SacdoctorError` with the path.
+    There is nothing to measure where the file's name is that of a checkpoint. The code in it is the
+    caller's to look at. Raises `SacdoctorError` with the path.
     """
     from sacdoctor.diagnosis.buffer_measures import measured
 

@@ -9,8 +9,8 @@ Looks at mean and standard deviation of each number of the stored observations, 
   a thousandth.
 
 Constant numbers are not reported, nor integers (images, grids). Nothing is said where the
-statistics of a `VecNormalize` are in the folder of the buffer, above or below: SB3 stores what comes
-before the normalisation. A warning.
+statistics of a `VecNormalize` are in the folder of the buffer, above or below: SB3 stores what
+comes before the normalisation. A warning.
 
 ## Why is this bad
 A first layer starts with weights of about 1 ÷ √n. An offset of 10 or more drives its units to one
