@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from sacdoctor.algorithms import algorithm_of
 from sacdoctor.checkpoint import Checkpoint, ForeignCheckpoint, foreign_bytes
+from sacdoctor.diagnosis.buffer_facts import StoredTransitions
 from sacdoctor.diagnosis.examination import Examination, examine
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.normalisation import Normalised, normalised
@@ -255,11 +256,11 @@ def _diagnose_pickle(path: str | Path, options: ScanOptions) -> Report:
     return Report(str(path), status, findings=found, unjudged=Unjudged.CODE_ALONE)
 
 
-def _audited_if_any(path: str | Path, options: ScanOptions) -> WarmupReport | None:
+def _audited_if_any(path: str | Path, options: ScanOptions) -> _Audit | None:
     """Return the audit of the replay buffer in a pickle; None for other pickles, or unasked."""
     if _looks_at_buffers(options):
         with suppress(SacdoctorError):  # it holds something else, or what belongs to it is broken
-            return _audited(path)
+            return _audited(path, options)
     return None
 
 
@@ -278,26 +279,40 @@ def _diagnose_arrays(path: str | Path, options: ScanOptions) -> Report:
         raise UnsupportedCheckpoint(
             "it holds arrays alone, and no rule is selected that looks at a replay buffer", path
         )
-    return _report_on_buffer(path, _audited(path), (), options)
+    return _report_on_buffer(path, _audited(path, options), (), options)
 
 
 def _looks_at_buffers(options: ScanOptions) -> bool:
-    return any(rule.looks_at(ForcedTransitions) for rule in _rules(options))
+    return any(
+        rule.looks_at(ForcedTransitions) or rule.looks_at(StoredTransitions)
+        for rule in _rules(options)
+    )
 
 
-def _audited(path: str | Path) -> WarmupReport:
+class _Audit(NamedTuple):
+    """What is known of a replay buffer; `stored` is None where no rule looks at it."""
+
+    warmup: WarmupReport
+    stored: StoredTransitions | None
+
+
+def _audited(path: str | Path, options: ScanOptions) -> _Audit:
     # Only a buffer takes what reads it.
-    from sacdoctor.diagnosis.warmup import audit_warmup
+    from sacdoctor.diagnosis.warmup import audit_buffer, audit_warmup
 
-    return audit_warmup(path, code=False)
+    if any(rule.looks_at(StoredTransitions) for rule in _rules(options)):
+        return _Audit(*audit_buffer(path))
+    return _Audit(audit_warmup(path, code=False), None)
 
 
 def _report_on_buffer(
-    path: str | Path, audit: WarmupReport, code: tuple[Finding, ...], options: ScanOptions
+    path: str | Path, audited: _Audit, code: tuple[Finding, ...], options: ScanOptions
 ) -> Report:
     """Return the report of a replay buffer, `code` being the findings about what it would run."""
+    audit, stored = audited
+    about = () if stored is None else findings([stored], _rules(options))
     asked = {rule.code for rule in _rules(options)}
-    found = (*(finding for finding in audit.findings if finding.rule in asked), *code)
+    found = (*(finding for finding in audit.findings if finding.rule in asked), *about, *code)
     found = tuple(sorted(found, key=lambda f: (-f.severity.rank, not rule_of(f).comes_first)))
     severities = [finding.severity for finding in found]
     if audit.is_suspected:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from sacdoctor.checkpoint import Checkpoint
+from sacdoctor.diagnosis.buffer_facts import StoredTransitions
 from sacdoctor.diagnosis.rules import RULES, findings
 from sacdoctor.diagnosis.update_counters import EPISODE, UpdateCounters
 from sacdoctor.diagnosis.warmup_facts import ForcedTransitions, JudgedSetting, Warmup
@@ -106,9 +108,27 @@ def audit_warmup(
         raise SacdoctorError(error.strerror or str(error), path) from None
 
 
+def audit_buffer(path: str | Path) -> tuple[WarmupReport, StoredTransitions | None]:
+    """Return the audit of a replay buffer, and what a pass over its transitions measured.
+
+    There is nothing to measure where the file's name is that of a checkpoint. The code in it is the
+    caller's to look at. Raises `SacdoctorError` with the path.
+    """
+    from sacdoctor.diagnosis.buffer_measures import measured
+
+    opened: list[ReplayBuffer] = []
+    report = _audit(path, None, None, False, opened.append)
+    return report, measured(opened[0], Path(path)) if opened else None
+
+
 def _audit(
-    path: str | Path, checkpoint: str | Path | None, algorithm: str | None, code: bool
+    path: str | Path,
+    checkpoint: str | Path | None,
+    algorithm: str | None,
+    code: bool,
+    opened: Callable[[ReplayBuffer], object] = lambda _: None,
 ) -> WarmupReport:
+    """Return the audit; `opened` is called with the buffer, if there is one."""
     given = Path(path)
     place = newest_in(given) if given.is_dir() else given
     if place.suffix.lower() in SETTINGS:
@@ -130,9 +150,10 @@ def _audit(
     if buffer is None:
         return replace(report, notes=tuple(filter(None, (NO_BUFFER, note))))
     try:
-        opened = read_replay_buffer(buffer)
+        read = read_replay_buffer(buffer)
+        opened(read)
         dangerous = _dangerous_code(buffer) if code else LoadedCode()
-        return _audit_buffer(report, opened, counters, note, dangerous)
+        return _audit_buffer(report, read, counters, note, dangerous)
     except SacdoctorError as error:
         raise error.at(buffer) from None
 

@@ -6,9 +6,8 @@ of one lies beside it: in the same folder, in those directly below and in the on
 content. On-policy algorithms keep `_last_original_obs` only under `VecNormalize`. That of
 off-policy algorithms is the observation before the last without one, so they take more: a last
 observation outside of the observation space while the original one lies inside, or of another type
-of numbers. Notice for a checkpoint by itself, as its statistics may be elsewhere. Warning in
-`sacdoctor history`, which looks through the folder of the whole run, where the file shows that it
-was observations that were normalised, and not rewards alone.
+of numbers. It is a notice, as the statistics may be elsewhere: in passing for a checkpoint by
+itself, and one of the run in `sacdoctor history`, which looks through its whole folder.
 
 ## Why is this bad
 The zip does not hold the statistics. Loaded without them the network sees observations of another
@@ -48,7 +47,7 @@ def check(agent: Normalised) -> Iterator[Finding]:
         return
     what = "observations" if agent.proof else "observations, rewards or both"
     yield RULE.finding(
-        Severity.WARNING if agent.is_of_run and agent.proof else Severity.NOTICE,
+        Severity.NOTICE,
         f"trained under VecNormalize ({what}), and its statistics are not "
         f"{'in the run' if agent.is_of_run else 'beside the file'}",
         evidence=agent.proof or "SB3 keeps `_last_original_obs` only under VecNormalize",
@@ -56,6 +55,7 @@ def check(agent: Normalised) -> Iterator[Finding]:
             "Load it with the statistics of its training (`VecNormalize.load(PATH, venv)`), and "
             "keep them beside it: `env.save(PATH)`, `CheckpointCallback(save_vecnormalize=True)`."
         ),
+        in_passing=not agent.is_of_run,
     )
 
 
@@ -63,6 +63,6 @@ RULE = Rule(
     code="SD801",
     name="normalisation-missing",
     doc=__doc__,
-    severities=(Severity.WARNING, Severity.NOTICE),
+    severities=(Severity.NOTICE,),
     checks=(Check(Normalised, check),),
 )

@@ -9,6 +9,7 @@ from pkgutil import iter_modules
 import pytest
 
 from sacdoctor.diagnosis import rules
+from sacdoctor.diagnosis.buffer_facts import StoredTransitions
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.rules.interface import Rule
 from sacdoctor.diagnosis.rules.registry import RULES
@@ -26,6 +27,8 @@ HEADINGS = [
 ELSEWHERE = {"SD207", "SD210", "SD501", "SD502", "SD503", "SD701", "SD702"}
 ELSEWHERE |= {"SD801", "SD802", "SD803", "SD804"}
 """Faults that show between checkpoints, in replay buffers, or when a file is opened."""
+IN_BUFFERS = {"SD901", "SD902", "SD903", "SD905", "SD906", "SD907", "SD908"}
+"""Faults of the transitions in a replay buffer."""
 OF_CODE = {"SD601", "SD602"}
 """Rules about what pickles refer to, which examine no tensor."""
 
@@ -42,6 +45,9 @@ NAMES = {
     **{"SD504": "entropy-collapse", "SD505": "exploration-collapse", "SD601": "unsafe-pickle"},
     **{"SD105": "dead-units", "SD107": "identical-units", "SD208": "stopped-network"},
     **{"SD209": "stale-target", "SD304": "input-scale", "SD210": "standing-still"},
+    **{"SD901": "non-finite-transitions", "SD902": "broken-succession"},
+    **{"SD903": "frozen-observation", "SD905": "odd-episodes", "SD906": "observation-scale"},
+    **{"SD907": "reward-scale", "SD908": "timeouts-as-terminals"},
     **{"SD602": "unknown-code", "SD701": "corrupt-record", "SD702": "unreadable"},
     **{"SD801": "normalisation-missing", "SD802": "normalisation-mismatch"},
     **{"SD803": "buffer-missing", "SD804": "restarted-schedule"},
@@ -83,7 +89,9 @@ def test_name_is_the_designs_and_that_of_its_file(rule: Rule) -> None:
 
 @each_rule
 def test_rule_checks_unless_its_fault_shows_elsewhere(rule: Rule) -> None:
-    assert rule.looks_at(Examination) == (rule.code not in ELSEWHERE | OF_CODE)
+    elsewhere = ELSEWHERE | OF_CODE | IN_BUFFERS
+    assert rule.looks_at(Examination) == (rule.code not in elsewhere)
+    assert rule.looks_at(StoredTransitions) == (rule.code in IN_BUFFERS)
     assert rule.looks_at(LoadedCode) == (rule.code in OF_CODE)
 
 

@@ -109,7 +109,7 @@ def test_rules_knows_a_new_file_by_code_prefix_and_name(toy: Toy) -> None:
     assert explained.returncode == 0
     assert explained.stdout.startswith("# SD999 toy-rule\n")
     assert "Cured by: `sacdoctor play`." in explained.stdout
-    for asked in ("SD999", "sd9", "TOY-RULE"):
+    for asked in ("SD999", "sd99", "TOY-RULE"):
         assert toy(Severity.WARNING, "rules", asked).stdout == explained.stdout
 
 

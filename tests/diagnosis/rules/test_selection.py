@@ -31,8 +31,7 @@ def codes(report: Report) -> list[str]:
         (("SD10",), ("SD104", "SD102", "SD105", "SD107"), ["SD101", "SD103"]),
         (
             (),
-            ("SD1", "SD2", "SD3", "SD4", "SD5"),
-            ["SD601", "SD602", "SD701", "SD702", *(f"SD80{n}" for n in range(1, 7))],
+            [code for code in ALL if code[2] in "6789"],
         ),
         (("SD202",), ("SD202",), []),
         ((), ("SD",), []),

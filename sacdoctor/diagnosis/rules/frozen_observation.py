@@ -1,0 +1,80 @@
+"""Next observations that are the observation itself.
+
+## What it does
+Counts the transitions, where no episode ends, whose next observation equals the observation in
+every number. A warning are
+
+- 5 % or more for which the next row has another observation: the environment did move on, and what
+  is stored as next is the old one;
+- 25 % or more for which it has not: the environment, or what observes it, stood still. Only where
+  observations take many values: in a grid, one bumps into walls.
+
+## Why is this bad
+A transition that leads nowhere teaches that no action matters, and Q(s) = r + γ Q(s) that every
+state is worth r ÷ (1 − γ).
+
+## Example
+`next_state = state` where the environment writes into one and the same array; a sensor, or a feed
+of prices, that delivers its last value again.
+
+## Use instead
+Copy observations where they are stored (`np.array(obs)`), and look at a few of them in turn while
+the environment runs. Then train anew.
+
+## Fix safety
+No fix: what was not observed is not known.
+
+## References
+- Gymnasium, "Env.step": the observation is that of the next state
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sacdoctor.diagnosis.buffer_facts import Rows, StoredTransitions, listed
+from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.model import Finding
+from sacdoctor.severity import Severity
+
+ALIASED, FEWEST = 0.05, 20
+"""Share of rows that contradict the next one, and their number."""
+STILL = 0.25
+"""Share of rows in which all stood still. A judgement: healthy agents in continuous spaces, at
+limits and against walls, kept below a tenth."""
+
+
+def check(stored: StoredTransitions) -> Iterator[Finding]:
+    """Yield a finding where many next observations are the observation itself."""
+    found = stored.succession
+    aliased, still = found.aliased.number, found.still.number
+    if aliased >= max(FEWEST, ALIASED * found.compared):
+        yield _finding(stored, found.aliased, "while the next row has another")
+    elif found.is_varied and still >= max(FEWEST, STILL * found.compared):
+        yield _finding(stored, found.still, "and so is that of the next row")
+
+
+def _finding(stored: StoredTransitions, rows: Rows, besides: str) -> Finding:
+    compared = stored.succession.compared
+    return RULE.finding(
+        Severity.WARNING,
+        f"{100 * rows.number / compared:.3g} % of the next observations are the observation itself",
+        evidence=(
+            f"in {rows.number:,} of {compared:,} transitions that were compared and end no episode "
+            f"the next observation equals the observation, {besides}; {listed(rows)}"
+        ),
+        remedy=(
+            "Copy observations where they are stored, and see that the environment gives a new one "
+            "each step; then train anew with a fresh buffer."
+        ),
+    )
+
+
+RULE = Rule(
+    code="SD903",
+    name="frozen-observation",
+    doc=__doc__,
+    severities=(Severity.WARNING,),
+    checks=(Check(StoredTransitions, check),),
+    explains=("broken-succession",),
+)
