@@ -31,7 +31,8 @@ def codes(report: Report) -> list[str]:
         (("SD10",), ("SD104", "SD102", "SD105", "SD107"), ["SD101", "SD103"]),
         (
             (),
-            [code for code in ALL if code[2] in "6789"],
+            ("SD1", "SD2", "SD3", "SD4", "SD5", "SD9"),
+            [code for code in ALL if code[2] in "678"],
         ),
         (("SD202",), ("SD202",), []),
         ((), ("SD",), []),
