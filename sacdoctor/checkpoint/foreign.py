@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sacdoctor.algorithms import SavedSettings
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters
-from sacdoctor.errors import UnsupportedCheckpoint
+from sacdoctor.errors import NotACheckpoint, UnsupportedCheckpoint
 from sacdoctor.files import files_below
 
 Told = Mapping[str, str]
@@ -51,7 +51,7 @@ class Foreign:
     packages: frozenset[str] = frozenset()
 
 
-class ForeignCheckpoint(UnsupportedCheckpoint):
+class ForeignCheckpoint(NotACheckpoint, UnsupportedCheckpoint):
     """The file is something else, and known as that."""
 
     def __init__(self, kind: Foreign) -> None:
