@@ -1,7 +1,7 @@
 """What a file is instead of a checkpoint: pages, pointers, archives, files of other libraries.
 
 They are refused, by what they are, and with what to do. Adding one is adding a row to `KINDS`.
-Nobody looks in here before the usual opening of a file has failed.
+Of a file that opens as usual only the names of its members are asked about.
 """
 
 from __future__ import annotations
