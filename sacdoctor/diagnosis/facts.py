@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from sacdoctor.algorithms import ALGORITHMS, Algorithm
 from sacdoctor.checkpoint import Checkpoint, OptimizerState, Tensor
 from sacdoctor.diagnosis.anatomy import Anatomy
 from sacdoctor.diagnosis.coverage import Coverage, Slot, cover, of_the_policy
-from sacdoctor.diagnosis.policy_settings import activation_behind, biases_start_at_zero
+from sacdoctor.diagnosis.policy_settings import (
+    activation_behind,
+    biases_start_at_zero,
+    last_observations,
+)
 from sacdoctor.diagnosis.statistics import Measures, measure
+from sacdoctor.layers import Kind
 from sacdoctor.optimizers import keeps_moments
 from sacdoctor.trust import LoadedCode, parts_of, suspicions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -130,6 +140,18 @@ class Facts:
     def biases_start_at_zero(self) -> bool:
         """Whether a bias that is exactly 0 may be what SB3 made it."""
         return biases_start_at_zero(self.checkpoint, self.algorithm)
+
+    @cached_property
+    def last_observations(self) -> list[NDArray[Any]]:
+        """What the agent saw last, in floats: a row per environment, of a dict each entry's."""
+        return last_observations(self.checkpoint)
+
+    @cached_property
+    def before_norm(self) -> frozenset[str]:
+        """The layers behind which the next in the file is a normalisation layer."""
+        roles = self.anatomy.roles
+        layers = dict.fromkeys((roles[name].layer, roles[name].kind) for name in self.tensors)
+        return frozenset(layer for (layer, _), (_, kind) in pairwise(layers) if kind is Kind.NORM)
 
     def activation(self, name: str) -> str | None:
         """Return the class of the activation behind a tensor's layer, None for none or unknown."""

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sacdoctor.checkpoint import Checkpoint
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.gradient_record import input_sizes
-from sacdoctor.diagnosis.policy_settings import last_observations
 from sacdoctor.diagnosis.statistics import as_floats, has_floats
 from sacdoctor.layers import Kind
 
@@ -50,7 +47,7 @@ def inputs(facts: Facts) -> Iterator[Inputs]:
 
     What a normalisation layer takes the size off, before or behind the first layer, is none.
     """
-    for rows in last_observations(facts.checkpoint):
+    for rows in facts.last_observations:
         flat = rows.reshape(len(rows), -1)
         if flat.size and not _is_normalised(facts, flat.shape[1]):
             yield max((Inputs.of(row, "its last observation") for row in flat), key=_by_size)
@@ -69,9 +66,9 @@ def _by_size(found: Inputs) -> float:
     return found.largest
 
 
-def not_finite(checkpoint: Checkpoint) -> int:
+def not_finite(facts: Facts) -> int:
     """Return how many values of the last observation are NaN or infinite."""
-    return sum(int(np.sum(~np.isfinite(rows))) for rows in last_observations(checkpoint))
+    return sum(int(np.sum(~np.isfinite(rows))) for rows in facts.last_observations)
 
 
 def _first_layers(facts: Facts) -> Iterator[str]:
@@ -80,29 +77,20 @@ def _first_layers(facts: Facts) -> Iterator[str]:
     None that a normalisation follows: it takes the mean out, so that the bias has no gradient but
     what rounding leaves, beside which every input looks large.
     """
-    before_norm = _before_norm(facts)
     for name in facts.parameters():
-        if name.endswith(".0.bias") and name.removesuffix(".bias") not in before_norm:
+        if name.endswith(".0.bias") and name.removesuffix(".bias") not in facts.before_norm:
             yield name
 
 
 def _is_normalised(facts: Facts, width: int) -> bool:
     """Return whether a normalisation layer stands before or behind the layer of the inputs."""
     roles = facts.anatomy.roles
-    before_norm = _before_norm(facts)
     for name, tensor in facts.tensors.items():
         if roles[name].kind is Kind.NORM and tensor.shape == (width,):
             return True
-        if tensor.shape[1:] == (width,) and roles[name].layer in before_norm:
+        if tensor.shape[1:] == (width,) and roles[name].layer in facts.before_norm:
             return True
     return False
-
-
-def _before_norm(facts: Facts) -> set[str]:
-    """Return the layers behind which the next in the file is a normalisation layer."""
-    roles = facts.anatomy.roles
-    layers = list(dict.fromkeys((roles[name].layer, roles[name].kind) for name in facts.tensors))
-    return {layer for (layer, _), (_, kind) in pairwise(layers) if kind is Kind.NORM}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +111,7 @@ def saturations(facts: Facts) -> Iterator[Saturation]:
 
     Nothing where something stands before that layer, or the observation is a dict.
     """
-    seen = last_observations(facts.checkpoint)
+    seen = facts.last_observations
     if len(seen) != 1 or any("features_extractor" in name for name in facts.tensors):
         return
     rows = seen[0].reshape(len(seen[0]), -1).astype(np.float64)

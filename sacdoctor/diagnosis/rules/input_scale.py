@@ -66,7 +66,7 @@ _REMEDY = (
 def check(examination: Examination) -> Iterator[Finding]:
     """Yield one finding over the inputs of all networks."""
     facts = examination.facts
-    bad = not_finite(facts.checkpoint)
+    bad = not_finite(facts)
     if bad and any(measured.non_finite for measured in facts.measures.values()):
         return  # actions that are NaN make observations so: that is SD301's
     if bad:
