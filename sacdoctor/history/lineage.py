@@ -177,7 +177,8 @@ def _place(call: list[Header], runs: list[list[Header]], kinship: Kinship) -> No
 def _joint(run: Sequence[Header], call: Sequence[Header], kinship: Kinship) -> int | None:
     """Return after which checkpoint of a run a call went on; None where it did not.
 
-    Where the weights are too few to tell, the place must be the same.
+    Where the weights do not tell, as they are too few, or all zero or NaN by now, the place must be
+    the same, and the name too unless a checkpoint stands exactly where the call began.
     """
     first = call[0]
     if first.timesteps is None or any(header.timesteps is None for header in run):
@@ -191,7 +192,10 @@ def _joint(run: Sequence[Header], call: Sequence[Header], kinship: Kinship) -> i
     if at is None or (run[at].updates or 0) > (first.updates or 0):
         return None
     related = kinship.are_related(run[at], first)
-    return at if related or (related is None and _share_a_place(run, call)) else None
+    if related is None:
+        went_on = bool(first.began) and run[at].timesteps == first.began
+        related = (went_on and run[at].place == first.place) or _share_a_place(run, call)
+    return at if related else None
 
 
 def _restart(run: Sequence[Header], call: Sequence[Header]) -> int | None:

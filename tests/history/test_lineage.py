@@ -101,6 +101,24 @@ def test_best_model_of_a_training_is_one_of_its_states(tmp_path: Path) -> None:
     assert "best_model.zip" in run and len(run) == 4
 
 
+def test_training_whose_weights_were_zeroed_goes_on(tmp_path: Path) -> None:
+    """Such weights say nothing of where they come from, but the counter does."""
+    import torch as th
+
+    agent = model(PPO)
+    agent.learn(STEPS)
+    agent.save(tmp_path / "alive.zip")
+    with th.no_grad():
+        for parameter in agent.policy.parameters():
+            parameter.zero_()
+    agent.learn(STEPS, reset_num_timesteps=False)
+    with th.no_grad():
+        for parameter in agent.policy.parameters():
+            parameter.zero_()
+    agent.save(tmp_path / "dead.zip")
+    assert found(tmp_path) == [["alive.zip", "dead.zip"]]
+
+
 # -- several trainings -------------------------------------------------------------------------
 
 
