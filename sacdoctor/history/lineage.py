@@ -62,6 +62,12 @@ class Header:
         return max(int(n) for n in (1, *self.pace[2:4]) if isinstance(n, int))
 
     @property
+    def has_a_pace(self) -> bool:
+        """Whether updates come after so many timesteps. ARS makes one after so many episodes."""
+        n_steps, _, _, gradient_steps, _ = self.pace
+        return n_steps is not None or gradient_steps is not None
+
+    @property
     def pattern(self) -> str:
         """The name without its numbers: `rl_model_*_steps.zip`."""
         return _DIGITS.sub("*", self.path.name)
@@ -224,6 +230,8 @@ def _updates_before(run: Sequence[Header], call: Sequence[Header]) -> float | No
     settings that decide it are the same.
     """
     first = call[0]
+    if not first.has_a_pace:
+        return None
     pace = _pace_within(call)
     if pace is None and first.pace == run[-1].pace:
         pace = _pace_of_last_call(run)
