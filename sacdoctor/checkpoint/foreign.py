@@ -1,7 +1,7 @@
 """What a file is instead of a checkpoint: pages, pointers, archives, files of other libraries.
 
 They are refused, by what they are, and with what to do. Adding one is adding a row to `KINDS`.
-Nobody looks in here before the usual opening of a file has failed.
+Of a file that opens as usual only the names of its members are asked about.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sacdoctor.algorithms import SavedSettings
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters
-from sacdoctor.errors import UnsupportedCheckpoint
+from sacdoctor.errors import NotACheckpoint, UnsupportedCheckpoint
 from sacdoctor.files import files_below
 
 Told = Mapping[str, str]
@@ -51,7 +51,7 @@ class Foreign:
     packages: frozenset[str] = frozenset()
 
 
-class ForeignCheckpoint(UnsupportedCheckpoint):
+class ForeignCheckpoint(NotACheckpoint, UnsupportedCheckpoint):
     """The file is something else, and known as that."""
 
     def __init__(self, kind: Foreign) -> None:

@@ -11,7 +11,7 @@ A root mean square of all rewards above 10,000 is reported, too. A warning.
 
 ## Why is this bad
 One critic cannot fit values of two scales: the larger ones set the loss, the smaller ones are noise
-in it. Q is about r ÷ (1 − γ): rewards of 10,000 ask for a million
+in it. Q is about r ÷ (1 − γ): rewards of 10,000 ask for a million.
 from outputs that begin around 0 and move by the learning rate per update.
 
 ## Example
