@@ -100,7 +100,9 @@ TRAININGS = (
         *(PPO, "Acrobot-v1", 40_000, 25_000, 2, 250),
         {"n_steps": 1024, "gamma": 0.99, "learning_rate": 1e-3},
     ),
-    Training("sac_car", SAC, "MountainCarContinuous-v0", 12_000, 14_000, 2, 400, _ZOO_CAR_SAC),
+    Training(
+        "sac_car", SAC, "MountainCarContinuous-v0", 18_000, 14_000, 2, 400, _ZOO_CAR_SAC, 0.85
+    ),
 )
 
 
