@@ -47,6 +47,8 @@ _NEAR = 0.25
 """Of the way between two levels: so close to one of them counts as being there."""
 _BACK = 0.1
 """Of what had been learned: an agent that has kept no more of it is back where it began."""
+_LOST = 0.5
+"""Of what had been learned: an agent that has kept no more of it has lost most of it."""
 _LEFT = 0.05
 """Of a fall: by so much a running mean must have sunk to have begun to fall."""
 SMOOTHING = 100
@@ -67,6 +69,19 @@ class Fall:
     index: int
     before: float
     after: float
+
+
+@dataclass(frozen=True, slots=True)
+class LowEnd:
+    """So many values at a run's end are at the level `final`, far below the `best` before.
+
+    From `since` on it was not near the best level any more.
+    """
+
+    since: int
+    count: int
+    best: float
+    final: float
 
 
 def needed(lag: int = 0) -> int:
@@ -90,6 +105,27 @@ def falls(values: NDArray[Any], lag: int = 0, timesteps: NDArray[Any] | None = N
     if collapse is not None and all(abs(collapse - best) >= 2 * WINDOW + lag for best in found):
         found.append(collapse)
     return [_fall(values, best, lag, level) for best in sorted(found)]
+
+
+def low_end(values: NDArray[Any], lag: int = 0) -> LowEnd | None:
+    """Return how a run ends that has lost most of what it had learned, else None.
+
+    It says nothing of whether that will stay: an unstable learner ends so whenever it is stopped
+    in one of its falls. `falls` names those ends that nothing else in the same run explains.
+    """
+    if len(values) < needed(lag):
+        return None
+    level = np.median(np.lib.stride_tricks.sliding_window_view(values, WINDOW), axis=1)
+    end = _end(values, lag, level, kept=_LOST)
+    if end is None:
+        return None
+    count = len(values) - end.bottom - WINDOW // 2 + 1
+    high = values[WINDOW // 2 :][: len(level)][level >= (end.best + end.final) / 2.0]
+    if count < max(TOTAL, lag) or end.held < WINDOW:
+        return None
+    if _share_better(high, values[-count:]) < _SEPARATION:
+        return None
+    return LowEnd(end.start, count, end.best, end.final)
 
 
 def _steps_down(
@@ -157,13 +193,16 @@ def _collapse(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _End:
-    """How a run ends at the level where it began, by the numbers of its windows.
+    """How a run ends far below its best level, by the numbers of its windows.
 
-    `learned` is the first half way up to the best level, and `held` counts those. `start` is the
-    last near the best level, `bottom` the first after it near the final one. `is_low` tells of
-    each window whether it is near the final level, and of all from `bottom` on that they are.
+    `best` and `final` are the levels that it fell from and to. `learned` is the first half way up
+    to the best one, and `held` counts those. `start` is the last near the best level, `bottom` the
+    first after it near the final one. `is_low` tells of each window whether it is near the final
+    level, and of all from `bottom` on that they are.
     """
 
+    best: float
+    final: float
     learned: int
     held: int
     start: int
@@ -171,8 +210,11 @@ class _End:
     is_low: NDArray[Any]
 
 
-def _end(values: NDArray[Any], lag: int, level: NDArray[Any]) -> _End | None:
-    """Return how a run ends; None where it never was better, or still is better than it began."""
+def _end(values: NDArray[Any], lag: int, level: NDArray[Any], kept: float = _BACK) -> _End | None:
+    """Return how a run ends; None where it never was better, or kept more of what it had learned.
+
+    `kept` is the largest part of the way from its beginning to its best level that is left.
+    """
     if len(values) < 2 * TOTAL + lag:
         return None
     began, final = float(np.median(values[: 2 * WINDOW])), float(np.median(values[-TOTAL:]))
@@ -183,7 +225,7 @@ def _end(values: NDArray[Any], lag: int, level: NDArray[Any]) -> _End | None:
     noise = _episode_spread(values, lag) if lag else 0.0
     if reach <= max(SPREADS * least_spread(best, final), noise):
         return None
-    if began < middle and final > began + _BACK * reach:
+    if began < middle and final > began + kept * (best - began):
         return None
     is_low = level <= final + _NEAR * reach
     learned = np.flatnonzero(level >= middle)
@@ -192,7 +234,7 @@ def _end(values: NDArray[Any], lag: int, level: NDArray[Any]) -> _End | None:
         return None
     bottom = start + int(np.argmax(is_low[start:]))
     is_low[bottom:] = True
-    return _End(int(learned[0]), len(learned), start, bottom, is_low)
+    return _End(best, final, int(learned[0]), len(learned), start, bottom, is_low)
 
 
 def _came_back(is_low: NDArray[Any], steps: NDArray[Any], learned: int) -> bool:

@@ -62,6 +62,12 @@ class Header:
         return max(int(n) for n in (1, *self.pace[2:4]) if isinstance(n, int))
 
     @property
+    def has_a_pace(self) -> bool:
+        """Whether updates come after so many timesteps. ARS makes one after so many episodes."""
+        n_steps, _, _, gradient_steps, _ = self.pace
+        return n_steps is not None or gradient_steps is not None
+
+    @property
     def pattern(self) -> str:
         """The name without its numbers: `rl_model_*_steps.zip`."""
         return _DIGITS.sub("*", self.path.name)
@@ -177,7 +183,8 @@ def _place(call: list[Header], runs: list[list[Header]], kinship: Kinship) -> No
 def _joint(run: Sequence[Header], call: Sequence[Header], kinship: Kinship) -> int | None:
     """Return after which checkpoint of a run a call went on; None where it did not.
 
-    Where the weights are too few to tell, the place must be the same.
+    Where the weights do not tell, as they are too few, or all zero or NaN by now, the place must be
+    the same, and the name too unless a checkpoint stands exactly where the call began.
     """
     first = call[0]
     if first.timesteps is None or any(header.timesteps is None for header in run):
@@ -191,7 +198,10 @@ def _joint(run: Sequence[Header], call: Sequence[Header], kinship: Kinship) -> i
     if at is None or (run[at].updates or 0) > (first.updates or 0):
         return None
     related = kinship.are_related(run[at], first)
-    return at if related or (related is None and _share_a_place(run, call)) else None
+    if related is None:
+        went_on = bool(first.began) and run[at].timesteps == first.began
+        related = (went_on and run[at].place == first.place) or _share_a_place(run, call)
+    return at if related else None
 
 
 def _restart(run: Sequence[Header], call: Sequence[Header]) -> int | None:
@@ -220,6 +230,8 @@ def _updates_before(run: Sequence[Header], call: Sequence[Header]) -> float | No
     settings that decide it are the same.
     """
     first = call[0]
+    if not first.has_a_pace:
+        return None
     pace = _pace_within(call)
     if pace is None and first.pace == run[-1].pace:
         pace = _pace_of_last_call(run)

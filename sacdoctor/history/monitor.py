@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import islice
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NAME = "monitor.csv"
+_MADE = re.compile(r'"t_start": *(\d+(?:\.\d+)?)')
 _OF_ENVIRONMENT = re.compile(r"\d+\.monitor\.csv", re.IGNORECASE)
 
 
@@ -26,8 +29,8 @@ class MonitorLog:
 
     `numbers` are those of the episodes: the first of the log is 0. Episodes whose return is not
     finite are left out, and numbered in `non_finite`. `path` is the file, or the folder where
-    several environments wrote one each. `skipped` counts rows that are no episode: cut off or
-    garbled.
+    several environments wrote one each; the first of these where the folder holds others, too.
+    `skipped` counts rows that are no episode: cut off or garbled.
     """
 
     path: Path
@@ -42,21 +45,60 @@ def read_monitors(folder: Path) -> tuple[list[MonitorLog], list[SacdoctorError]]
     """Return the Monitor logs below a folder, and what is wrong with those that are unreadable.
 
     `0.monitor.csv`, `1.monitor.csv`, … of one folder are the environments of one vectorised
-    training (`make_vec_env(monitor_dir=…)`); any other file is a log of its own.
+    training (`make_vec_env(monitor_dir=…)`) if they were made together; any other file is a log of
+    its own.
     """
-    groups: dict[Path, list[Path]] = {}
+    groups: list[tuple[Path, list[Path]]] = []
+    numbered: dict[Path, list[Path]] = {}
     for path in files_below(folder, NAME):
-        groups.setdefault(path.parent if _OF_ENVIRONMENT.fullmatch(path.name) else path, []).append(
-            path
-        )
+        if _OF_ENVIRONMENT.fullmatch(path.name):
+            numbered.setdefault(path.parent, []).append(path)
+        else:
+            groups.append((path, [path]))
+    for parent, paths in numbered.items():
+        trainings = _made_together(paths)
+        is_whole = len(trainings) == 1 and len(paths) > 1
+        groups += [(parent if is_whole else files[0], files) for files in trainings]
     logs: list[MonitorLog] = []
     errors: list[SacdoctorError] = []
-    for path, files in groups.items():
+    for path, files in sorted(groups):
         try:
-            logs.append(_log(files[0] if len(files) == 1 else path, files))
+            logs.append(_log(path, files))
         except SacdoctorError as error:
             errors.append(error)
     return logs, errors
+
+
+def _made_together(paths: list[Path]) -> list[list[Path]]:
+    """Return the logs of each vectorised environment: its parts are all made before any is played.
+
+    A part that was made when an episode of another had ended already is of another training: that
+    of the next seed, or of the next run, which had fewer environments and left some files behind.
+    """
+    groups: list[list[Path]] = []
+    played = -inf
+    for made, over, path in sorted((*_first_episode(path), path) for path in paths):
+        if made > played or not groups:
+            groups.append([])
+            played = inf
+        groups[-1].append(path)
+        played = min(played, over)
+    return [sorted(group, key=paths.index) for group in groups]
+
+
+def _first_episode(path: Path) -> tuple[float, float]:
+    """Return when Monitor was made and when its first episode was over, in seconds.
+
+    They are -inf and inf where the log does not say, so that it belongs to any other.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            header = _MADE.search(file.readline())
+        made = -inf if header is None else float(header[1])
+        columns, *first = islice(rows(path), 2)
+        return made, made + float(first[0][columns.index("t")]) if header and first else inf
+    except (OSError, SacdoctorError, ValueError, IndexError):
+        return -inf, inf
 
 
 def _log(path: Path, files: list[Path]) -> MonitorLog:

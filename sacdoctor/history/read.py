@@ -14,7 +14,7 @@ from sacdoctor.history.evaluations import read_evaluations
 from sacdoctor.history.lineage import Header, lineages, name_of, read_header
 from sacdoctor.history.model import History, LogNote, Run
 from sacdoctor.history.monitor import MonitorLog, read_monitors
-from sacdoctor.history.rewards import crashes, curves, not_finite, too_short
+from sacdoctor.history.rewards import crashes, curves, low_ends, not_finite, too_short
 from sacdoctor.history.scalars import ScalarLog, read_scalars
 from sacdoctor.history.series import read_run
 from sacdoctor.model import Report
@@ -75,6 +75,7 @@ def _history(path: str | Path, options: ScanOptions, files: ExitStack) -> Histor
             *_skipped((*monitors, *scalars)),
             *not_finite(monitors, scalars, evaluations),
             *too_short(monitors, scalars, evaluations),
+            *low_ends(monitors, scalars, evaluations),
         ),
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sacdoctor.history.crash import SMOOTHING, Fall, falls, needed
+from sacdoctor.history.crash import SMOOTHING, Fall, falls, low_end, needed
 from sacdoctor.history.evaluations import EvaluationLog
 from sacdoctor.history.model import Crash, Event, LogNote, RewardCurve, Run
 from sacdoctor.history.monitor import MonitorLog
@@ -161,6 +161,35 @@ def too_short(
         )
         for path, unit, count, least in sizes
         if count < least
+    ]
+
+
+def low_ends(
+    monitors: Sequence[MonitorLog],
+    scalars: Sequence[ScalarLog],
+    evaluations: Sequence[EvaluationLog],
+) -> list[LogNote]:
+    """Return which logs have lost most of what was learned by their end, and show no crash there.
+
+    An unstable learner has, whenever it is stopped in one of its falls, and so has one that has
+    collapsed: as long as none can tell the two apart, what can be seen is said.
+    """
+    judged, means = _judged(monitors, scalars)
+    logs = [(log.path, "episode", log.returns, 0, log.timesteps) for log in judged]
+    for mean in means:
+        series = mean.series[REWARD].finite
+        logs.append((mean.path, "row", series.values, _lag(mean), series.timesteps))
+    logs += [(log.path, "evaluation", log.returns, 0, log.timesteps) for log in evaluations]
+    return [
+        LogNote(
+            str(path),
+            f"its last {end.count:,} {unit}s have lost most of what was learned (median "
+            f"{end.final:.4g}, after {end.best:.4g}). As yet that may be one of the run's ups and "
+            "downs, so it is no crash; an earlier checkpoint may be the better one",
+        )
+        for path, unit, values, lag, steps in logs
+        for end in [low_end(values, lag)]
+        if end is not None and all(fall.index < end.since for fall in falls(values, lag, steps))
     ]
 
 

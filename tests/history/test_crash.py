@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sacdoctor.history.crash import falls
+from sacdoctor.history.crash import falls, low_end
 
 Values = np.ndarray[Any, np.dtype[np.float64]]
 Draw = np.random.Generator
@@ -128,6 +128,27 @@ def test_learner_that_fell_as_long_before_has_not_crashed() -> None:
     assert falls(returns) == []
     (fall,) = falls(np.concatenate([returns, np.full(60, 9.0)]))
     assert fall.index == 240
+
+
+def test_end_in_a_fall_that_is_no_crash_yet_is_told() -> None:
+    """As low for as long as once before, when it came back; then for twice as long."""
+    parts = [(20, 60), (400, 60), (9, 40), (400, 80), (9, 60)]
+    level = np.concatenate([np.full(count, float(value)) for value, count in parts])
+    returns = level * np.random.default_rng(9).gamma(4, 0.25, len(level))
+    assert falls(returns) == []
+    end = low_end(returns)
+    assert end is not None
+    assert 230 <= end.since < 240 and 58 <= end.count <= 62  # as windows of ten tell it
+    assert end.best == pytest.approx(400, abs=60)
+    assert end.final == pytest.approx(9, abs=2)
+    assert low_end(returns[:235]) is None  # it was well then
+
+
+@pytest.mark.parametrize("kind", sorted(HEALTHY.keys() - {"unstable", "wandering", "slow decline"}))
+@pytest.mark.parametrize("episodes", [0, 19, 40, 150, 1_000])
+def test_end_of_a_healthy_run_needs_no_word(kind: str, episodes: int) -> None:
+    draw = np.random.default_rng(10)
+    assert all(low_end(HEALTHY[kind](draw, episodes)) is None for _ in range(20))
 
 
 def test_dip_of_a_few_episodes_is_no_crash() -> None:

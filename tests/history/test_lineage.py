@@ -13,6 +13,7 @@ from stable_baselines3.common.callbacks import CheckpointCallback
 
 from sacdoctor import read_history
 from sacdoctor.history import Run
+from sacdoctor.history.lineage import Header, lineages
 
 STEPS = 192
 """Steps in a call of `learn()`: three rollouts of PPO."""
@@ -101,6 +102,24 @@ def test_best_model_of_a_training_is_one_of_its_states(tmp_path: Path) -> None:
     assert "best_model.zip" in run and len(run) == 4
 
 
+def test_training_whose_weights_were_zeroed_goes_on(tmp_path: Path) -> None:
+    """Such weights say nothing of where they come from, but the counter does."""
+    import torch as th
+
+    agent = model(PPO)
+    agent.learn(STEPS)
+    agent.save(tmp_path / "alive.zip")
+    with th.no_grad():
+        for parameter in agent.policy.parameters():
+            parameter.zero_()
+    agent.learn(STEPS, reset_num_timesteps=False)
+    with th.no_grad():
+        for parameter in agent.policy.parameters():
+            parameter.zero_()
+    agent.save(tmp_path / "dead.zip")
+    assert found(tmp_path) == [["alive.zip", "dead.zip"]]
+
+
 # -- several trainings -------------------------------------------------------------------------
 
 
@@ -163,6 +182,25 @@ def test_two_that_go_on_from_one_are_a_run_and_a_branch(tmp_path: Path) -> None:
         agent.learn(STEPS, reset_num_timesteps=False)
         agent.save(tmp_path / f"{name}.zip")
     assert found(tmp_path) == [["base.zip", "left.zip"], ["right.zip"]]
+
+
+def test_trainings_of_ars_are_told_apart() -> None:
+    """Its few weights tell nothing, and as episodes grow longer, it makes ever fewer updates.
+
+    From the second one's 30 updates, less 10 for every 1,000 steps, 20 would seem to have been made
+    before it began, as many as the first one had made.
+    """
+    updates = {1.0: (20, 32, 40), 2.0: (30, 42, 50)}
+    headers = [
+        Header(
+            *(Path(f"rl_model_{call:.0f}_{1000 * n}_steps.zip"), ("ARS", ())),
+            *(1000 * n, made, call, 0, 0, (None, 1, None, None, None)),
+            is_repaired=False,
+        )
+        for call, counts in updates.items()
+        for n, made in enumerate(counts, start=1)
+    ]
+    assert lineages(headers) == [headers[:3], headers[3:]]
 
 
 # -- weights alone -----------------------------------------------------------------------------

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.monitor import Monitor
 
 from sacdoctor.history.monitor import read_monitors
 from tests.agents import VECTOR, TinyEnv
@@ -56,6 +58,31 @@ def test_other_names_are_logs_of_their_own(tmp_path: Path) -> None:
     assert errors == []
     assert [log.path.name for log in logs] == ["eval.monitor.csv", "monitor.csv"]
     assert [log.timesteps.tolist() for log in logs] == [[10, 15], [10, 15]]
+
+
+def test_logs_numbered_by_seed_are_trainings_of_their_own(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        env = Monitor(_Uneven(VECTOR, discrete=False), str(tmp_path / str(seed)))
+        PPO("MlpPolicy", env, n_steps=20, batch_size=20, device="cpu", seed=seed).learn(40)
+        env.close()
+    logs, errors = read_monitors(tmp_path)
+    assert errors == []
+    assert [log.path.name for log in logs] == ["0.monitor.csv", "1.monitor.csv"]
+    assert all(log.timesteps[-1] <= 40 for log in logs)
+
+
+@pytest.mark.parametrize("first", ["1.0,10,0.1\n", ""], ids=["an episode", "none yet"])
+def test_logs_left_by_an_earlier_run_of_more_environments_are_its_own(
+    tmp_path: Path, first: str
+) -> None:
+    """Four environments, then two: those of 0 and 1 were written anew, 2 and 3 were left."""
+    for number, made in enumerate((1000.0, 1000.2, 900.0, 900.2)):
+        header = f'#{{"t_start": {made}, "env_id": "None"}}\nr,l,t\n'
+        rows = first if number == 1 else "1.0,10,0.5\n"
+        (tmp_path / f"{number}.monitor.csv").write_text(header + rows)
+    logs, _ = read_monitors(tmp_path)
+    assert [log.path.name for log in logs] == ["0.monitor.csv", "2.monitor.csv"]
+    assert [len(log.returns) for log in logs] == [1 + bool(first), 2]
 
 
 def test_resumed_run_goes_on_counting(tmp_path: Path) -> None:

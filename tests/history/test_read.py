@@ -466,6 +466,25 @@ def test_crash_in_several_logs_is_one(tmp_path: Path) -> None:
     assert crash.also_in == tuple(f"env{number}.monitor.csv" for number in (1, 2, 3))
 
 
+def test_end_in_a_fall_is_told_by_a_note_or_as_a_crash(tmp_path: Path) -> None:
+    """It fell for 40 episodes, came back, and fell again: 60 are too few to tell, 120 suffice."""
+    parts = [(20, 60), (400, 60), (9, 40), (400, 80), (9, 120)]
+    level = np.concatenate([np.full(count, float(value)) for value, count in parts])
+    returns = level * np.random.default_rng(9).gamma(4, 0.25, len(level))
+    lines = ["r,l,t", *(f"{value},10,{n}" for n, value in enumerate(returns))]
+    log = tmp_path / "monitor.csv"
+
+    log.write_text("\n".join(lines[:-60]))
+    history = read_history(tmp_path)
+    (note,) = history.notes
+    assert history.crashes == () and note.path == str(log)
+    assert note.message.startswith("its last 60 episodes have lost most of what was learned")
+
+    log.write_text("\n".join(lines))
+    history = read_history(tmp_path)
+    assert [crash.episode for crash in history.crashes] == [240] and history.notes == ()
+
+
 def test_crashes_between_other_levels_or_at_other_times_are_several(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     for name, at, level in (("a", 40, -100.0), ("b", 75, -100.0), ("c", 75, -1_000.0)):
