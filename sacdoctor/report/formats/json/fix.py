@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from sacdoctor.repair import FixResult, cures
-from sacdoctor.report.formats.json.schema import finding_document, head_document, summary_document
+from sacdoctor.report.formats.json.schema import (
+    finding_document,
+    head_document,
+    summary_document,
+    written,
+)
 from sacdoctor.report.results import Configuration
 
 
@@ -18,7 +22,7 @@ def render(
     documents = [_result(result) for result in results]
     document = head_document(configuration)
     document |= {"checkpoints": documents} if several else documents[0] if documents else {}
-    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+    return written(document) + "\n"
 
 
 def _result(result: FixResult) -> dict[str, Any]:
