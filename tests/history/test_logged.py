@@ -1,60 +1,18 @@
-"""Findings in logs: what SB3 logged of real trainings that went wrong, and of sound ones."""
+"""Findings in logs, as SB3's own logger writes them; of real trainings: `test_labelled_runs`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import gymnasium as gym
 import pytest
-from sb3_contrib import QRDQN, TQC, RecurrentPPO
-from stable_baselines3 import DQN, PPO, SAC, TD3
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import configure
 
 from sacdoctor import read_history
 from sacdoctor.history import History
-from sacdoctor.model import Finding
-from tests.agents import VECTOR, TinyEnv
 from tests.conftest import Run
 from tests.runs import Runs
-
-_REPLAY = {"learning_starts": 20, "batch_size": 8, "buffer_size": 500, "train_freq": 1}
-
-
-class _NaNReward(gym.Wrapper[Any, Any, Any, Any]):
-    """One reward is no number: that of step 60."""
-
-    steps = 0
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        observation, reward, *rest = self.env.step(action)
-        self.steps += 1
-        return observation, float("nan") if self.steps == 60 else float(reward), *rest  # type: ignore[return-value]
-
-
-def learn(
-    folder: Path,
-    algorithm: type[BaseAlgorithm],
-    steps: int,
-    *,
-    calls: int = 1,
-    policy: str = "MlpPolicy",
-    around: Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]] = lambda env: env,
-    **settings: Any,
-) -> list[Finding]:
-    """Train with SB3's logger and no checkpoint; return what is said of the log."""
-    env = around(TinyEnv(VECTOR, discrete=algorithm in (DQN, QRDQN)))
-    model = algorithm(
-        policy, env, seed=1, device="cpu", policy_kwargs={"net_arch": [16]}, **settings
-    )
-    model.set_logger(configure(str(folder), ["csv"]))
-    for _ in range(calls):
-        model.learn(steps, log_interval=1)
-    model.logger.close()
-    return [of.finding for of in read_history(folder).logged]
 
 
 def write(folder: Path, series: Mapping[str, Sequence[float]]) -> None:
@@ -70,46 +28,6 @@ def write(folder: Path, series: Mapping[str, Sequence[float]]) -> None:
 
 def told(history: History) -> list[tuple[str, str]]:
     return [(of.finding.rule, of.finding.severity.value) for of in history.logged]
-
-
-@pytest.mark.parametrize("algorithm, policy", [(PPO, "MlpPolicy"), (RecurrentPPO, "MlpLstmPolicy")])
-def test_a_policy_that_is_turned_into_another_with_every_update(
-    tmp_path: Path, algorithm: type[BaseAlgorithm], policy: str
-) -> None:
-    settings = {"n_steps": 64, "batch_size": 32, "learning_rate": 0.1, "n_epochs": 30}
-    (found,) = learn(tmp_path, algorithm, 512, policy=policy, clip_range=10.0, **settings)
-    assert (found.rule, found.severity) == ("SD808", "warning")
-    assert "approx_kl was above 1" in found.evidence
-
-
-@pytest.mark.parametrize("algorithm", [DQN, TD3])
-def test_losses_that_became_nan(tmp_path: Path, algorithm: type[BaseAlgorithm]) -> None:
-    (found,) = learn(tmp_path, algorithm, 300, around=_NaNReward, **_REPLAY)
-    assert (found.rule, found.severity) == ("SD301", "critical")
-    assert "nan at the end" in found.evidence
-
-
-@pytest.mark.parametrize("algorithm", [SAC, TQC])
-def test_an_entropy_coefficient_that_grew(tmp_path: Path, algorithm: type[BaseAlgorithm]) -> None:
-    """By hand: 400 updates at a rate of 1e-2 multiply it by at most e^4 = 55."""
-    settings = {**_REPLAY, "learning_rate": 1e-2, "target_entropy": 30.0}
-    (found,) = learn(tmp_path, algorithm, 400, **settings)
-    assert found.rule == "SD506"
-    assert "train/ent_coef" in found.evidence
-
-
-@pytest.mark.parametrize("algorithm", [DQN, QRDQN])
-def test_exploration_that_began_anew(tmp_path: Path, algorithm: type[BaseAlgorithm]) -> None:
-    settings = {**_REPLAY, "exploration_fraction": 0.5}
-    (found,) = learn(tmp_path, algorithm, 200, calls=3, **settings)
-    assert (found.rule, found.severity) == ("SD804", "warning")
-    assert "1 more such restart" in found.message
-
-
-@pytest.mark.parametrize("algorithm", [PPO, SAC, DQN, TD3])
-def test_nothing_is_said_of_sound_trainings(tmp_path: Path, algorithm: type[BaseAlgorithm]) -> None:
-    settings = {"n_steps": 64, "batch_size": 32} if algorithm is PPO else _REPLAY
-    assert learn(tmp_path, algorithm, 300, **settings) == []
 
 
 @pytest.mark.parametrize(

@@ -92,4 +92,5 @@ RULE = Rule(
     doc=__doc__,
     severities=(Severity.WARNING,),
     checks=(Check(RunFacts, check),),
+    explains=("standing-still",),
 )
