@@ -57,6 +57,40 @@ class Stored(NamedTuple):
     name: str
 
 
+class Leap(NamedTuple):
+    """How far a number of `tensor` moved, and how far its optimizer can have moved it at most.
+
+    That is in so many `updates` at the highest `rate` that the checkpoints tell of.
+    """
+
+    tensor: str
+    distance: float
+    limit: float
+    updates: int
+    rate: float
+
+    @property
+    def excess(self) -> float:
+        """How many times its limit it moved."""
+        return self.distance / self.limit
+
+
+class Jump(NamedTuple):
+    """A network that something else than training changed between two checkpoints.
+
+    `leap` is the furthest of its `tensors` that moved too far; None, and no tensors, where none
+    did. `left` is the share of the weights that is left in the new ones where that is none but for
+    chance, else None. `since` and `until` are the timesteps of the checkpoints.
+    """
+
+    component: str
+    tensors: tuple[str, ...]
+    leap: Leap | None
+    left: float | None
+    since: int = 0
+    until: int = 0
+
+
 class RunFacts(NamedTuple):
     """What no checkpoint shows by itself.
 
@@ -67,7 +101,7 @@ class RunFacts(NamedTuple):
     their online network moves, for two pairs of checkpoints and two intervals of target updates:
     one pair alone may, as SB3 copies DQN's network before it trains it once more, and saves.
     `moments` are those of the checkpoints, in order. `stored` is the buffer beside the last of
-    them that has one, None where none has.
+    them that has one, None where none has. `jumps` are in the order of time.
     """
 
     unmoved: Mapping[str, Attribution]
@@ -77,6 +111,7 @@ class RunFacts(NamedTuple):
     stale: Mapping[str, Still]
     moments: tuple[Moment, ...] = ()
     stored: Stored | None = None
+    jumps: tuple[Jump, ...] = ()
 
     @classmethod
     def in_words(cls) -> str:

@@ -143,5 +143,6 @@ RULE = Rule(
     doc=__doc__,
     severities=(Severity.CRITICAL, Severity.WARNING, Severity.NOTICE),
     checks=(Check(Examination, check),),
+    explains=("destructive-update", "value-out-of-bounds"),
     cured_by=("fix-config",),
 )

@@ -35,6 +35,10 @@ def render(history: History, configuration: Configuration | None = None) -> str:
             {"series": run.name, "path": path, **finding_document(finding)}
             for run in history.runs
             for path, finding in (*((None, finding) for finding in run.findings), *run.code)
+        ]
+        + [
+            {"series": of.run, "path": of.log, **finding_document(of.finding)}
+            for of in history.logged
         ],
         "crashes": [_crash(crash) for crash in history.crashes],
         "notes": [asdict(note) for note in history.notes],
