@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import blake2b
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from sacdoctor.diagnosis.policy_settings import (
     activation_behind,
     biases_start_at_zero,
     last_observations,
+    observations,
 )
 from sacdoctor.diagnosis.statistics import Measures, measure
 from sacdoctor.layers import Kind
@@ -145,6 +147,18 @@ class Facts:
     def last_observations(self) -> list[NDArray[Any]]:
         """What the agent saw last, in floats: a row per environment, of a dict each entry's."""
         return last_observations(self.checkpoint)
+
+    @cached_property
+    def last_seen(self) -> bytes | None:
+        """What stands for the last observation: the same bytes for the same numbers.
+
+        None where an episode just began, and where all numbers are whole, as places in a grid are.
+        """
+        starts = observations(self.checkpoint, "_last_episode_starts").values()
+        seen = self.last_observations
+        if any(values.any() for values in starts) or all((of == of.round()).all() for of in seen):
+            return None
+        return blake2b(b"".join(values.tobytes() for values in seen), digest_size=16).digest()
 
     @cached_property
     def before_norm(self) -> frozenset[str]:
