@@ -5,7 +5,16 @@ What a scan needs is exported here; correcting files stands in `fix_config.py`, 
 
 from sacdoctor.settings.judged_ranges import RANGED_WITH, judge_ranged
 from sacdoctor.settings.numbers import spelled
-from sacdoctor.settings.ranges import RATE_STEP, WARMUP_STEPS
+from sacdoctor.settings.ranges import (
+    DEEP_SIGMOID,
+    FARTHEST_SEEN,
+    MANY_UPDATES,
+    MAX_GRAD_NORM,
+    MOST_UPDATES,
+    RATE_STEP,
+    REPLAY,
+    WARMUP_STEPS,
+)
 from sacdoctor.settings.verdicts import (
     Verdict,
     judge_clip_grad_value,
@@ -16,8 +25,14 @@ from sacdoctor.settings.verdicts import (
 )
 
 __all__ = [
+    "DEEP_SIGMOID",
+    "FARTHEST_SEEN",
+    "MANY_UPDATES",
+    "MAX_GRAD_NORM",
+    "MOST_UPDATES",
     "RANGED_WITH",
     "RATE_STEP",
+    "REPLAY",
     "WARMUP_STEPS",
     "Verdict",
     "judge_clip_grad_value",

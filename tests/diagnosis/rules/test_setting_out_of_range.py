@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from stable_baselines3 import DQN as DQN_
+from stable_baselines3 import PPO as PPO_
+from stable_baselines3 import SAC as SAC_
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.save_util import data_to_json
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule
 
+from sacdoctor import scan
 from tests.diagnosis.handmade import DQN, PPO, SAC, adam, report
 
 TD3 = {"target_noise_clip": 0.5, "num_timesteps": 10_000, "_n_updates": 9_900}
@@ -51,6 +55,59 @@ def test_settings_in_the_file(
     tmp_path: Path, settings: dict[str, Any], expected: list[str]
 ) -> None:
     assert severities(tmp_path, settings) == expected
+
+
+@pytest.mark.parametrize(
+    ("interval", "more", "expected"),
+    [
+        (3_000, {}, ["warning"]),  # 3 copies, as muPRL's 30 % of the run
+        (2_000, {}, []),  # 5
+        (2_000, {"learning_starts": 4_000}, ["warning"]),  # two of 5 copy what nothing trained
+        (3_000, {"gamma": 0.0}, ["notice"]),  # one reward is all that counts
+        (3_000, {"tau": 0.5}, []),
+        (3_000, {"_total_timesteps": 100_000}, []),
+        (3_000, {"_num_timesteps_at_start": 90_000}, []),
+    ],
+)
+def test_a_target_that_is_copied_a_few_times(
+    tmp_path: Path, interval: int, more: dict[str, Any], expected: list[str]
+) -> None:
+    settings = {"target_update_interval": interval, "tau": 1.0, "gamma": 0.99, **more}
+    assert severities(tmp_path, {**DQN, **settings}) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "updates", "envs", "expected"),
+    [
+        (1, 9_900, 1, []),
+        (10, 49_500, 2, ["notice"]),
+        (32, 316_800, 1, ["warning"]),
+        (32, 316_800, 32, []),
+        (1, 316_800, 1, []),  # resumed: updates went on, timesteps began anew
+        (-1, 9_900, 1, []),
+    ],
+)
+def test_updates_for_each_transition(
+    tmp_path: Path, asked: int, updates: int, envs: int, expected: list[str]
+) -> None:
+    settings = {**SAC, "gradient_steps": asked, "_n_updates": updates, "n_envs": envs}
+    assert severities(tmp_path, {**settings, "learning_starts": 100}) == expected
+
+
+def test_a_critic_with_layer_norm_stands_many_updates(tmp_path: Path) -> None:
+    settings = {**SAC, "gradient_steps": 32, "_n_updates": 316_800, "learning_starts": 100}
+    policy = {"critic.norm.weight": th.ones(4), "critic.norm.bias": th.zeros(4)}
+    assert "SD405" not in [one.rule for one in report(tmp_path, policy, settings).findings]
+
+
+@pytest.mark.parametrize(("layers", "expected"), [(2, "notice"), (3, "notice"), (5, "warning")])
+def test_sigmoids_in_a_row(tmp_path: Path, layers: int, expected: str) -> None:
+    kwargs = {"activation_fn": th.nn.Sigmoid, "net_arch": [8] * layers}
+    for algorithm, env in ((PPO_, "CartPole-v1"), (DQN_, "CartPole-v1"), (SAC_, "Pendulum-v1")):
+        algorithm("MlpPolicy", env, policy_kwargs=dict(kwargs), device="cpu").save(tmp_path / "m")
+        (found,) = [one for one in scan(tmp_path / "m.zip").findings if one.rule == "SD405"]
+        assert found.severity.value == expected
+        assert f"{layers} in a row" in found.evidence
 
 
 @pytest.mark.parametrize(

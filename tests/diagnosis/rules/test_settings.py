@@ -33,6 +33,46 @@ def severity(found: Finding | None) -> str | None:
 
 
 @pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"optimizer_class": th.optim.Adam}, None),
+        ({"optimizer_class": th.optim.SGD}, "warning"),  # RLMutation's POC
+        ({"optimizer_class": th.optim.RMSprop}, None),
+    ],
+)
+def test_a_rate_for_adam_is_none_for_sgd(
+    tmp_path: Path, options: dict[str, Any], expected: str | None
+) -> None:
+    for algorithm, env in (
+        (stable_baselines3.PPO, "CartPole-v1"),
+        (stable_baselines3.A2C, "CartPole-v1"),
+        (stable_baselines3.SAC, "Pendulum-v1"),
+    ):
+        kwargs: dict[str, Any] = {**options, "optimizer_kwargs": {}}
+        algorithm("MlpPolicy", env, policy_kwargs=kwargs, device="cpu").save(tmp_path / "m")
+        assert severity(finding(scan(tmp_path / "m.zip"), "SD401")) == expected
+
+
+def test_a_rate_for_sgd_with_momentum_is_left_alone(tmp_path: Path) -> None:
+    kwargs = {"optimizer_class": th.optim.SGD, "optimizer_kwargs": {"momentum": 0.9}}
+    stable_baselines3.PPO(
+        "MlpPolicy", "CartPole-v1", learning_rate=1e-2, policy_kwargs=kwargs, device="cpu"
+    ).save(tmp_path / "m")
+    assert finding(scan(tmp_path / "m.zip"), "SD401") is None
+
+
+def test_sgd_moves_a_weight_less_than_adam_by_what_the_norm_is_spread_over() -> None:
+    """The mechanism, in PyTorch: a gradient of norm 0.5 over 10,000 weights, one step."""
+    moved = []
+    for optimizer in (th.optim.SGD, th.optim.Adam):
+        weight = th.nn.Parameter(th.zeros(10_000))
+        weight.grad = th.full((10_000,), 0.5 / 100)
+        optimizer([weight], lr=1e-3).step()
+        moved.append(float(weight.detach().abs().mean()))
+    assert moved[1] / moved[0] == pytest.approx(100 / 0.5, rel=1e-3)
+
+
+@pytest.mark.parametrize(
     ("settings", "rate", "expected"),
     [
         (SAC, 1e-5, None),
