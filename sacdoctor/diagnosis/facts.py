@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import blake2b
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -149,8 +148,8 @@ class Facts:
         return last_observations(self.checkpoint)
 
     @cached_property
-    def last_seen(self) -> bytes | None:
-        """What stands for the last observation: the same bytes for the same numbers.
+    def last_seen(self) -> int | None:
+        """What stands for the last observation: one and the same for the same numbers.
 
         None where an episode just began, and where all numbers are whole, as places in a grid are.
         """
@@ -158,7 +157,7 @@ class Facts:
         seen = self.last_observations
         if any(values.any() for values in starts) or all((of == of.round()).all() for of in seen):
             return None
-        return blake2b(b"".join(values.tobytes() for values in seen), digest_size=16).digest()
+        return hash(b"".join(values.tobytes() for values in seen))
 
     @cached_property
     def before_norm(self) -> frozenset[str]:

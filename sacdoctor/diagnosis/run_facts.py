@@ -42,7 +42,7 @@ class Moment(NamedTuple):
     rate: float | None
     exploration: float | None
     random_steps: int
-    seen: bytes | None = None
+    seen: int | None = None
 
 
 class Stored(NamedTuple):

@@ -6,7 +6,6 @@ What a scan needs is exported here; correcting files stands in `fix_config.py`, 
 from sacdoctor.settings.judged_ranges import RANGED_WITH, judge_ranged
 from sacdoctor.settings.numbers import spelled
 from sacdoctor.settings.ranges import (
-    DEEP_SIGMOID,
     FARTHEST_SEEN,
     MANY_UPDATES,
     MAX_GRAD_NORM,
@@ -14,6 +13,7 @@ from sacdoctor.settings.ranges import (
     RATE_STEP,
     REPLAY,
     WARMUP_STEPS,
+    WEAKEST_SIGNAL,
 )
 from sacdoctor.settings.verdicts import (
     Verdict,
@@ -25,7 +25,6 @@ from sacdoctor.settings.verdicts import (
 )
 
 __all__ = [
-    "DEEP_SIGMOID",
     "FARTHEST_SEEN",
     "MANY_UPDATES",
     "MAX_GRAD_NORM",
@@ -34,6 +33,7 @@ __all__ = [
     "RATE_STEP",
     "REPLAY",
     "WARMUP_STEPS",
+    "WEAKEST_SIGNAL",
     "Verdict",
     "judge_clip_grad_value",
     "judge_learning_rate",

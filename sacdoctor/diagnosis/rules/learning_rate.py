@@ -47,8 +47,8 @@ from sacdoctor.settings import MAX_GRAD_NORM, judge_learning_rate
 from sacdoctor.severity import Severity
 
 SGD_MARGIN = 2.0
-"""How far beyond a range the rate at which SGD moves weights must lie: it is an estimate, by the
-largest gradients that there are, or usually are."""
+"""How far beyond a range the rate at which SGD moves weights must lie for more than a notice: it is
+an estimate, by the largest gradients that there are, or usually are."""
 LITTLE = 1e-5
 """A tenth of the rate that is recommended for SAC and DQN, where the file does not tell which."""
 
@@ -72,7 +72,8 @@ def check(examination: Examination) -> Iterator[Finding]:
         return
     slower = _slower_than_adam(examination.facts)
     if slower is not None and rate > 0:
-        yield from _of_sgd(algorithm, rate, rate / slower)
+        if configured is not None:  # a schedule may have come to its end
+            yield from _of_sgd(algorithm, rate, rate / slower)
         return
     verdict = judge_learning_rate(algorithm, rate)
     if verdict is None or (
@@ -118,24 +119,18 @@ def _slower_than_adam(facts: Facts) -> float | None:
 
 
 def _of_sgd(algorithm: str, rate: float, like: float) -> Iterator[Finding]:
-    """Yield a finding where SGD at `rate` moves weights as Adam does at `like`, which is not safe.
-
-    Near an end of the range nothing is said.
-    """
+    """Yield a finding where SGD at `rate` moves weights as Adam at `like`, which is not safe."""
     verdict = judge_learning_rate(algorithm, like)
     if verdict is None or verdict.low is None or verdict.high is None or not verdict.must_change:
         return
-    if verdict.low <= like * SGD_MARGIN and like <= verdict.high * SGD_MARGIN:
-        return
+    is_near = verdict.low <= like * SGD_MARGIN and like <= verdict.high * SGD_MARGIN
     yield RULE.finding(
-        Severity.WARNING,
+        Severity.NOTICE if is_near else Severity.WARNING,
         f"SGD at {rate:g} moves weights as Adam does at {like:.2g}",
-        evidence=f"SGD multiplies gradients with the rate and does not divide them by their size: "
-        f"{verdict.message}",
-        remedy="Leave optimizer_class at SB3's (Adam, for A2C RMSprop), or use SGD with momentum "
-        f"0.9 and a rate near {rate * verdict.recommended / like:.1g}."
-        if verdict.recommended
-        else "Leave optimizer_class at SB3's (Adam, for A2C RMSprop).",
+        evidence="SGD does not divide gradients by their size, as Adam does, so that a weight gets "
+        f"its share of them alone; {like:.2g} is {verdict.message}",
+        remedy="Leave optimizer_class at SB3's (Adam, for A2C RMSprop) and train anew, or at a "
+        f"rate near {rate * (verdict.recommended or like) / like:.1g}.",
     )
 
 

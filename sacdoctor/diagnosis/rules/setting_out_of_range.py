@@ -32,6 +32,7 @@ The value that the remedy names, and a new training: what was learned is bent by
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import sqrt
 
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
@@ -40,12 +41,12 @@ from sacdoctor.diagnosis.pickled_settings import constant, noise_deviation, opti
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
 from sacdoctor.settings import (
-    DEEP_SIGMOID,
     FARTHEST_SEEN,
     MANY_UPDATES,
     MOST_UPDATES,
     RANGED_WITH,
     REPLAY,
+    WEAKEST_SIGNAL,
     Verdict,
     judge_ranged,
     spelled,
@@ -165,15 +166,20 @@ def _many_updates(facts: Facts) -> Iterator[Finding]:
 
 
 def _sigmoid(facts: Facts) -> Iterator[Finding]:
-    """Yield a finding where layers have a Sigmoid behind them, whose slope is 1/4 at most."""
+    """Yield a finding where layers have a Sigmoid behind them, whose slope is 1/4 at most.
+
+    SB3's orthogonal weights multiply a signal by 1.41, PyTorch's own by 0.58.
+    """
     layers = sigmoid_layers(facts)
     if not layers:
         return
+    signal = ((sqrt(2) if facts.biases_start_at_zero else sqrt(1 / 3)) / 4) ** layers
     yield RULE.finding(
-        Severity.WARNING if layers >= DEEP_SIGMOID else Severity.NOTICE,
+        Severity.WARNING if signal < WEAKEST_SIGNAL else Severity.NOTICE,
         "a Sigmoid between the layers weakens gradients and inputs",
-        evidence=f"activation_fn Sigmoid, {layers} in a row: its slope is at most 1/4, so that "
-        f"1/{4**layers:,} of a gradient, times the weights, comes to the first layer",
+        evidence=f"activation_fn Sigmoid, {layers} in a row: its slope is at most 1/4, so that at "
+        f"the start at most {100 * signal:.2g} % of a gradient comes to the first layer, and of a "
+        "change of the inputs to the last",
         remedy="Leave activation_fn at SB3's (Tanh or ReLU) and train anew.",
     )
 

@@ -100,14 +100,40 @@ def test_a_critic_with_layer_norm_stands_many_updates(tmp_path: Path) -> None:
     assert "SD405" not in [one.rule for one in report(tmp_path, policy, settings).findings]
 
 
-@pytest.mark.parametrize(("layers", "expected"), [(2, "notice"), (3, "notice"), (5, "warning")])
-def test_sigmoids_in_a_row(tmp_path: Path, layers: int, expected: str) -> None:
-    kwargs = {"activation_fn": th.nn.Sigmoid, "net_arch": [8] * layers}
-    for algorithm, env in ((PPO_, "CartPole-v1"), (DQN_, "CartPole-v1"), (SAC_, "Pendulum-v1")):
-        algorithm("MlpPolicy", env, policy_kwargs=dict(kwargs), device="cpu").save(tmp_path / "m")
-        (found,) = [one for one in scan(tmp_path / "m.zip").findings if one.rule == "SD405"]
-        assert found.severity.value == expected
-        assert f"{layers} in a row" in found.evidence
+@pytest.mark.parametrize(
+    ("algorithm", "layers", "expected"),
+    [
+        (PPO_, 2, "notice"),  # SB3 makes its weights larger
+        (PPO_, 4, "warning"),
+        (DQN_, 1, "notice"),
+        (DQN_, 2, "warning"),
+        (SAC_, 2, "warning"),
+    ],
+)
+def test_sigmoids_in_a_row(tmp_path: Path, algorithm: Any, layers: int, expected: str) -> None:
+    kwargs = {"activation_fn": th.nn.Sigmoid, "net_arch": [64] * layers}
+    env = "Pendulum-v1" if algorithm is SAC_ else "CartPole-v1"
+    model = algorithm("MlpPolicy", env, policy_kwargs=kwargs, device="cpu", seed=0)
+    model.save(tmp_path / "m")
+    (found,) = [one for one in scan(tmp_path / "m.zip").findings if one.rule == "SD405"]
+    assert found.severity.value == expected
+    assert f"{layers} in a row" in found.evidence
+
+
+@pytest.mark.parametrize(
+    ("gain", "layers"), [(None, 2), (2**0.5, 2), (2**0.5, 4)], ids=["PyTorch", "SB3", "SB3, deep"]
+)
+def test_no_more_of_the_inputs_comes_through_than_is_said(gain: float | None, layers: int) -> None:
+    """The mechanism, in PyTorch: the share of a small change that leaves the last Sigmoid."""
+    th.manual_seed(0)
+    linear = [th.nn.Linear(256, 256) for _ in range(layers)]
+    for layer in linear if gain is not None else []:
+        th.nn.init.orthogonal_(layer.weight, gain)
+    network = th.nn.Sequential(*(part for of in linear for part in (of, th.nn.Sigmoid())))
+    inputs, change = th.randn(64, 256), 1e-2 * th.randn(64, 256)
+    passed = (network(inputs + change) - network(inputs)).norm() / change.norm()
+    bound = ((gain or 3**-0.5) / 4) ** layers
+    assert 0.5 * bound < float(passed) < 1.05 * bound
 
 
 @pytest.mark.parametrize(
