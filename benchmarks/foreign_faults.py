@@ -90,7 +90,7 @@ def _noise(sigma: float) -> NormalActionNoise:
 _BUFFER = {"buffer_size": 50_000}
 _SMALL = {"net_arch": [64, 64]}
 BASES = {
-    "sac": Base(SAC, _pendulum, 1000, {"learning_rate": 1e-3, "policy_kwargs": _SMALL, **_BUFFER}),
+    "sac": Base(SAC, _pendulum, 600, {"learning_rate": 1e-3, "policy_kwargs": _SMALL, **_BUFFER}),
     "sac_car": Base(
         SAC,
         _car,
@@ -106,7 +106,7 @@ BASES = {
     "td3": Base(
         TD3,
         _pendulum,
-        1000,
+        600,
         {
             **{"gamma": 0.98, "learning_starts": 200, "learning_rate": 1e-3, **_BUFFER},
             **{"action_noise": _noise(0.1), "policy_kwargs": _SMALL},
@@ -127,7 +127,7 @@ BASES = {
     "dqn_image": Base(
         DQN,
         lambda: Catch(36),
-        1200,
+        800,
         {"buffer_size": 3000, "learning_starts": 300, "target_update_interval": 200},
         policy="CnnPolicy",
     ),
@@ -576,7 +576,7 @@ def _muprl() -> Iterator[Fault]:
     yield fault("dqn", "exploration_final_eps", 0.9, "SD405 exploration_final_eps")
     yield fault("dqn", "exploration_final_eps", 0.6, "SD405 exploration_final_eps")
     yield fault("dqn", "learning_starts", 2000, "SD405 learning_starts")
-    yield fault("sac", "learning_starts", 500, "SD405 learning_starts")
+    yield fault("sac", "learning_starts", 300, "SD405 learning_starts")
     yield fault("dqn", "target_update_interval", 1200, "* target_update_interval", "SD209")
     yield fault("dqn", "target_update_interval", 4001, "SD406 target_update_interval", "SD209")
     yield fault("ppo", "n_steps", 2, "SD405 n_steps", steps=1000)
@@ -653,7 +653,7 @@ def _rlmutation() -> Iterator[Fault]:
 
 
 def _nan_once(value: float, step: int) -> float:
-    return float("nan") if step == 600 else value
+    return float("nan") if step == 300 else value
 
 
 def _rlexplorer() -> Iterator[Fault]:
@@ -886,7 +886,7 @@ def _plasticity() -> Iterator[Fault]:
     yield fault("dormant units", "sac", Plant(start=for_critic), "SD105", "SD104")
     heavy = Plant(
         options={"gradient_steps": 32, "learning_starts": 100},
-        steps=250,
+        steps=220,
     )
     yield fault("primacy bias", "sac", heavy, "SD408", "* gradient_steps")
     yield fault(

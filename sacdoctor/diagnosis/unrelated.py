@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacdoctor.diagnosis.buffer_facts import Unrelated
-from sacdoctor.replay import ReplayBuffer, TransitionReader, Transitions, learn
+from sacdoctor.replay import ReplayBuffer, TransitionReader, Transitions, learn, nearest
 
 SAMPLED, FEWEST = 1500, 300
 """Transitions that are looked at, spread over the buffer, and the fewest that tell anything."""
@@ -57,12 +57,9 @@ def _share(table: Transitions, width: int, simple: int) -> float | None:
     where no transitions are alike.
     """
     points = np.concatenate((table.observed, _standard(table.action[:, :simple])), axis=1)
-    squares = (points**2).sum(axis=1)
-    apart = squares[:, None] + squares - 2 * points @ points.T
-    np.fill_diagonal(apart, np.inf)
-    nearest = apart.argmin(axis=1)
+    alike = nearest(points, points, itself=True)
     other = np.random.default_rng(0).permutation(len(points))
-    near = _between(points, nearest).sum(axis=1).mean()
+    near = _between(points, alike).sum(axis=1).mean()
     if not near < ALIKE * _between(points, other).sum(axis=1).mean():
         return None
     following = table.observed + table.outcome[:, 1:]
@@ -70,7 +67,7 @@ def _share(table: Transitions, width: int, simple: int) -> float | None:
     varied = outcomes[:, np.ptp(outcomes, axis=0) > 0]
     if not varied.shape[1] or np.ptp(following, axis=0).max() == 0:
         return None
-    like, of_any = (_between(varied, to).mean(axis=0) for to in (nearest, other))
+    like, of_any = (_between(varied, to).mean(axis=0) for to in (alike, other))
     return float((like / np.where(of_any > 0, of_any, np.inf)).min())
 
 
