@@ -128,7 +128,7 @@ BASES = {
         DQN,
         lambda: Catch(36),
         800,
-        {"buffer_size": 3000, "learning_starts": 300, "target_update_interval": 200},
+        {"buffer_size": 3000, "learning_starts": 200, "target_update_interval": 50},
         policy="CnnPolicy",
     ),
     "ppo": Base(PPO, _cart, 4096, {"n_steps": 256}),
@@ -545,7 +545,7 @@ class Fault:
     hidden: str = ""
 
 
-_SHORT = {"sac": 400, "td3": 400, "dqn": 2000}
+_SHORT = {"sac": 400, "td3": 400, "dqn": 2400}
 
 
 def _options(**options: Any) -> Plant:

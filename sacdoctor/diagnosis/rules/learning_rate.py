@@ -5,7 +5,8 @@ Compares the configured learning rate with the safe range of the algorithm. Wher
 schedule, only the rate that the optimizers last used is known: it is reported only where it is
 critically high, or below 0. A schedule that overshoots its end is critical where it goes below 0 by
 a tenth of the recommended rate or more, and a notice where it does so by less. A rate of 0 in a
-trained model is the end of a schedule, and not reported. Above the range, but not above what
+trained model is the end of a schedule, and not reported: only where, after 100 updates and more, no
+weight is other than its initialiser draws it. Above the range, but not above what
 rl-zoo tuned for some environment, it is a notice: what a rate does hangs on batch size, network and
 normalisation too. The ranges are for optimizers that divide gradients by their size (Adam,
 RMSprop). Plain SGD does not: its rate is judged by the rate at which Adam would move weights as
@@ -38,8 +39,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import sqrt
 
+from sacdoctor.algorithms import ALGORITHMS
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
+from sacdoctor.diagnosis.initialisation import was_trained
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
 from sacdoctor.optimizers import optimizer_with
@@ -49,6 +52,8 @@ from sacdoctor.severity import Severity
 SGD_MARGIN = 2.0
 """How far beyond a range the rate at which SGD moves weights must lie for more than a notice: it is
 an estimate, by the largest gradients that there are, or usually are."""
+LEAST_UPDATES = 100
+"""After so many a weight has left where it was drawn, at any rate above 0."""
 LITTLE = 1e-5
 """A tenth of the rate that is recommended for SAC and DQN, where the file does not tell which."""
 
@@ -69,6 +74,8 @@ def check(examination: Examination) -> Iterator[Finding]:
     if algorithm is None or rate is None:
         return
     if rate <= 0 and (configured is None or any(state.moments for state in optimizers.values())):
+        if configured == 0 and _never_moved(examination.facts):
+            yield _zero(algorithm, examination.facts.n_updates or 0)
         return
     slower = _slower_than_adam(examination.facts)
     if slower is not None and rate > 0:
@@ -95,6 +102,27 @@ def check(examination: Examination) -> Iterator[Finding]:
         f"the learning rate {rate:g} is outside {algorithm}'s safe range",
         evidence=f"{where} {rate:g}: {verdict.message}",
         remedy=remedy,
+    )
+
+
+def _never_moved(facts: Facts) -> bool:
+    """Return whether updates left every weight as its initialiser drew it, at a rate of 0."""
+    rates = [state.learning_rate for state in facts.policy_optimizers.values()]
+    weights = [name for name in facts.parameters() if facts.anatomy.roles[name].role == "weight"]
+    if (facts.n_updates or 0) < LEAST_UPDATES or not rates or any(rates) or not weights:
+        return False
+    return not any(was_trained(facts.tensors[name]) for name in weights)
+
+
+def _zero(algorithm: str, updates: int) -> Finding:
+    recommended = ALGORITHMS[algorithm].learning_rates.recommended
+    return RULE.finding(
+        Severity.CRITICAL,
+        "the learning rate is 0: nothing was learned",
+        evidence=f"learning_rate 0; after {updates:,} updates no weight is other than its "
+        "initialiser draws it",
+        remedy=f"Set learning_rate to {recommended:g} and train anew; `sacdoctor fix-config` "
+        "corrects settings.",
     )
 
 

@@ -114,6 +114,32 @@ def test_rate_of_zero_in_a_trained_model_is_the_end_of_a_schedule(tmp_path: Path
     assert judged(tmp_path, "SD401", {**PPO, "learning_rate": 0.0}, applied=0.0) is None
 
 
+@pytest.mark.parametrize(("rate", "expected"), [(0.0, "critical"), (1e-4, None)])
+def test_rate_of_zero_that_left_every_weight_as_it_was_drawn(
+    tmp_path: Path, rate: float, expected: str | None
+) -> None:
+    for algorithm, env, steps in (
+        (stable_baselines3.DQN, "CartPole-v1", 700),
+        (stable_baselines3.PPO, "CartPole-v1", 640),
+        (stable_baselines3.SAC, "Pendulum-v1", 250),
+    ):
+        options = {"n_steps": 64} if algorithm is stable_baselines3.PPO else {}
+        model = algorithm("MlpPolicy", env, learning_rate=rate, device="cpu", seed=0, **options)
+        model.learn(steps)
+        model.save(tmp_path / "m")
+        assert severity(finding(scan(tmp_path / "m.zip"), "SD401")) == expected
+
+
+def test_rate_of_zero_in_the_settings_of_a_trained_model_is_for_evaluation(tmp_path: Path) -> None:
+    model = stable_baselines3.PPO("MlpPolicy", "CartPole-v1", n_steps=64, device="cpu")
+    model.learn(640)
+    model.learning_rate = 0.0
+    for group in model.policy.optimizer.param_groups:
+        group["lr"] = 0.0
+    model.save(tmp_path / "m")
+    assert finding(scan(tmp_path / "m.zip"), "SD401") is None
+
+
 def test_rate_of_zero_without_moments_never_trains(tmp_path: Path) -> None:
     state = {"policy.optimizer": adam([None], lr=0.0)}
     found = report(tmp_path, POLICY, {**PPO, "learning_rate": 0.0}, state)
