@@ -578,7 +578,7 @@ def _muprl() -> Iterator[Fault]:
     yield fault("dqn", "learning_starts", 2000, "SD405 learning_starts")
     yield fault("sac", "learning_starts", 300, "SD405 learning_starts")
     yield fault("dqn", "target_update_interval", 1200, "* target_update_interval", "SD209")
-    yield fault("dqn", "target_update_interval", 4001, "SD406 target_update_interval", "SD209")
+    yield fault("dqn", "target_update_interval", 4000, "* target_update_interval", "SD209")
     yield fault("ppo", "n_steps", 2, "SD405 n_steps", steps=1000)
     yield fault("a2c", "n_steps", 2, "SD405 n_steps", steps=2000, n_envs=1)
     yield fault("ppo", "ent_coef", 0.2, "SD405 ent_coef")
@@ -883,7 +883,10 @@ def _plasticity() -> Iterator[Fault]:
     for_critic = both(
         fill("critic.qf0.0.bias", -100.0, share=0.75), fill("critic.qf1.0.bias", -100.0, share=0.75)
     )
-    yield fault("dormant units", "sac", Plant(start=for_critic), "SD105", "SD104")
+    wide = {"net_arch": [256, 256]}  # SB3's
+    yield fault(
+        "dormant units", "sac", Plant(policy=wide, start=for_critic, steps=400), "SD105", "SD104"
+    )
     heavy = Plant(
         options={"gradient_steps": 32, "learning_starts": 100},
         steps=220,
