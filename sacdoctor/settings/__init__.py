@@ -7,6 +7,7 @@ from sacdoctor.settings.judged_ranges import RANGED_WITH, judge_ranged
 from sacdoctor.settings.numbers import spelled
 from sacdoctor.settings.ranges import (
     FARTHEST_SEEN,
+    LEARNING_STARTS,
     MANY_UPDATES,
     MAX_GRAD_NORM,
     MOST_UPDATES,
@@ -26,6 +27,7 @@ from sacdoctor.settings.verdicts import (
 
 __all__ = [
     "FARTHEST_SEEN",
+    "LEARNING_STARTS",
     "MANY_UPDATES",
     "MAX_GRAD_NORM",
     "MOST_UPDATES",

@@ -42,6 +42,7 @@ from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
 from sacdoctor.settings import (
     FARTHEST_SEEN,
+    LEARNING_STARTS,
     MANY_UPDATES,
     MOST_UPDATES,
     RANGED_WITH,
@@ -114,8 +115,10 @@ def _late_start(facts: Facts) -> Iterator[Finding]:
         return
     if not facts.n_updates or not 0.5 * total <= starts < total:
         return
-    # rl-zoo's TD3 and DDPG start in the middle of their 20,000 steps on Pendulum.
-    is_more = starts > 0.5 * total
+    # rl-zoo's TD3 and DDPG start in the middle of their 20,000 steps on Pendulum, all others within
+    # a tenth of the run; SB3's own 100 steps are half of a run that is but a trial.
+    may_be_half = starts <= LEARNING_STARTS or facts.checkpoint.algorithm in ("TD3", "DDPG")
+    is_more = starts > 0.5 * total or not may_be_half
     yield RULE.finding(
         Severity.WARNING if is_more else Severity.NOTICE,
         f"updates begin after {starts:,.0f} of {total:,.0f} steps",

@@ -45,7 +45,9 @@ def pickled(**data: Any) -> dict[str, Any]:
         ({**PPO, "clip_range": 10.0}, ["warning"]),
         ({**PPO, "gamma": 1.05, "vf_coef": 0.0}, ["critical", "warning"]),
         ({**DQN, "learning_starts": 600, "_total_timesteps": 1000}, ["warning"]),
-        ({**DQN, "learning_starts": 500, "_total_timesteps": 1000}, ["notice"]),
+        ({**DQN, "learning_starts": 500, "_total_timesteps": 1000}, ["warning"]),
+        ({**TD3, "learning_starts": 500, "_total_timesteps": 1000}, ["notice"]),  # as rl-zoo's
+        ({**SAC, "learning_starts": 100, "_total_timesteps": 200}, ["notice"]),  # SB3's own
         ({**DQN, "learning_starts": 100, "_total_timesteps": 1000}, []),
         ({**DQN, "learning_starts": 600, "_total_timesteps": 1000, "_n_updates": 0}, []),
         ({"gamma": 1.05}, []),
