@@ -31,7 +31,8 @@ class Moment(NamedTuple):
     is the same for all checkpoints of one call of `learn()`, None where the file does not say.
     `rate` is the optimizers' largest learning rate, `exploration` the share of random actions of
     DQN and its like, `random_steps` those with which an off-policy algorithm begins
-    (`learning_starts`, 0 for others).
+    (`learning_starts`, 0 for others). `seen` stands for the last observation, in the middle of an
+    episode.
     """
 
     steps: int
@@ -41,6 +42,7 @@ class Moment(NamedTuple):
     rate: float | None
     exploration: float | None
     random_steps: int
+    seen: int | None = None
 
 
 class Stored(NamedTuple):

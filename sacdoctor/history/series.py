@@ -191,6 +191,7 @@ def _moment(header: Header, facts: Facts) -> Moment:
         max((rate for rate in rates if rate is not None), default=None),
         settings.number("exploration_rate"),
         header.learning_starts,
+        facts.last_seen,
     )
 
 
