@@ -2,6 +2,7 @@
 
 from sacdoctor.checkpoint.checkpoint import Checkpoint
 from sacdoctor.checkpoint.dtypes import DTYPES, DType
+from sacdoctor.checkpoint.edit import names_in_torch_file
 from sacdoctor.checkpoint.edits import Edits, ElementEdit
 from sacdoctor.checkpoint.foreign import ForeignCheckpoint, foreign_bytes, foreign_folder
 from sacdoctor.checkpoint.formats import checkpoints_below
@@ -31,6 +32,7 @@ __all__ = [
     "decoded",
     "foreign_bytes",
     "foreign_folder",
+    "names_in_torch_file",
     "optimizer_file",
     "torch_tensor",
 ]

@@ -78,6 +78,26 @@ def last_observations(checkpoint: Checkpoint) -> list[NDArray[np.floating[Any]]]
     return [values for values in seen if values.dtype.kind == "f" and values.size and values.ndim]
 
 
+def brightest_raw_pixel(checkpoint: Checkpoint) -> int:
+    """Return the largest number of an image that SB3's layers get undivided by 255, 0 for none.
+
+    So it is with `normalize_images=False`. What an extractor of the user's does is not known, and
+    images of another type than bytes are taken to be scaled.
+    """
+    arguments = policy_arguments(checkpoint)
+    extractor = arguments.get("features_extractor_class")
+    if arguments.get("normalize_images") is not False or not (
+        extractor is None or str(extractor).startswith(_SB3)
+    ):
+        return 0
+    images = [
+        image
+        for image in observations(checkpoint, "_last_obs").values()
+        if image.dtype.kind == "u" and image.dtype.itemsize == 1 and image.ndim == 4
+    ]
+    return max((int(image.max(initial=0)) for image in images), default=0)
+
+
 def observations(checkpoint: Checkpoint, key: str) -> dict[str, NDArray[Any]]:
     """Return the observations under a key of the settings, a row for each environment.
 

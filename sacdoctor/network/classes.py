@@ -1,8 +1,9 @@
 """Which classes a file may have called while a model is made from it.
 
 SB3 calls the policy, the features extractor, the activation and the optimizer that a checkpoint
-names. Theirs are found by where they stand, and are of the kind that SB3 expects there; anybody
-else's are imported only from modules that the caller trusts by name.
+names. Classes of SB3, sb3-contrib and PyTorch are those that the gate knows, too, and have to be of
+the kind that SB3 expects there; anybody else's are imported only from modules that the caller
+trusts by name.
 """
 
 from __future__ import annotations
@@ -13,12 +14,9 @@ from typing import Any
 
 from sacdoctor.errors import Unloadable
 from sacdoctor.pickles import Made, Name, class_of
+from sacdoctor.trust import role_of
 
-_HOMES = (
-    *("stable_baselines3", "sb3_contrib", "torch.nn.modules", "torch.optim"),
-    "sacdoctor.training",
-)
-"""Where the classes stand that SB3's users choose from; importing these modules does nothing."""
+_OURS = "sacdoctor.training"
 
 
 class Classes:
@@ -33,7 +31,8 @@ class Classes:
         Raises `Unloadable` for a class of a module that is not trusted, one that is not there, and
         whatever is no `kind`.
         """
-        if not _is_below(name.module, (*_HOMES, *self._trusted)):
+        is_known = role_of(name.module, name.qualname) is not None
+        if not is_known and not _is_below(name.module, (_OURS, *self._trusted)):
             raise Unloadable(
                 f"{name} is code of somebody's own: where you trust it, load the file with "
                 f"trust=[{name.module!r}]"

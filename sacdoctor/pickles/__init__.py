@@ -4,6 +4,7 @@ What their names become, a vocabulary says; values can be read together with the
 """
 
 from sacdoctor.pickles.arrays import NUMPY_ARRAYS, NUMPY_NUMBERS, PickledArray, PickledDType
+from sacdoctor.pickles.asked_names import GlobalName, global_names, with_global_names
 from sacdoctor.pickles.budget import WalkBudget
 from sacdoctor.pickles.encoded import ENCODE, ENCODED_BYTES, ENCODED_TEXT, encode
 from sacdoctor.pickles.machine import Machine, read_pickle
@@ -28,6 +29,7 @@ __all__ = [
     "ENCODED_TEXT",
     "NUMPY_ARRAYS",
     "NUMPY_NUMBERS",
+    "GlobalName",
     "Items",
     "ListedNames",
     "Machine",
@@ -50,8 +52,10 @@ __all__ = [
     "contents",
     "dotted",
     "encode",
+    "global_names",
     "is_pickle",
     "read_pickle",
     "read_placed_pickle",
     "walk",
+    "with_global_names",
 ]

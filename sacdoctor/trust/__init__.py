@@ -1,9 +1,12 @@
 """What loading a file would run: references, the allow list, dangerous names."""
 
+from sacdoctor.trust.hidden import holds_hidden_pickle
+from sacdoctor.trust.known_names import role_of
 from sacdoctor.trust.parts import (
     ENDINGS,
     PickledPart,
     begins_as_pickle,
+    encoded_pickles,
     is_pickle_file,
     parts_of,
     parts_of_pickle,
@@ -27,9 +30,12 @@ __all__ = [
     "begins_as_pickle",
     "description",
     "each_once",
+    "encoded_pickles",
     "evidence",
+    "holds_hidden_pickle",
     "is_pickle_file",
     "parts_of",
     "parts_of_pickle",
+    "role_of",
     "suspicions",
 ]
