@@ -1,6 +1,7 @@
 """What loading a file would run: references, the allow list, dangerous names."""
 
 from sacdoctor.trust.hidden import holds_hidden_pickle
+from sacdoctor.trust.known_names import role_of
 from sacdoctor.trust.parts import (
     ENDINGS,
     PickledPart,
@@ -35,5 +36,6 @@ __all__ = [
     "is_pickle_file",
     "parts_of",
     "parts_of_pickle",
+    "role_of",
     "suspicions",
 ]
