@@ -13,6 +13,7 @@ from sacdoctor.trust.parts import (
 )
 from sacdoctor.trust.references import Kind
 from sacdoctor.trust.suspicions import (
+    NAMED,
     LoadedCode,
     Suspicion,
     description,
@@ -23,6 +24,7 @@ from sacdoctor.trust.suspicions import (
 
 __all__ = [
     "ENDINGS",
+    "NAMED",
     "Kind",
     "LoadedCode",
     "PickledPart",
