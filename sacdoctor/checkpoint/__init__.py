@@ -8,6 +8,7 @@ from sacdoctor.checkpoint.foreign import ForeignCheckpoint, foreign_bytes, forei
 from sacdoctor.checkpoint.formats import checkpoints_below
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters, Pickled, decoded
 from sacdoctor.checkpoint.limits import Limits
+from sacdoctor.checkpoint.optimizer_file import optimizer_file, torch_tensor
 from sacdoctor.checkpoint.optimizer_state import OptimizerState, ParameterGroup
 from sacdoctor.checkpoint.schedules import constant_of
 from sacdoctor.checkpoint.tensors import Storage, Tensor
@@ -32,4 +33,6 @@ __all__ = [
     "foreign_bytes",
     "foreign_folder",
     "names_in_torch_file",
+    "optimizer_file",
+    "torch_tensor",
 ]

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacdoctor.checkpoint import Checkpoint, Pickled, constant_of
-from sacdoctor.diagnosis.policy_settings import WithArrays, policy_arguments
+from sacdoctor.diagnosis.policy_settings import policy_arguments
 from sacdoctor.errors import CheckpointError
-from sacdoctor.pickles import Made, Name, PickledArray
+from sacdoctor.pickles import Made, Name, PickledArray, WithArrays
 
 UNBOUNDED = 1e30
 """From here on a limit is none: some environments write float32's largest number for infinity."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 from sacdoctor.algorithms import Algorithm
 from sacdoctor.checkpoint import Checkpoint, Pickled
 from sacdoctor.errors import CheckpointError
-from sacdoctor.pickles import NUMPY_ARRAYS, Name, PickledArray, PickledDType, Symbols, read_pickle
+from sacdoctor.pickles import Name, PickledArray, Symbols, WithArrays, read_pickle
 
 SWITCHING = frozenset(("ReLU",))
 """Activations whose gradient is exactly 0 wherever a unit is off."""
@@ -117,23 +117,3 @@ def _arrays(value: Any) -> Iterator[tuple[str, PickledArray]]:
     for name, item in value.items() if isinstance(value, dict) else (("", value),):
         if isinstance(item, PickledArray):
             yield str(name), item
-
-
-class WithArrays(Symbols):
-    """Every name a symbol, but numpy's arrays what they hold."""
-
-    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        key = (function.module, function.qualname) if isinstance(function, Name) else None
-        make = None if key is None or kwargs else NUMPY_ARRAYS.get(key)
-        if make is not None:
-            try:
-                return make(*args)
-            except (TypeError, ValueError):
-                pass  # what has no array's form is none
-        return super().call(function, args, kwargs)
-
-    def build(self, thing: Any, state: Any) -> None:
-        if isinstance(thing, (PickledArray, PickledDType)):
-            thing.set_state(state)
-        else:
-            super().build(thing, state)

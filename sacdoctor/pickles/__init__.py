@@ -21,6 +21,7 @@ from sacdoctor.pickles.places import Items, Place, PlacedValue, Places, read_pla
 from sacdoctor.pickles.start import is_pickle
 from sacdoctor.pickles.values import Made, Name, as_key
 from sacdoctor.pickles.vocabulary import ListedNames, Symbols, Vocabulary
+from sacdoctor.pickles.with_arrays import WithArrays
 
 __all__ = [
     "ENCODE",
@@ -44,6 +45,7 @@ __all__ = [
     "Symbols",
     "Vocabulary",
     "WalkBudget",
+    "WithArrays",
     "as_key",
     "attributes",
     "class_of",

@@ -1,6 +1,7 @@
 """What loading a file would run: references, the allow list, dangerous names."""
 
 from sacdoctor.trust.hidden import holds_hidden_pickle
+from sacdoctor.trust.known_names import role_of
 from sacdoctor.trust.parts import (
     ENDINGS,
     PickledPart,
@@ -12,6 +13,7 @@ from sacdoctor.trust.parts import (
 )
 from sacdoctor.trust.references import Kind
 from sacdoctor.trust.suspicions import (
+    NAMED,
     LoadedCode,
     Suspicion,
     description,
@@ -22,6 +24,7 @@ from sacdoctor.trust.suspicions import (
 
 __all__ = [
     "ENDINGS",
+    "NAMED",
     "Kind",
     "LoadedCode",
     "PickledPart",
@@ -35,5 +38,6 @@ __all__ = [
     "is_pickle_file",
     "parts_of",
     "parts_of_pickle",
+    "role_of",
     "suspicions",
 ]

@@ -280,7 +280,19 @@ def test_policy_of_the_users_is_named_by_the_gate_alone(healthy: Path) -> None:
     assert found is not None
     assert (found.severity, report(healthy).status) == ("warning", "warning")
     assert "data policy_class: refers to fixtures.policies.TwoHeadV11SigmoidFixed" in found.evidence
+    assert found.remedy.endswith("The gate takes it with `--trust fixtures.policies`.")
     assert finding(healthy, "SD602", ScanOptions()) is None
+
+
+def test_trust_is_not_advised_for_what_is_called_or_for_a_library(
+    members: dict[str, bytes], write: Write
+) -> None:
+    for hostile in (
+        {"foo": serialized(Calls(json.loads, "1"))},
+        {"policy_class": serialized(th.nn.Linear)},
+    ):
+        found = finding(write(with_settings(members, **hostile)), "SD602")
+        assert found is not None and "--trust" not in found.remedy
 
 
 def test_call_of_an_unknown_function_is_a_warning(members: dict[str, bytes], write: Write) -> None:
