@@ -4,7 +4,9 @@ from sacdoctor.diagnosis.rules.exploding_gradients import estimated_gradient_nor
 from sacdoctor.diagnosis.rules.interface import Rule, Subject
 from sacdoctor.diagnosis.rules.registry import (
     RULES,
+    Found,
     as_spelled,
+    causes,
     findings,
     rule_named,
     rule_of,
@@ -13,9 +15,11 @@ from sacdoctor.diagnosis.rules.registry import (
 
 __all__ = [
     "RULES",
+    "Found",
     "Rule",
     "Subject",
     "as_spelled",
+    "causes",
     "estimated_gradient_norm",
     "findings",
     "rule_named",

@@ -65,6 +65,7 @@ def check(examination: Examination) -> Iterator[Finding]:
             'Scale the rewards to about 1, leave target_entropy at "auto", and go back to a '
             "checkpoint from before."
         ),
+        tensors=("log_ent_coef",),
     )
 
 

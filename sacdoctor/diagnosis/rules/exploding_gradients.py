@@ -77,7 +77,15 @@ def estimated_gradient_norm(state: OptimizerState) -> float | None:
     that start hides the gradients: what remains is no more than float32 rounds off. NaN where the
     moments are not finite.
     """
-    moments = list(_second_moments(state))
+    return _norm(list(_second_moments(state)))
+
+
+def norm_of_biases(state: OptimizerState) -> float | None:
+    """Return the same of biases, and of other vectors, alone."""
+    return _norm([of for of in _second_moments(state) if len(of.moment.shape) == 1])
+
+
+def _norm(moments: list[_SecondMoment]) -> float | None:
     started_at_one = bool(moments) and all(of.may_have_started_at_one for of in moments)
     total = rounding = 0.0
     for of in moments:

@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sacdoctor.diagnosis.buffer_facts import StoredTransitions, listed
-from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.diagnosis.rules.interface import Check, Rule, Symptom
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
 
@@ -82,5 +82,5 @@ RULE = Rule(
     doc=__doc__,
     severities=(Severity.WARNING, Severity.NOTICE),
     checks=(Check(StoredTransitions, check),),
-    explains=("timeouts-as-terminals",),
+    explains=(Symptom("timeouts-as-terminals"),),
 )
