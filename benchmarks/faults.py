@@ -117,8 +117,10 @@ def judged(folder: Path) -> Outcome:
 
 
 def _said_of_run(folder: Path) -> Iterator[Said]:
-    """Yield what `history` says of the runs in a folder, each rule of a run once."""
-    for run in read_history(folder).runs:
+    """Yield what `history` says of a folder: each rule of a run once, and what its logs show."""
+    history = read_history(folder)
+    yield from (Said(of.finding.rule, of.finding.severity) for of in history.logged)
+    for run in history.runs:
         found = {said.rule: said.severity for said in (*run.onsets, *run.findings)}
         yield from (Said(rule, severity) for rule, severity in found.items())
 

@@ -65,7 +65,8 @@ class Labelled:
         if name not in RUNS:
             return list(self.report(name).findings)
         history = read_history(self.path(name))
-        found = {finding.rule: finding for run in history.runs for finding in run.findings}
+        found = {of.finding.rule: of.finding for of in history.logged}
+        found |= {finding.rule: finding for run in history.runs for finding in run.findings}
         for run in history.runs:
             for snapshot in run.snapshots:
                 found |= {finding.rule: finding for finding in snapshot.report.findings}

@@ -24,6 +24,7 @@ from sacdoctor.diagnosis.buffer_facts import (
     StoredTransitions,
     Succession,
 )
+from sacdoctor.diagnosis.unrelated import unrelated
 from sacdoctor.replay import ReplayBuffer
 
 MOST_COMPARED = 24 * 1024**2
@@ -88,6 +89,7 @@ def measured(buffer: ReplayBuffer, path: Path, head: int = 0) -> StoredTransitio
         features=tuple(observed.features()),
         size=size,
         jump=jump,
+        unrelated=unrelated(buffer, flags.ends),
         frozen_head=observed.frozen_head(),
     )
 
@@ -280,6 +282,7 @@ class _Observed:
             aliased=self._rows("aliased"),
             still=self._rows("still"),
             is_varied=self._values >= VARIED,
+            is_constant=self._values == 1 and sum(len(m.means) for m in self._moments.values()) > 1,
             is_explained=self._is_explained(),
         )
 
@@ -310,6 +313,7 @@ class _Observed:
             continued=self._rows("continued"),
             resumable=self._resumable,
             tells_time=self._tells_time(),
+            keeps_timeouts=self._buffer.handle_timeout_termination,
         )
 
     def _tells_time(self) -> bool:

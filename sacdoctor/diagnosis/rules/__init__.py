@@ -1,7 +1,7 @@
 """The rules: one file each, with its code, name, explanation and check; see `registry`."""
 
 from sacdoctor.diagnosis.rules.exploding_gradients import estimated_gradient_norm
-from sacdoctor.diagnosis.rules.interface import Rule, Subject
+from sacdoctor.diagnosis.rules.interface import Rule, Subject, within
 from sacdoctor.diagnosis.rules.registry import (
     RULES,
     Found,
@@ -25,4 +25,5 @@ __all__ = [
     "rule_named",
     "rule_of",
     "selected",
+    "within",
 ]

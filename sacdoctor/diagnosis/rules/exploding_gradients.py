@@ -34,7 +34,7 @@ import numpy as np
 
 from sacdoctor.checkpoint import OptimizerState, Tensor
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.diagnosis.rules.interface import Check, Rule, Symptom
 from sacdoctor.diagnosis.statistics import as_numbers
 from sacdoctor.model import Finding
 from sacdoctor.optimizers import SECOND_MOMENTS, decay_of, starting_at_one
@@ -152,4 +152,5 @@ RULE = Rule(
     severities=(Severity.CRITICAL, Severity.WARNING),
     checks=(Check(Examination, check),),
     needs_optimizers=True,
+    explains=(Symptom("value-out-of-bounds"),),
 )

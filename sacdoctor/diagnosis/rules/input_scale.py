@@ -10,8 +10,9 @@ moments of a first layer is a mean of |xⱼ|. It reports
   (warning) or nine of ten (critical), where the layer would be saturated as SB3 draws it, too;
 - inputs above 100 before Tanh where the file does not tell more (warning);
 - inputs whose root mean square is above 100 before any other activation (warning);
+- images of bytes that SB3's layers get as they are, with `normalize_images=False` (warning);
 
-the last two are critical where a layer has no gradient any more. Layers that read the observation
+the last three are critical where a layer has no gradient any more. Layers that read the observation
 and have none are not named once more, nor are gradients that its size explains.
 
 ## Why is this bad
@@ -55,7 +56,7 @@ from sacdoctor.diagnosis.inputs import (
     not_finite,
     saturations,
 )
-from sacdoctor.diagnosis.policy_settings import SATURATING
+from sacdoctor.diagnosis.policy_settings import SATURATING, brightest_raw_pixel
 from sacdoctor.diagnosis.rules.exploding_gradients import WARNING as EXPLODING
 from sacdoctor.diagnosis.rules.exploding_gradients import norm_of_biases
 from sacdoctor.diagnosis.rules.interface import Check, Rule, Symptom
@@ -99,6 +100,16 @@ def check(examination: Examination) -> Iterator[Finding]:
             evidence=f"{large.source}: largest {large.largest:.3g}, root mean square "
             f"{large.rms:.3g}",
             remedy=_REMEDY,
+        )
+        return
+    brightest = brightest_raw_pixel(facts.checkpoint)
+    if brightest > LARGE:
+        yield RULE.finding(
+            Severity.WARNING,
+            f"images reach the network as bytes, up to {brightest}",
+            evidence=f"normalize_images is False: the last observation is an image with numbers up "
+            f"to {brightest}, and SB3's layers are drawn for 0 to 1",
+            remedy="Leave normalize_images at SB3's True, which divides by 255, and train anew.",
         )
 
 
