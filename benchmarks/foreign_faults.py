@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -50,6 +50,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: benchmarks are not installed
 
 from benchmarks.healthy import Catch
+from fixtures.faulty_training import At
 from sacdoctor import ScanOptions, Severity
 from sacdoctor.fleet import find_checkpoints, scan_all
 from sacdoctor.history import read_history
@@ -162,20 +163,6 @@ class Plant:
     n_envs: int | None = None
 
 
-class _Midway(BaseCallback):
-    """Changes the model once, after half of the steps."""
-
-    def __init__(self, change: Change, after: int) -> None:
-        super().__init__()
-        self._change, self._after, self._done = change, after, False
-
-    def _on_step(self) -> bool:
-        if not self._done and self.num_timesteps >= self._after:
-            self._done = True
-            self._change(self.model)
-        return True
-
-
 def train(base: Base, plant: Plant, folder: Path, seed: int) -> None:
     """Train, and leave checkpoints, logs, monitors and the replay buffer in `folder`.
 
@@ -199,7 +186,7 @@ def train(base: Base, plant: Plant, folder: Path, seed: int) -> None:
         plant.start(model)
     callbacks: list[BaseCallback] = [CheckpointCallback(max(1, steps // 4 // n_envs), str(folder))]
     if plant.midway is not None:
-        callbacks.append(_Midway(plant.midway, steps // 2))
+        callbacks.append(At(steps // 2, plant.midway))
     with suppress(ValueError, RuntimeError):  # a distribution refuses NaN
         model.learn(steps, callback=CallbackList(callbacks))
     model.save(folder / "model.zip")
@@ -557,21 +544,30 @@ def _options(**options: Any) -> Plant:
     return Plant(options=options)
 
 
+class _Source(NamedTuple):
+    """Where faults come from, and how their names begin."""
+
+    name: str
+    prefix: str
+
+    def __call__(
+        self, kind: str, base: str, plant: Plant, *cause: str, symptom: str = "", hidden: str = ""
+    ) -> Fault:
+        """Return one of its faults; `symptom` holds several labels separated by commas."""
+        name = f"{self.prefix}_{base}_{kind.replace(' ', '_')}"
+        signs = tuple(symptom.split(", ")) if symptom else ()
+        return Fault(name, self.name, kind, base, plant, cause, signs, hidden)
+
+
 def _muprl() -> Iterator[Fault]:
     """Values are those that `mutants/*.py` draw from."""
+    source = _Source("muPRL", "muprl")
 
     def fault(
         base: str, key: str, value: Any, cause: str, symptom: str = "", **plant: Any
     ) -> Fault:
-        return Fault(
-            f"muprl_{base}_{key}_{value}",
-            "muPRL",
-            f"{key} {value}",
-            base,
-            replace(Plant(**plant), options={key: value}),
-            (cause,),
-            tuple(filter(None, [symptom])),
-        )
+        planted = replace(Plant(**plant), options={key: value})
+        return source(f"{key} {value}", base, planted, cause, symptom=symptom)
 
     for base, value in (("dqn", 0.45), ("ppo", 0.45), ("sac", 0.6), ("a2c", 0.5)):
         yield fault(base, "gamma", value, "SD405 gamma")
@@ -604,20 +600,7 @@ _IN_UPDATE = "the update's code: the file keeps settings and weights alone"
 
 
 def _rlmutation() -> Iterator[Fault]:
-    def fault(
-        operator: str, base: str, plant: Plant, *cause: str, symptom: str = "", hidden: str = ""
-    ) -> Fault:
-        return Fault(
-            f"rlmutation_{base}_{operator}",
-            "RLMutation",
-            operator,
-            base,
-            plant,
-            cause,
-            tuple(symptom.split(", ")) if symptom else (),
-            hidden,
-        )
-
+    fault = _Source("RLMutation", "rlmutation")
     for kind, operator in (("mangled", "M"), ("random", "Ra"), ("repeat", "R")):
         wrap = Plant(wrap=mutated(kind))
         yield fault(operator, "dqn", wrap, "SD904", symptom="SD902, SD905")
@@ -662,13 +645,7 @@ def _nan_once(value: float, step: int) -> float:
 
 
 def _rlexplorer() -> Iterator[Fault]:
-    def fault(
-        checker: str, base: str, plant: Plant, *cause: str, symptom: str = "", hidden: str = ""
-    ) -> Fault:
-        name = f"rlexplorer_{base}_{checker}"
-        signs = tuple(symptom.split(", ")) if symptom else ()
-        return Fault(name, "RLExplorer", checker, base, plant, cause, signs, hidden)
-
+    fault = _Source("RLExplorer", "rlexplorer")
     nan_reward = Plant(wrap=rewarded(_nan_once))
     yield fault("nan_loss", "sac", nan_reward, "SD901 reward", symptom="SD301")
     nan_seen = Plant(wrap=observed(lambda seen, n: seen * (np.nan if n == 2500 else 1.0)))
@@ -763,10 +740,7 @@ def _prefer(model: BaseAlgorithm) -> None:
 
 
 def _sagemaker() -> Iterator[Fault]:
-    def fault(rule: str, base: str, plant: Plant, *cause: str, symptom: str = "") -> Fault:
-        signs = tuple(symptom.split(", ")) if symptom else ()
-        return Fault(f"sagemaker_{base}_{rule}", "SageMaker", rule, base, plant, cause, signs)
-
+    fault = _Source("SageMaker", "sagemaker")
     deep = {"activation_fn": nn.Sigmoid, "net_arch": [64] * 8}
     yield fault(
         "VanishingGradient",
@@ -817,13 +791,7 @@ def _sagemaker() -> Iterator[Fault]:
 
 
 def _nikanjam() -> Iterator[Fault]:
-    def fault(
-        kind: str, base: str, plant: Plant, *cause: str, symptom: str = "", hidden: str = ""
-    ) -> Fault:
-        name = f"nikanjam_{base}_{kind.replace(' ', '_')}"
-        signs = tuple(symptom.split(", ")) if symptom else ()
-        return Fault(name, "Nikanjam", kind, base, plant, cause, signs, hidden)
-
+    fault = _Source("Nikanjam", "nikanjam")
     epsilon = _options(exploration_initial_eps=0.0, exploration_final_eps=0.0)
     yield fault("missing exploration", "dqn", epsilon, "SD405 exploration")
     silent = Plant(options={"action_noise": None}, env=_car)
@@ -878,11 +846,7 @@ def _without_tanh(model: BaseAlgorithm) -> None:
 
 
 def _plasticity() -> Iterator[Fault]:
-    def fault(kind: str, base: str, plant: Plant, *cause: str, symptom: str = "") -> Fault:
-        name = f"plasticity_{base}_{kind.replace(' ', '_')}"
-        signs = tuple(symptom.split(", ")) if symptom else ()
-        return Fault(name, "plasticity", kind, base, plant, cause, signs)
-
+    fault = _Source("plasticity", "plasticity")
     dormant = Plant(start=fill("q_net.q_net.0.bias", -100.0, share=0.75))
     yield fault("dormant units", "dqn", dormant, "SD105", "SD104")
     for_critic = both(

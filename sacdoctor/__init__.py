@@ -7,10 +7,9 @@ training settings, `diff(a, b)` compares two checkpoints, `read_history(folder)`
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sacdoctor.extras import from_train
+from sacdoctor.extras import imported
 from sacdoctor.version import __version__
 
 if TYPE_CHECKING:
@@ -75,8 +74,6 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that the command line starts at once."""
     for module, names in _HOMES.items():
-        if name in names and module == "sacdoctor.network":
-            return from_train(module, name, f"sacdoctor.{name}")
         if name in names:
-            return getattr(import_module(module), name)
+            return imported(module, name, f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,10 +8,10 @@ from typing import Any
 _OF_TRAIN = ("stable_baselines3", "sb3_contrib", "gymnasium")
 
 
-def from_train(module: str, name: str, asked: str) -> Any:
-    """Return what is called `name` in a module that needs the extra `train`.
+def imported(module: str, name: str, asked: str) -> Any:
+    """Return what is called `name` in a module, which may need the extra `train`.
 
-    Raises `ImportError` where the extra is not installed; `asked` is what the user asked for.
+    Raises `ImportError` where that is not installed; `asked` is what the user asked for.
     """
     try:
         return getattr(import_module(module), name)

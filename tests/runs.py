@@ -15,7 +15,8 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
 
 from fixtures.faulty_policies import BranchedExtractor, LateActorCriticPolicy
-from fixtures.faulty_runs import At, freeze_actor, rebuild_critic
+from fixtures.faulty_runs import freeze_actor, rebuild_critic
+from fixtures.faulty_training import At
 from fixtures.faulty_training import strip_optimizers as strip_file
 from tests.agents import VECTOR, TinyEnv
 from tests.kept import Kept

@@ -68,11 +68,10 @@ def _model(
     fresh = algorithm(policy, None, device=device, _init_setup_model=False)  # type: ignore[call-arg]
     known = {*vars(fresh), *_OF_ENVIRONMENT}
     settings = live_settings(checkpoint, classes, known, has_env=env is not None)
-    settings.values["policy_class"] = policy
     file = saved_anew(checkpoint, settings.values)
     try:
         model = algorithm.load(file, env=env, device=device, custom_objects=settings.values)
-    except (Exception, MemoryError) as error:
+    except Exception as error:
         what = " ".join(str(error).split())
         raise Unloadable(f"SB3 cannot make its model: {type(error).__name__}: {what}") from error
     if hasattr(model, "weights"):  # of ARS: the policy's, in one row

@@ -20,7 +20,8 @@ from sacdoctor.network.classes import Classes, name_of
 from sacdoctor.network.values import live
 from sacdoctor.pickles import WithArrays
 
-_NEEDED = frozenset(("observation_space", "action_space", "policy_kwargs"))
+_SPACES = ("observation_space", "action_space")
+_NEEDED = frozenset((*_SPACES, "policy_kwargs"))
 """Without these there is no model, or another one."""
 _CLASSES: Mapping[str, type] = {
     "policy_class": BasePolicy,
@@ -83,8 +84,9 @@ def live_settings(
             if key in _NEEDED or key in _CLASSES:
                 raise error.within(key) from None
             _replace(settings, checkpoint, key, error.reason)
-    for key in sorted(_NEEDED & set(known) - settings.values.keys() - {"policy_kwargs"}):
-        raise Unloadable(f"its settings hold no {key}")
+    for key in _SPACES:
+        if key not in settings.values:
+            raise Unloadable(f"its settings hold no {key}")
     _refuse_sizes(settings.values, checkpoint)
     if not has_env:
         _without_relabelling(settings)
@@ -154,7 +156,7 @@ def _refuse_sizes(values: Mapping[str, Any], checkpoint: Checkpoint) -> None:
     largest = max((n for tensor in tensors.values() for n in tensor.shape), default=0)
     most = max(_LEAST, largest, len(tensors))
     sizes = [*_numbers(values.get("policy_kwargs"))]
-    for key in ("observation_space", "action_space"):
+    for key in _SPACES:
         sizes += _sizes(values[key])
     asked = max(sizes, default=0)
     if asked > most:

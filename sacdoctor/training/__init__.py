@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sacdoctor.extras import from_train
+from sacdoctor.extras import imported
 
 if TYPE_CHECKING:
     from sacdoctor.training.gradients import GradientGuard
@@ -58,4 +58,4 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used; the rest of the package needs no SB3."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return from_train(f"{__name__}.{_HOMES[name]}", name, f"{__name__}.{name}")
+    return imported(f"{__name__}.{_HOMES[name]}", name, f"{__name__}.{name}")

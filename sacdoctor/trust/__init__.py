@@ -1,7 +1,7 @@
 """What loading a file would run: references, the allow list, dangerous names."""
 
 from sacdoctor.trust.hidden import holds_hidden_pickle
-from sacdoctor.trust.known_names import role_of
+from sacdoctor.trust.known_names import PACKAGES, role_of
 from sacdoctor.trust.parts import (
     ENDINGS,
     PickledPart,
@@ -25,6 +25,7 @@ from sacdoctor.trust.suspicions import (
 __all__ = [
     "ENDINGS",
     "NAMED",
+    "PACKAGES",
     "Kind",
     "LoadedCode",
     "PickledPart",

@@ -228,3 +228,5 @@ KNOWN |= {("__builtin__", "unicode"): Role.TYPE, ("__builtin__", "long"): Role.T
 
 IMPORTS = frozenset(("math", "cmath", "numpy", "torch", "torch.nn", "gymnasium", "gym"))
 """Modules whose mere import tells nothing: code in a pickle that computes takes them along."""
+PACKAGES = frozenset(module.partition(".")[0] for module, _ in KNOWN)
+"""The packages of which names are known."""

@@ -11,7 +11,8 @@ import pytest
 import torch as th
 from stable_baselines3.common.utils import LinearSchedule
 
-from fixtures.faulty_logs import Once, load_another, scale_weights, train
+from fixtures.faulty_logs import FAULT, load_another, scale_weights, train
+from fixtures.faulty_training import At
 from sacdoctor import read_history
 from sacdoctor.model import Finding
 from tests.runs import strip_optimizers
@@ -26,7 +27,7 @@ def told(folder: Path) -> list[Finding]:
 def test_how_far_it_went_and_how_far_it_may_is_said(
     tmp_path: Path, algorithm: str, part: str
 ) -> None:
-    train(tmp_path, algorithm, partial(Once, partial(scale_weights, part)))
+    train(tmp_path, algorithm, partial(At, FAULT, partial(scale_weights, part)))
     (found,) = told(tmp_path)
     assert "between 200 and 300 steps" in found.message
     assert "Adam can have moved it by" in found.evidence
@@ -39,7 +40,7 @@ def test_how_far_it_went_and_how_far_it_may_is_said(
 def test_without_optimizers_only_what_has_nothing_left_is_told(
     tmp_path: Path, fault: Callable[[Any], None], is_told: bool
 ) -> None:
-    train(tmp_path, "SAC", partial(Once, fault))
+    train(tmp_path, "SAC", partial(At, FAULT, fault))
     strip_optimizers(tmp_path)
     assert bool(told(tmp_path)) == is_told
 
@@ -76,7 +77,7 @@ def test_weights_that_were_set_to_zero_are_the_business_of_other_rules(tmp_path:
             bias.zero_()
         bias.requires_grad_(False)
 
-    train(tmp_path, "SAC", partial(Once, fault))
+    train(tmp_path, "SAC", partial(At, FAULT, fault))
     assert told(tmp_path) == []
 
 
@@ -85,6 +86,6 @@ def test_a_cause_comes_before_the_network_that_stands_still_since(tmp_path: Path
         scale_weights("actor", model)
         model.policy.actor.requires_grad_(False)
 
-    train(tmp_path, "SAC", partial(Once, fault))
+    train(tmp_path, "SAC", partial(At, FAULT, fault))
     (run,) = read_history(tmp_path).runs
     assert [finding.rule for finding in run.findings] == ["SD807"]

@@ -30,8 +30,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import exp
 
+from sacdoctor.diagnosis.entropy_coefficient import log_coefficient, logged_coefficient
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.log_facts import COEFFICIENT, LogFacts
+from sacdoctor.diagnosis.log_facts import LogFacts
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
@@ -43,30 +44,21 @@ CRITICAL = 1e-6
 
 def check(examination: Examination) -> Iterator[Finding]:
     """Yield a finding where the learned entropy coefficient has collapsed."""
-    tensor = examination.facts.checkpoint.variables.get("log_ent_coef")
-    if tensor is None or tensor.numel != 1 or tensor.dtype.zero_mask:
+    logarithm = log_coefficient(examination.facts)
+    if logarithm is None:
         return
-    log_coefficient = float(tensor.item())
-    coefficient = exp(min(log_coefficient, 700.0))
-    if not coefficient < WARNING:
-        return
-    yield _finding(
-        coefficient, f"log_ent_coef {log_coefficient:.3g}: entropy coefficient {coefficient:.1e}"
-    )
+    coefficient = exp(min(logarithm, 700.0))
+    if coefficient < WARNING:
+        yield _finding(
+            coefficient, f"log_ent_coef {logarithm:.3g}: entropy coefficient {coefficient:.1e}"
+        )
 
 
 def check_log(log: LogFacts) -> Iterator[Finding]:
     """Yield a finding where the coefficient that was logged has sunk: a fixed one has not."""
-    series = log.series.get(COEFFICIENT)
-    if series is None or not len(series.values):
-        return
-    first, last = float(series.values[0]), float(series.values[-1])
-    if last < min(WARNING, first):
-        yield _finding(
-            last,
-            f"{COEFFICIENT} is {last:.1e} at step {int(series.timesteps[-1]):,}; the first that "
-            f"was logged is {first:.3g}",
-        )
+    found = logged_coefficient(log)
+    if found is not None and found.last < min(WARNING, found.first):
+        yield _finding(found.last, found.told(f"{found.last:.1e}"))
 
 
 def _finding(coefficient: float, evidence: str) -> Finding:

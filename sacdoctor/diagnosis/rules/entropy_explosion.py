@@ -33,10 +33,11 @@ No fix.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import exp, isfinite
+from math import exp, inf
 
+from sacdoctor.diagnosis.entropy_coefficient import log_coefficient, logged_coefficient
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.log_facts import COEFFICIENT, LogFacts
+from sacdoctor.diagnosis.log_facts import LogFacts
 from sacdoctor.diagnosis.rules.interface import Check, Rule, Symptom
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
@@ -47,34 +48,24 @@ CRITICAL = 50.0
 
 def check(examination: Examination) -> Iterator[Finding]:
     """Yield a finding where the learned entropy coefficient has grown."""
-    checkpoint = examination.facts.checkpoint
-    tensor = checkpoint.variables.get("log_ent_coef")
-    if tensor is None or tensor.numel != 1 or tensor.dtype.zero_mask:
+    logarithm = log_coefficient(examination.facts)
+    if logarithm is None:
         return
-    log_coefficient = float(tensor.item())
-    coefficient = exp(min(log_coefficient, 700.0))
-    start = _start(checkpoint.hyperparameters.get("ent_coef"))
-    if not coefficient > max(WARNING, start):
-        return
-    yield _finding(
-        coefficient,
-        f"log_ent_coef {log_coefficient:.3g}: entropy coefficient {coefficient:.3g}; it started at "
-        f"{start:g}",
-    )
+    coefficient = exp(min(logarithm, 700.0))
+    start = _start(examination.facts.checkpoint.hyperparameters.get("ent_coef"))
+    if coefficient > max(WARNING, start):
+        yield _finding(
+            coefficient,
+            f"log_ent_coef {logarithm:.3g}: entropy coefficient {coefficient:.3g}; it started at "
+            f"{start:g}",
+        )
 
 
 def check_log(log: LogFacts) -> Iterator[Finding]:
     """Yield a finding where the coefficient that was logged has grown: a fixed one has not."""
-    series = log.series.get(COEFFICIENT)
-    if series is None or not len(series.values):
-        return
-    first, last = float(series.values[0]), float(series.values[-1])
-    if last > max(WARNING, first) and isfinite(last):
-        yield _finding(
-            last,
-            f"{COEFFICIENT} is {last:.3g} at step {int(series.timesteps[-1]):,}; the first that "
-            f"was logged is {first:.3g}",
-        )
+    found = logged_coefficient(log)
+    if found is not None and max(WARNING, found.first) < found.last < inf:
+        yield _finding(found.last, found.told(f"{found.last:.3g}"))
 
 
 def _finding(coefficient: float, evidence: str) -> Finding:

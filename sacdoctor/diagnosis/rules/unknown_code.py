@@ -43,23 +43,10 @@ from collections.abc import Iterator, Sequence
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity, worst
-from sacdoctor.trust import NAMED, Kind, LoadedCode, Suspicion, evidence
+from sacdoctor.trust import NAMED, PACKAGES, Kind, LoadedCode, Suspicion, evidence
 
 _MOST_TRUSTED = 3
 """Modules that are named in the remedy; more are no code that anybody knows by heart."""
-_LIBRARIES = frozenset(
-    [
-        "numpy",
-        "torch",
-        "gym",
-        "gymnasium",
-        "stable_baselines3",
-        "sb3_contrib",
-        "cloudpickle",
-        "__main__",
-    ]
-)
-"""Packages of which the gate knows what is harmless: trusting them as a whole undoes it."""
 
 
 def check(code: LoadedCode) -> Iterator[Finding]:
@@ -96,8 +83,9 @@ def _trust(found: Sequence[Suspicion]) -> str:
 
 def _may_be_own(module: str) -> bool:
     package, *rest = module.split(".")
-    is_name = all(map(str.isidentifier, (package, *rest)))
-    return is_name and package not in sys.stdlib_module_names and package not in _LIBRARIES
+    # Of the libraries the gate knows what is harmless: to trust one as a whole undoes that.
+    others = sys.stdlib_module_names | PACKAGES | {"__main__"}
+    return all(map(str.isidentifier, (package, *rest))) and package not in others
 
 
 RULE = Rule(
