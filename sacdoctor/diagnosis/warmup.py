@@ -118,7 +118,11 @@ def audit_buffer(path: str | Path) -> tuple[WarmupReport, StoredTransitions | No
 
     opened: list[ReplayBuffer] = []
     report = _audit(path, None, None, False, opened.append)
-    return report, measured(opened[0], Path(path)) if opened else None
+    if not opened:
+        return report, None
+    stored = measured(opened[0], Path(path))
+    opened[0].origin.refuse_changed()
+    return report, stored
 
 
 def _audit(
@@ -153,7 +157,9 @@ def _audit(
         read = read_replay_buffer(buffer)
         opened(read)
         dangerous = _dangerous_code(buffer) if code else LoadedCode()
-        return _audit_buffer(report, read, counters, note, dangerous)
+        report = _audit_buffer(report, read, counters, note, dangerous)
+        read.origin.refuse_changed()
+        return report
     except SacdoctorError as error:
         raise error.at(buffer) from None
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
+from sacdoctor.files import fetched
 from sacdoctor.pickles.vocabulary import TakesState
 
 MAX_DIMENSIONS = 32
@@ -119,6 +120,8 @@ def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any) -> PickledArray:
 
 def _scalar(dtype: Any, data: Any = b"") -> bool | int | float:
     """A number that numpy computed, such as a learning rate from a schedule."""
+    if isinstance(data, memoryview):
+        data = fetched(data)
     number = PickledArray(dtype, (), False, data).view().item()
     if not isinstance(number, (bool, int, float)):
         raise UnsupportedCheckpoint(f"numbers of type {dtype.code!r} are not read here")

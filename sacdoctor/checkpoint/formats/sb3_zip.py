@@ -24,11 +24,14 @@ from sacdoctor.checkpoint.state_dict import state_dict
 from sacdoctor.checkpoint.tensors import Tensor
 from sacdoctor.checkpoint.torch_file import LEGACY_MAGIC, read_legacy, read_torch_archive
 from sacdoctor.errors import CorruptCheckpoint, SacdoctorError
+from sacdoctor.files import pin
 from sacdoctor.pickles import is_pickle
 
 DATA, POLICY, VERSION = "data", "policy.pth", "_stable_baselines3_version"
 VARIABLES = ("pytorch_variables.pth", "tensors.pth")
 """Loose tensors such as `log_ent_coef`; the second name is that of SB3 before 0.9."""
+_START = 64
+"""Bytes by which the kind of a member is told."""
 _TORCH_ENDINGS, _PICKLE_ENDINGS = (".pth", ".pt"), (".pkl", ".pickle")
 
 
@@ -97,8 +100,15 @@ class Sb3Zip(Contents):
         for name in self._archive:
             is_torch = name.lower().endswith(_TORCH_ENDINGS)
             if name != DATA and (is_torch or self._is_pickle(name)):
-                read = partial(self._archive.read, name)
-                yield PickleFile(name, read, is_torch, name in self._plain)
+                yield PickleFile(name, partial(self._bytes, name), is_torch, name in self._plain)
+
+    def _bytes(self, name: str) -> memoryview:
+        """Return a member to be walked: an archive where it stands, by its start; others read."""
+        if self._archive.start_of(name, 2) != b"PK":
+            return self._archive.read(name)
+        data = self._archive.view(name)
+        pin(data[:_START])
+        return data
 
     def edited(self, edits: Edits) -> Pieces:
         """Return the bytes with `edits` carried out.
@@ -124,7 +134,7 @@ class Sb3Zip(Contents):
         renamed = (POLICY,) if edits.wrappers else ()
         for member in dict.fromkeys([*by_member, *rated, *anew, *renamed]):
             rate = edits.learning_rate if member in rated else None
-            data, elements = self._archive.read(member), by_member.get(member, [])
+            data, elements = self._archive.view(member), by_member.get(member, [])
             try:
                 if member in anew:
                     from sacdoctor.checkpoint.optimizer_file import optimizer_file
