@@ -36,6 +36,19 @@ SelectOption = Annotated[
 IgnoreOption = Annotated[
     list[str] | None, typer.Option(metavar="CODES", help="Do not check these rules.")
 ]
+TrustOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODULE",
+        help="Take what a file names from this module, or from one below it, for your own code.",
+    ),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Take settings from this file, not from the nearest sacdoctor.toml."
+    ),
+]
 
 
 def format_option(kind: type, default: str = TABLE) -> Any:

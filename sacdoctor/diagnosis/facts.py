@@ -16,6 +16,7 @@ from sacdoctor.diagnosis.policy_settings import (
     activation_behind,
     biases_start_at_zero,
     last_observations,
+    observations,
 )
 from sacdoctor.diagnosis.statistics import Measures, measure
 from sacdoctor.layers import Kind
@@ -31,12 +32,13 @@ class Facts:
     """A checkpoint's tensors, what they are, what was measured, and what the optimizers cover.
 
     Each is worked out when it is first asked for, and kept; `components` maps name patterns to the
-    user's own names for parts of the agent. Every property may raise `CheckpointError`, as reading
-    the checkpoint does.
+    user's own names for parts of the agent, `trusted` are modules of his own. Every property may
+    raise `CheckpointError`, as reading the checkpoint does.
     """
 
     checkpoint: Checkpoint
     components: Mapping[str, str] = field(default_factory=dict)
+    trusted: tuple[str, ...] = ()
 
     @cached_property
     def anatomy(self) -> Anatomy:
@@ -60,7 +62,7 @@ class Facts:
     @cached_property
     def code(self) -> LoadedCode:
         """What loading the file would run beyond SB3 and its libraries."""
-        return LoadedCode(suspicions(parts_of(self.checkpoint)))
+        return LoadedCode(suspicions(parts_of(self.checkpoint), trusted=self.trusted))
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:
@@ -145,6 +147,18 @@ class Facts:
     def last_observations(self) -> list[NDArray[Any]]:
         """What the agent saw last, in floats: a row per environment, of a dict each entry's."""
         return last_observations(self.checkpoint)
+
+    @cached_property
+    def last_seen(self) -> int | None:
+        """What stands for the last observation: one and the same for the same numbers.
+
+        None where an episode just began, and where all numbers are whole, as places in a grid are.
+        """
+        starts = observations(self.checkpoint, "_last_episode_starts").values()
+        seen = self.last_observations
+        if any(values.any() for values in starts) or all((of == of.round()).all() for of in seen):
+            return None
+        return hash(b"".join(values.tobytes() for values in seen))
 
     @cached_property
     def before_norm(self) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """Files on disk: held open and read, found below a folder, written whole or not at all."""
 
 from sacdoctor.files.atomic import replace_file, replacing
-from sacdoctor.files.folder import files_below, refuse_other_than_folder
+from sacdoctor.files.folder import entered_below, files_below, refuse_other_than_folder
 from sacdoctor.files.held import (
     SCRATCH,
     WHOLE,
@@ -24,6 +24,7 @@ __all__ = [
     "WHOLE",
     "as_saved",
     "crc32",
+    "entered_below",
     "fetch_into",
     "fetched",
     "files_below",

@@ -93,7 +93,7 @@ def fix(
     with ExitStack() as stack:
         checkpoint = stack.enter_context(_opened(path, source))
         other = stack.enter_context(Checkpoint(donor)) if donor is not None else None
-        facts = Facts(checkpoint, scan_options.components)
+        facts = Facts(checkpoint, scan_options.components, scan_options.trusted)
         before = report_on(facts, scan_options)
         plan = make_plan(facts, before, options or RepairOptions(), other)
         unsafe = _unsafe(facts)
@@ -122,7 +122,7 @@ def fix(
 
         def check(written: Path) -> None:
             with Checkpoint(written) as copy:
-                copied = Facts(copy, scan_options.components)
+                copied = Facts(copy, scan_options.components, scan_options.trusted)
                 after.append(report_on(copied, scan_options))
                 _verify(plan, edits, checkpoint, copy)
                 for read in (checkpoint, other):
@@ -215,6 +215,7 @@ def _edits(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> Edits:
         removed=[key for key, after in changes.items() if after is None],
         optimizers={completion.optimizer: completion.state for completion in plan.completions},
         wrappers=plan.wrappers,
+        names={rename.before: rename.after for rename in plan.renames},
         record=_record(checkpoint, plan, seed) if checkpoint.container.has_record else None,
     )
 
@@ -244,6 +245,8 @@ def _record(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> bytes:
     }
     if plan.wrappers:
         note["unwrapped"] = sorted(plan.wrappers)
+    if plan.renames:
+        note["renamed"] = {".".join(r.before): ".".join(r.after) for r in plan.renames}
     if plan.completions:
         note["completed"] = [
             {"file": c.file, "entries_before": c.entries_before, "added": list(c.added)}
@@ -268,6 +271,11 @@ def _verify(plan: RepairPlan, edits: Edits, original: Checkpoint, copy: Checkpoi
                 expected[repair.positions] = repair.values
         if expected.tobytes() != copy.tensors[names[name]].values.tobytes():
             wrong.append(name)
+    if plan.renames:
+        from sacdoctor.repair.environment import ported
+
+        stay = {(rename.place, rename.before) for rename in ported(copy).renames}
+        wrong += [r.before[0] for r in plan.renames if (r.place, r.before) in stay]
     for change in plan.settings:
         found: set[float | None] = set()
         if change.optimizer is not None:

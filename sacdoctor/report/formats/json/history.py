@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Any
 
 from sacdoctor.history import Crash, History, Norms, Onset, Run, Snapshot
 from sacdoctor.model import Report
-from sacdoctor.report.formats.json.schema import DECIMALS, SCHEMA_VERSION, finding_document, finite
+from sacdoctor.report.formats.json.schema import (
+    DECIMALS,
+    finding_document,
+    finite,
+    head_document,
+    written,
+)
+from sacdoctor.report.results import Configuration
 
 
-def render(history: History) -> str:
+def render(history: History, configuration: Configuration | None = None) -> str:
     """Return one JSON document; each checkpoint, onset and finding says its `series`."""
     document = {
-        "schema_version": SCHEMA_VERSION,
+        **head_document(configuration),
         "run": history.path,
         "series": [
             {"name": run.name, "algorithm": run.algorithm, "checkpoints": len(run.snapshots)}
@@ -29,11 +35,15 @@ def render(history: History) -> str:
             {"series": run.name, "path": path, **finding_document(finding)}
             for run in history.runs
             for path, finding in (*((None, finding) for finding in run.findings), *run.code)
+        ]
+        + [
+            {"series": of.run, "path": of.log, **finding_document(of.finding)}
+            for of in history.logged
         ],
         "crashes": [_crash(crash) for crash in history.crashes],
         "notes": [asdict(note) for note in history.notes],
     }
-    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+    return written(document) + "\n"
 
 
 def _checkpoint(run: Run, snapshot: Snapshot) -> dict[str, Any]:

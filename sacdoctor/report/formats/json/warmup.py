@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from sacdoctor.diagnosis.warmup import WarmupReport
-from sacdoctor.report.formats.json.schema import SCHEMA_VERSION, finding_document
+from sacdoctor.report.formats.json.schema import finding_document, head_document, written
+from sacdoctor.report.results import Configuration
 
 _DECIMALS = 6
 """Of the share, which runs from 0 to 1."""
 
 
-def render(report: WarmupReport, cleaned: str | None = None) -> str:
+def render(
+    report: WarmupReport,
+    cleaned: str | None = None,
+    configuration: Configuration | None = None,
+) -> str:
     """Return one JSON document; `cleaned` is the buffer that was written, if one was."""
     head = report.forced_head
     document: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
+        **head_document(configuration),
         "path": report.path,
         "status": report.status,
         "buffer": report.buffer,
@@ -40,4 +44,4 @@ def render(report: WarmupReport, cleaned: str | None = None) -> str:
         "findings": [finding_document(finding) for finding in report.findings],
         "cleaned": cleaned,
     }
-    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+    return written(document) + "\n"
