@@ -68,8 +68,8 @@ class Budget:
     left: int
 
     @classmethod
-    def of(cls, file_size: int) -> Budget:
-        return cls(max(EXPANSION_FLOOR, EXPANSION_RATIO * file_size))
+    def of(cls, file_size: int, floor: int = EXPANSION_FLOOR) -> Budget:
+        return cls(max(floor, EXPANSION_RATIO * file_size))
 
     def spend(self, member: Member) -> None:
         if member.size > self.left:

@@ -104,7 +104,9 @@ class Checkpoint:
         """The policy's state dict by name, in its order, aliases included."""
         with self._named():
             self.refuse_foreign()
-            return self._contents.tensors()
+            tensors = self._contents.tensors()
+            self.limits.refuse_names_without_end(tensors.keys())
+            return tensors
 
     @cached_property
     def optimizers(self) -> Mapping[str, OptimizerState]:

@@ -147,6 +147,7 @@ class _Walk:
         self._is_torch = False
         self._result: Any = None
         self._seen: dict[int, Any] = {}
+        self._opened: dict[int, Any] = {}
 
     # -- where pickles stand -------------------------------------------------------------------
 
@@ -218,7 +219,11 @@ class _Walk:
     def _nested(self, data: Any, walk: Callable[[memoryview], Any]) -> Any:
         if not isinstance(data, (bytes, memoryview)):
             return self.computed("a pickle that it puts together itself")
-        # It may be checked, copied and walked as often as it is named.
+        if id(data) in self._opened:
+            # Pickles that open one another again and again would be walked without end.
+            self.unusual("opens the same pickle twice")
+            return Made(None, ())
+        self._opened[id(data)] = data
         self._limits.walks.hold(len(data))
         result = walk(fetched(memoryview(data)))
         return Made(None, ()) if result is None or not self.holds_data(result) else result
