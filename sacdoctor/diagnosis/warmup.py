@@ -120,7 +120,9 @@ def audit_buffer(path: str | Path) -> tuple[WarmupReport, StoredTransitions | No
     report = _audit(path, None, None, False, opened.append)
     if not opened:
         return report, None
-    stored = measured(opened[0], Path(path))
+    head = report.forced_head
+    rows = head.rows if head is not None and head.stored == "varied" else 0
+    stored = measured(opened[0], Path(path), rows)
     opened[0].origin.refuse_changed()
     return report, stored
 

@@ -13,14 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sacdoctor.archive import Archive
 from sacdoctor.checkpoint import Limits
 from sacdoctor.errors import CheckpointError, CorruptCheckpoint
 from sacdoctor.files import fetched
 from sacdoctor.pickles import Machine, Made, Name, as_key
-from sacdoctor.trust.bytecode import Code
 from sacdoctor.trust.called_by_sb3 import fits
 from sacdoctor.trust.forms import FORMS, NOT_PROVEN, STATES, is_name, is_thing, member, new, storage
 from sacdoctor.trust.known_names import role_of
@@ -37,6 +36,9 @@ from sacdoctor.trust.things import (
     Thing,
     seal,
 )
+
+if TYPE_CHECKING:
+    from sacdoctor.trust.bytecode import Code
 
 MAX_NAME = 500
 """Characters of a name that `getattr` puts together; real ones have under 100."""
@@ -129,10 +131,12 @@ class _Prover(Machine):
     def add_to_set(self) -> None:
         items = self._group()
         target = self._top()
-        if type(target) is not OpenSet and not isinstance(target, Made):
-            self.vocabulary.changed(target, items)  # type: ignore[attr-defined]
-        else:
+        if type(target) is OpenSet:
+            target.extend(items)
+        elif isinstance(target, Made):
             self.vocabulary.append(target, items)  # type: ignore[attr-defined]
+        else:
+            self.vocabulary.changed(target, items)  # type: ignore[attr-defined]
 
 
 class _Walk:
@@ -448,7 +452,7 @@ class _Walk:
 
     def append(self, target: Any, items: list[Any]) -> None:
         kind = type(target)
-        if kind is OpenList or kind is OpenSet:
+        if kind is OpenList:
             target.extend(items)
         elif kind is Made:
             self.holds_data(items)
