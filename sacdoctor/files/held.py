@@ -42,7 +42,7 @@ _PRIVATE: dict[str, int] = (
     if hasattr(mmap, "MAP_PRIVATE")
     else {}  # Windows has no others
 )
-_scratch: list[bytearray] = []
+_scratch: list[memoryview] = []
 
 
 class _Held(mmap.mmap):
@@ -231,9 +231,9 @@ def crc32(view: memoryview, crc: int = 0) -> int:
 @contextmanager
 def scratch() -> Iterator[memoryview]:
     """Give room of `SCRATCH` bytes to read into, which is used again: fresh room takes time."""
-    room = _scratch.pop() if _scratch else bytearray(SCRATCH)
+    room = _scratch.pop() if _scratch else np.empty(SCRATCH, np.uint8).data
     try:
-        yield memoryview(room)
+        yield room
     finally:
         _scratch.append(room)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -78,6 +78,12 @@ class PickledArray(TakesState):
     def objects(self) -> list[Any] | None:
         """The elements of an array of Python objects, None for any other array."""
         return self.data if isinstance(self.data, list) else None
+
+    def read(self) -> NDArray[Any]:
+        """Return the elements as `view` does, ready to be looked at."""
+        if not isinstance(self.data, memoryview):
+            return self.view()
+        return replace(self, data=fetched(self.data)).view()
 
     def view(self) -> NDArray[Any]:
         """Return the array, read-only, without copying its bytes.

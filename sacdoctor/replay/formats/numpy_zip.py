@@ -1,6 +1,6 @@
 """Buffers that `numpy.savez` or `numpy.savez_compressed` wrote: a zip with a `.npy` per array.
 
-Stored arrays are views of the mapped file, deflated ones are inflated within the budget that holds
+Stored arrays are views of the file, deflated ones are inflated within the budget that holds
 for every zip. No object is ever unpickled, as with `numpy.load(allow_pickle=False)`. Format:
 numpy/lib/format.py, whose own functions read and write the headers.
 """
