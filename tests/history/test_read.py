@@ -161,9 +161,9 @@ def test_as_many_files_are_open_as_may_be(
     most = 0
     opened, closed = Checkpoint.__init__, Checkpoint.close
 
-    def count(self: Checkpoint, path: Path) -> None:
+    def count(self: Checkpoint, path: Path, *whole: int) -> None:
         nonlocal most
-        opened(self, path)
+        opened(self, path, *whole)
         is_open.add(id(self))
         most = max(most, len(is_open))
 
