@@ -11,10 +11,10 @@ from pathlib import Path
 from sacdoctor.checkpoint import ForeignCheckpoint, checkpoints_below, foreign_folder
 from sacdoctor.diagnosis import looks_at_code_alone, report_of_error, scan
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.files import as_saved, files_below
+from sacdoctor.files import as_saved, entered_below
 from sacdoctor.model import Report
 from sacdoctor.options import ScanOptions
-from sacdoctor.trust import ENDINGS
+from sacdoctor.trust import ENDINGS, holds_hidden_pickle
 
 Target = Path | SacdoctorError
 """A checkpoint to open, or why there is none at the place that was asked for."""
@@ -29,13 +29,14 @@ def find_checkpoints(paths: Iterable[str], options: ScanOptions | None = None) -
     """Return what `paths` (files, folders, shell-style patterns) stand for, each file once.
 
     A name stands for the file that SB3 saved under it; `model` may be model.zip. A folder stands
-    for every `.zip` below it; where `options` look at code alone, for everything
-    that is named like a pickle too. What leads nowhere becomes an error in its place.
+    for every `.zip` below it; where `options` look at code alone, for every pickle below it, and
+    what was not entered on the way is an error, too. What leads nowhere becomes an error in its
+    place.
     """
-    endings = ENDINGS if options is not None and looks_at_code_alone(options) else (".zip",)
+    is_gate = options is not None and looks_at_code_alone(options)
     found: dict[str, Target] = {}
     for path in paths:
-        for target in _targets(path, endings):
+        for target in _targets(path, is_gate):
             found.setdefault(str(target), target)
     return list(found.values())
 
@@ -112,14 +113,31 @@ def _nothing_below(folder: str, endings: tuple[str, ...]) -> SacdoctorError:
     return SacdoctorError(f"the folder holds no {', '.join(endings)} file", folder)
 
 
-def _targets(path: str, endings: tuple[str, ...]) -> list[Target]:
+def _pickles_below(folder: str) -> Iterator[Target]:
+    """Yield what holds a pickle, whatever its name, and an error for what was not looked into."""
+    for found in entered_below(folder):
+        if isinstance(found, SacdoctorError) or found.name.lower().endswith(ENDINGS):
+            yield found
+            continue
+        try:
+            if holds_hidden_pickle(found):
+                yield found
+        except SacdoctorError as error:
+            yield error.at(found)
+
+
+def _place(target: Target) -> Path:
+    return target if isinstance(target, Path) else Path(target.path or "")
+
+
+def _targets(path: str, is_gate: bool) -> list[Target]:
     path = as_saved(path)
     if os.path.isdir(path):
-        below = files_below(path, endings) or checkpoints_below(path)
-        return [*below] or [_nothing_below(path, endings)]
+        below = sorted(_pickles_below(path), key=_place) if is_gate else checkpoints_below(path)
+        return [*below] or [_nothing_below(path, ENDINGS if is_gate else (".zip",))]
     if not os.path.lexists(path) and glob.has_magic(path):
         matches: list[Target] = []
         for match in sorted(glob.glob(path, recursive=True)):
-            matches += _targets(match, endings) if os.path.isdir(match) else [Path(match)]
+            matches += _targets(match, is_gate) if os.path.isdir(match) else [Path(match)]
         return matches or [SacdoctorError("no file matches this pattern", path)]
     return [Path(path)]

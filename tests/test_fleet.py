@@ -42,7 +42,7 @@ def test_folder_stands_for_every_pickle_where_code_alone_is_asked_for(tree: Path
         targets = find_checkpoints([str(tree)], ScanOptions(select=select))
         return [Path(str(target)).name for target in targets]
 
-    assert below("SD6") == ["a.zip", "b.zip", "buffer.pkl", "c.ZIP", "policy.pth"]
+    assert below("SD6") == ["a.zip", "b.zip", "buffer.pkl", "c.ZIP", "policy.pth", "zip"]
     assert below("SD6", "SD101") == below() == ["a.zip", "b.zip", "c.ZIP"]
 
 

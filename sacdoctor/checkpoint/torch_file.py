@@ -14,7 +14,7 @@ from sacdoctor.checkpoint.dtypes import DType
 from sacdoctor.checkpoint.tensors import Storage
 from sacdoctor.checkpoint.torch_names import TORCH_NAMES
 from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
-from sacdoctor.pickles import ListedNames, Name, OpaqueNames, WalkBudget, read_pickle
+from sacdoctor.pickles import ListedNames, Machine, Name, OpaqueNames, WalkBudget
 
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f920")
 """A pickled number, `torch.serialization.MAGIC_NUMBER`: the first bytes of the non-zip format."""
@@ -88,9 +88,13 @@ def read_torch_archive(
 
     vocabulary = _AnyNames if opaque else _StateDictNames
     names = vocabulary(TORCH_NAMES, storage_of)
-    content = read_pickle(archive.read(member), names, budget)
+    data = archive.read(member)
+    machine = Machine(data, names, budget or WalkBudget.of(len(data)))
+    content = machine.run()
     pickles = sum(name.endswith(".pkl") for name in records)
-    is_plain = names.is_plain and pickles == 1 and archive[member].method == STORED
+    is_written = pickles == 1 and archive[member].method == STORED
+    is_alone = not machine.rare and machine.at == len(data)
+    is_plain = names.is_plain and is_written and is_alone
     return Saved(content, is_plain)
 
 

@@ -2,76 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sacdoctor.cli.outcome import FailOn
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.options import ScanOptions
-from sacdoctor.severity import Thresholds
+
+_OWN, _SHARED = "sacdoctor.toml", "pyproject.toml"
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What holds for a verb. None: not set, the default of `Thresholds` is meant."""
+    """What a settings file says; None and empty: it says nothing.
+
+    `path` is the file, None where there is none. `is_named`: the command line names it, so that
+    whoever gave the command knows what it says.
+    """
 
     warning: float | None = None
     critical: float | None = None
-    fail_on: FailOn = FailOn.CRITICAL
+    fail_on: FailOn | None = None
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     components: Mapping[str, str] = field(default_factory=dict)
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
-
-    def scan_options(self) -> ScanOptions:
-        """Return what to look for.
-
-        `select` and `ignore` may hold several codes or names in one text, separated by commas.
-        Raises `SacdoctorError` for thresholds that make no sense and for rules that do not exist.
-        """
-        from sacdoctor.diagnosis.rules import as_spelled, selected
-
-        limits = {"warning": self.warning, "critical": self.critical}
-        try:
-            thresholds = Thresholds(**{name: x for name, x in limits.items() if x is not None})
-            select, ignore = (
-                tuple(map(as_spelled, _split(texts))) for texts in (self.select, self.ignore)
-            )
-            selected(select, ignore)
-        except ValueError as error:
-            raise SacdoctorError(str(error)) from None
-        return ScanOptions(
-            thresholds=thresholds,
-            include=self.include,
-            exclude=self.exclude,
-            components=self.components,
-            select=select,
-            ignore=ignore,
-        )
+    path: Path | None = None
+    is_named: bool = False
 
 
-def configuration(
-    *,
-    warning: float | None = None,
-    critical: float | None = None,
-    fail_on: FailOn | None = None,
-    include: Sequence[str] | None = None,
-    exclude: Sequence[str] | None = None,
-    select: Sequence[str] | None = None,
-    ignore: Sequence[str] | None = None,
-) -> Config:
-    """Return what holds: the options that were given, the settings file for the others.
+def read_config(path: Path) -> Config:
+    """Return the settings of a file that the command line names.
 
-    Raises `SacdoctorError` for a settings file that cannot be read (see `find_config`).
+    Of a pyproject.toml they are those of its table. Raises `SacdoctorError` as `find_config` does,
+    and where there is no such file or table.
     """
-    numbers = {"warning": warning, "critical": critical, "fail_on": fail_on}
-    lists = {"include": include, "exclude": exclude, "select": select, "ignore": ignore}
-    given: dict[str, Any] = {name: x for name, x in numbers.items() if x is not None}
-    given |= {name: tuple(texts) for name, texts in lists.items() if texts}
-    return replace(find_config(), **given)
+    table = _own_table(_toml(path)) if path.name == _SHARED else _toml(path)
+    if table is None:
+        raise SacdoctorError("it has no table [tool.sacdoctor]", path)
+    return _config(table, path, is_named=True)
 
 
 def find_config(folder: Path | None = None) -> Config:
@@ -86,23 +57,24 @@ def find_config(folder: Path | None = None) -> Config:
     except OSError:  # somebody removed it
         return Config()
     for place in (folder, *folder.parents):
-        own = place / "sacdoctor.toml"
+        own = place / _OWN
         if _is_file(own):
             return _config(_toml(own), own)
-        shared = place / "pyproject.toml"
+        shared = place / _SHARED
         if _is_file(shared) and b"tool.sacdoctor" in _bytes(shared):
-            tools = _toml(shared).get("tool")
-            table = tools.get("sacdoctor") if isinstance(tools, dict) else None
-            if isinstance(table, dict):
+            table = _own_table(_toml(shared))
+            if table is not None:
                 return _config(table, shared)
     return Config()
 
 
-def _split(texts: Sequence[str]) -> list[str]:
-    return [part.strip() for text in texts for part in text.split(",") if part.strip()]
+def _own_table(pyproject: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    tools = pyproject.get("tool")
+    table = tools.get("sacdoctor") if isinstance(tools, dict) else None
+    return table if isinstance(table, dict) else None
 
 
-def _config(table: Mapping[str, Any], path: Path) -> Config:
+def _config(table: Mapping[str, Any], path: Path, *, is_named: bool = False) -> Config:
     readers = {
         "warning": _percent,
         "critical": _percent,
@@ -122,7 +94,7 @@ def _config(table: Mapping[str, Any], path: Path) -> Config:
             values[key.replace("-", "_")] = readers[key](value)
         except ValueError as error:
             raise SacdoctorError(f"setting {key!r}: {error}", path) from None
-    return Config(**values)
+    return Config(**values, path=path, is_named=is_named)
 
 
 def _percent(value: Any) -> float:

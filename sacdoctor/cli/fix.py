@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sacdoctor.cli.options import TABLE, format_option
+from sacdoctor.cli.options import TABLE, ConfigOption, format_option
 from sacdoctor.cli.outcome import CLEAN, FINDINGS, TROUBLE, complain
 from sacdoctor.cli.terminal import open_output, progress
 from sacdoctor.errors import SacdoctorError
@@ -85,6 +85,7 @@ def fix(
     copy_if_healthy: Annotated[
         bool, typer.Option("--copy-if-healthy", help="Copy a checkpoint that needs no repair.")
     ] = False,
+    config: ConfigOption = None,
     format: Annotated[str, format_option(FixResults)] = TABLE,
 ) -> int:
     """Write a repaired copy: dead biases re-initialised, their optimizer moments cleared.
@@ -93,7 +94,8 @@ def fix(
     0 repaired, or nothing to repair; 1 --strip-code left dangerous code (SD601) in a file; 2 wrong
     usage or something in the way.
     """
-    from sacdoctor.cli.config import configuration
+    from sacdoctor.cli.asked import LOOKS, asked_for
+    from sacdoctor.cli.config import Config
     from sacdoctor.files import as_saved
     from sacdoctor.fleet import find_checkpoints
     from sacdoctor.repair import RepairOptions
@@ -104,7 +106,7 @@ def fix(
             raise typer.BadParameter(f"{name} must be above 0 and finite")
     if (buffer or parameter) and not complete_optimizer:
         raise typer.BadParameter("--buffer and --parameter belong to --complete-optimizer")
-    scan_options = configuration().scan_options()
+    asked = asked_for(Config(), config, heeds=LOOKS)
     targets = find_checkpoints(paths)
     donor = None if donor is None else donor if donor == TARGET else as_saved(donor)
     if output is not None and len(targets) > 1:
@@ -131,7 +133,7 @@ def fix(
                     target,
                     output=output,
                     options=options,
-                    scan_options=scan_options,
+                    scan_options=asked.options,
                     donor=None if options.from_target else donor,
                     dry_run=dry_run,
                     force=force,
@@ -142,7 +144,8 @@ def fix(
                 complain(error)
             advance()
     with open_output(None) as file:
-        FORMATS[format].write(FixResults(results, len(targets) > 1, dry_run), file)
+        several = len(targets) > 1
+        FORMATS[format].write(FixResults(results, several, dry_run, asked.configuration), file)
     if len(results) < len(targets):
         return TROUBLE
     return FINDINGS if strip_code and any(r.unsafe for r in results) else CLEAN

@@ -9,6 +9,7 @@ import typer
 
 from sacdoctor.cli.options import (
     TABLE,
+    ConfigOption,
     CriticalOption,
     FailOnOption,
     IgnoreOption,
@@ -17,7 +18,7 @@ from sacdoctor.cli.options import (
     WarningOption,
     format_option,
 )
-from sacdoctor.cli.outcome import complain, exit_code
+from sacdoctor.cli.outcome import complain
 from sacdoctor.cli.terminal import open_output
 from sacdoctor.report.formats import FORMATS
 from sacdoctor.report.results import HistoryResult
@@ -32,6 +33,7 @@ def history(
     fail_on: FailOnOption = None,
     select: SelectOption = None,
     ignore: IgnoreOption = None,
+    config: ConfigOption = None,
 ) -> int:
     """Show how a training went: its checkpoints in order, when findings came up, reward crashes.
 
@@ -39,15 +41,17 @@ def history(
     files. Exit codes: 0 clean, 1 findings (a reward crash is a warning), 2 wrong usage or something
     unreadable.
     """
-    from sacdoctor.cli.config import configuration
+    from sacdoctor.cli.asked import asked_for
+    from sacdoctor.cli.config import Config
     from sacdoctor.history import read_history
 
-    asked = configuration(
-        warning=warning, critical=critical, fail_on=fail_on, select=select, ignore=ignore
+    given = Config(
+        warning, critical, fail_on, select=tuple(select or ()), ignore=tuple(ignore or ())
     )
-    found = read_history(run, asked.scan_options())
+    asked = asked_for(given, config)
+    found = read_history(run, asked.options)
     for report in found.unreadable:
         complain(f"{report.path}: {report.error}")
     with open_output(output) as file:
-        FORMATS[format].write(HistoryResult(found), file)
-    return exit_code(found.statuses, asked.fail_on)
+        FORMATS[format].write(HistoryResult(found, asked.configuration), file)
+    return asked.exit_code(found.statuses, (one for run in found.runs for _, one in run.code))

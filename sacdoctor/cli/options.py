@@ -36,6 +36,12 @@ SelectOption = Annotated[
 IgnoreOption = Annotated[
     list[str] | None, typer.Option(metavar="CODES", help="Do not check these rules.")
 ]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Take settings from this file, not from the nearest sacdoctor.toml."
+    ),
+]
 
 
 def format_option(kind: type, default: str = TABLE) -> Any:

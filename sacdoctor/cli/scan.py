@@ -10,6 +10,7 @@ import typer
 
 from sacdoctor.cli.options import (
     TABLE,
+    ConfigOption,
     CriticalOption,
     FailOnOption,
     IgnoreOption,
@@ -18,7 +19,7 @@ from sacdoctor.cli.options import (
     WarningOption,
     format_option,
 )
-from sacdoctor.cli.outcome import TROUBLE, complain, exit_code
+from sacdoctor.cli.outcome import TROUBLE, complain
 from sacdoctor.cli.terminal import open_output, progress
 from sacdoctor.report.formats import FORMATS
 from sacdoctor.report.results import ScanResult
@@ -29,8 +30,9 @@ _SILENT = {Status.UNKNOWN, Status.NOTICE}
 
 if TYPE_CHECKING:
     from sacdoctor.fleet import Target
-    from sacdoctor.model import Report, Unjudged
+    from sacdoctor.model import Finding, Report, Unjudged
     from sacdoctor.options import ScanOptions
+    from sacdoctor.severity import Severity
 
 
 def scan(
@@ -58,6 +60,7 @@ def scan(
     ] = None,
     select: SelectOption = None,
     ignore: IgnoreOption = None,
+    config: ConfigOption = None,
     all_tensors: Annotated[
         bool, typer.Option("--all", help="List every tensor, not only biases in trouble.")
     ] = False,
@@ -71,29 +74,31 @@ def scan(
     Nothing in a checkpoint is executed. Exit codes: 0 clean, 1 findings, 2 wrong usage, something
     unreadable, or not one tensor to judge.
     """
-    from sacdoctor.cli.config import configuration
+    from sacdoctor.cli.asked import asked_for
+    from sacdoctor.cli.config import Config
     from sacdoctor.fleet import find_checkpoints
 
-    asked = configuration(
-        warning=warning,
-        critical=critical,
-        fail_on=fail_on,
-        include=include,
-        exclude=exclude,
-        select=select,
-        ignore=ignore,
+    given = Config(
+        warning,
+        critical,
+        fail_on,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        select=tuple(select or ()),
+        ignore=tuple(ignore or ()),
     )
-    options = asked.scan_options()
-    targets = find_checkpoints(paths, options)
+    asked = asked_for(given, config)
+    targets = find_checkpoints(paths, asked.options)
     seen = _Seen(include or (), exclude or ())
     with open_output(output) as file:
-        reports = seen.each(_reports(targets, options))
-        FORMATS[format].write(ScanResult(reports, all_tensors, verbose), file)
+        reports = seen.each(_reports(targets, asked.options))
+        result = ScanResult(reports, all_tensors, verbose, asked.configuration)
+        FORMATS[format].write(result, file)
     slip = seen.slip()
     if slip is not None:
         complain(slip)
         return TROUBLE
-    return exit_code(seen.statuses, asked.fail_on)
+    return asked.exit_code(seen.statuses, seen.found.values())
 
 
 class _Seen:
@@ -101,10 +106,12 @@ class _Seen:
 
     `include` and `exclude` are the patterns of the command line. One that leaves nothing to look
     at is a slip of the pen; those of a settings file are for many models, and need not fit each.
+    `found` has a finding of each rule and severity.
     """
 
     def __init__(self, include: Sequence[str], exclude: Sequence[str]) -> None:
         self.statuses: set[Status] = set()
+        self.found: dict[tuple[str, Severity], Finding] = {}
         self._idle, self._exclude = [*include], exclude
         self._unjudged: set[Unjudged | None] = set()
 
@@ -112,6 +119,7 @@ class _Seen:
         """Yield the reports as they come."""
         for report in reports:
             self.statuses.add(report.status)
+            self.found |= {(one.rule, one.severity): one for one in report.findings}
             if report.summary is not None:  # not of code alone
                 self._unjudged.add(report.unjudged)
                 self._idle = [pattern for pattern in self._idle if not _fits(pattern, report)]

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sacdoctor.cli.options import TABLE, FailOnOption, format_option
-from sacdoctor.cli.outcome import complain, exit_code
+from sacdoctor.cli.options import TABLE, ConfigOption, FailOnOption, format_option
+from sacdoctor.cli.outcome import complain
 from sacdoctor.cli.terminal import open_output
 from sacdoctor.report.formats import FORMATS
 from sacdoctor.report.results import WarmupResult
@@ -41,24 +41,27 @@ def warmup(
     ] = None,
     format: Annotated[str, format_option(WarmupResult)] = TABLE,
     fail_on: FailOnOption = None,
+    config: ConfigOption = None,
 ) -> int:
     """Find forced actions at the head of a replay buffer, and the updates that used them.
 
     Nothing in a buffer is executed. Exit codes: 0 clean, 1 findings, 2 wrong usage or something
     unreadable.
     """
-    from sacdoctor.cli.config import configuration
+    from sacdoctor.cli.asked import FAIL_ON, asked_for
+    from sacdoctor.cli.config import Config
     from sacdoctor.diagnosis.warmup import audit_warmup, write_clean
     from sacdoctor.files import BUFFER, as_saved
 
-    asked = configuration(fail_on=fail_on)
+    asked = asked_for(Config(fail_on=fail_on), config, heeds=(FAIL_ON,))
     beside = None if checkpoint is None else as_saved(checkpoint)
     report = audit_warmup(as_saved(as_saved(path), BUFFER), checkpoint=beside, algorithm=algorithm)
     written = clean is not None and write_clean(report, clean, overwrite=force)
     with open_output(None) as file:
-        FORMATS[format].write(WarmupResult(report, str(clean) if written else None), file)
+        output = str(clean) if written else None
+        FORMATS[format].write(WarmupResult(report, output, asked.configuration), file)
     if clean is not None and not written:
         found = "no forced transitions were found"
         unknown = "whether the first actions were carried out cannot be told"
         complain(f"{found if report.is_told else unknown}: nothing was written")
-    return exit_code({report.status}, asked.fail_on)
+    return asked.exit_code({report.status}, report.findings)

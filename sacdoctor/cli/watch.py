@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from sacdoctor.cli.options import (
+    ConfigOption,
     CriticalOption,
     IgnoreOption,
     SelectOption,
     WarningOption,
     format_option,
 )
-from sacdoctor.cli.outcome import CLEAN, FINDINGS, FailOn, exit_code
+from sacdoctor.cli.outcome import CLEAN, FINDINGS, FailOn
 from sacdoctor.cli.terminal import open_output
 from sacdoctor.report.formats import FORMATS
 from sacdoctor.report.results import WatchResult
@@ -37,6 +38,7 @@ def watch(
     ] = None,
     select: SelectOption = None,
     ignore: IgnoreOption = None,
+    config: ConfigOption = None,
 ) -> int:
     """Follow a folder and scan each checkpoint as it lands, those already there first.
 
@@ -45,16 +47,19 @@ def watch(
     """
     from datetime import datetime
 
-    from sacdoctor.cli.config import configuration
+    from sacdoctor.cli.asked import asked_for
+    from sacdoctor.cli.config import Config
     from sacdoctor.history import landings
 
-    asked = configuration(
-        warning=warning, critical=critical, fail_on=fail_on, select=select, ignore=ignore
+    given = Config(
+        warning, critical, fail_on, select=tuple(select or ()), ignore=tuple(ignore or ())
     )
+    asked = asked_for(given, config)
     with open_output(None) as file:
-        for report in landings(run, asked.scan_options(), interval):
-            FORMATS[format].write(WatchResult(report, run, datetime.now()), file)
+        for report in landings(run, asked.options, interval):
+            result = WatchResult(report, run, datetime.now(), asked.configuration)
+            FORMATS[format].write(result, file)
             file.flush()
-            if exit_code({report.status}, asked.fail_on) == FINDINGS:
+            if asked.exit_code({report.status}, report.findings) == FINDINGS:
                 return FINDINGS
     return CLEAN  # the reader has seen enough

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,13 +17,17 @@ from sacdoctor.errors import SacdoctorError
 
 _NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
 """What `link` fails with on a file system that knows no hard links (FAT, some network shares)."""
+_TEMPORARY = re.compile(r"\.sacdoctor-[0-9a-f]{16}\.tmp")
+_ABANDONED = 3600.0
+"""Seconds. A run writes to its temporary file, or checks it, all the time; one that was not written
+to for an hour belongs to a run that was killed."""
 
 
 def replace_file(
     path: Path,
     write: Callable[[BinaryIO], None],
     *,
-    mode: int | None = None,
+    mode: int = 0o666,
     check: Callable[[Path], None] | None = None,
     overwrite: bool = True,
 ) -> None:
@@ -29,10 +35,10 @@ def replace_file(
 
     `write` gets a temporary file in the folder of `path`, open for writing and reading. While
     its bytes go to the disk, `check` gets its path, and raises to refuse it. Only after both does
-    it take its name. A symbolic link stays a link: the file it leads to is replaced. `mode` are the
-    permissions; None keeps those of the file that is replaced. Whatever ends this function
-    early, the temporary file is removed; after a kill it stays, under a name that no later run
-    uses.
+    it take its name. A symbolic link stays a link: the file it leads to is replaced, and keeps its
+    permissions. A new file gets those of `mode` that the umask leaves. Whatever ends this function
+    early, the temporary file is removed; after a kill it stays, until a later run of the same user
+    writes to that folder and finds it an hour old.
 
     Raises `SacdoctorError` with `path` where it cannot be written, and where it exists and
     `overwrite` is False, even if another process wrote it a moment ago. What `write` and `check`
@@ -46,7 +52,7 @@ def replace_file(
 def replacing(
     path: Path,
     *,
-    mode: int | None = None,
+    mode: int = 0o666,
     check: Callable[[Path], None] | None = None,
     overwrite: bool = True,
 ) -> Iterator[BinaryIO]:
@@ -61,8 +67,7 @@ def replacing(
             raise FileExistsError(errno.EEXIST, "it exists already")
         if old is not None and not stat.S_ISREG(old.st_mode):
             raise SacdoctorError("it is not a regular file", path)
-        if old is not None and mode is None:
-            mode = stat.S_IMODE(old.st_mode)
+        _remove_abandoned(target.parent)
         # Not named after the target, whose name may be as long as a name can be.
         temporary = target.with_name(f".sacdoctor-{os.urandom(8).hex()}.tmp")
         try:
@@ -88,26 +93,45 @@ def _status(target: Path) -> os.stat_result | None:
         return None
 
 
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files that killed runs of this user left in `folder`.
+
+    Those of others and of runs that may still be at work stay; so does what cannot be removed.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _TEMPORARY.fullmatch(entry.name):
+                with suppress(OSError):
+                    if _is_abandoned(entry.stat(follow_symlinks=False)):
+                        Path(entry.path).unlink()
+
+
+def _is_abandoned(status: os.stat_result) -> bool:
+    is_own = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+    is_old = time.time() - status.st_mtime > _ABANDONED
+    return is_own and is_old and stat.S_ISREG(status.st_mode)
+
+
 @contextmanager
 def _filling(
     temporary: Path,
-    mode: int | None,
+    mode: int,
     old: os.stat_result | None,
     check: Callable[[Path], None] | None,
 ) -> Iterator[BinaryIO]:
     """Create the temporary file, bring its bytes and permissions to the disk, and check it."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    # Without a wish for permissions the umask decides; with one, nobody reads along meanwhile.
-    descriptor = os.open(temporary, flags, 0o666 if mode is None else 0o600)
+    # Until it has the permissions of the file that it replaces, nobody reads along.
+    descriptor = os.open(temporary, flags, mode if old is None else 0o600)
     with os.fdopen(descriptor, "w+b") as file:
         yield file
         file.flush()
-        if old is not None and hasattr(os, "fchown"):
-            with suppress(PermissionError):  # only root may give a file to its former owner
-                os.fchown(descriptor, old.st_uid, old.st_gid)
-        if mode is not None:
+        if old is not None:
+            if hasattr(os, "fchown"):
+                with suppress(PermissionError):  # only root may give a file to its former owner
+                    os.fchown(descriptor, old.st_uid, old.st_gid)
             # After the owner: a change of owner clears the set-user-id bits.
-            temporary.chmod(mode)
+            temporary.chmod(stat.S_IMODE(old.st_mode))
         with _syncing(descriptor):
             if check is not None:
                 check(temporary)

@@ -56,7 +56,7 @@ class Machine:
 
     `at` is where it stands in `data`; after `run` that is behind the pickle. `opcodes` says what
     each opcode does, and what it makes the process hold. Bytes from `large` on come as slices of
-    `data`.
+    `data`. `rare` are the opcodes met that no pickler of Python 3 writes for a protocol from 2 on.
     """
 
     large = 4096
@@ -67,13 +67,14 @@ class Machine:
     ) -> None:
         self.data = data
         self.size = len(data)
-        self.at = at
+        self.at = self.begin = at
         self.vocabulary = vocabulary
         self.budget = budget
         self.protocol = 0
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
+        self.rare: set[str] = set()
 
     def run(self) -> Any:
         """Return what the pickle at `at` describes; raises as `read_pickle` does."""
@@ -254,6 +255,8 @@ class Machine:
             raise CorruptCheckpoint("its pickle ends inside a frame")
 
     def proto(self) -> None:
+        if self.at > self.begin + 1:
+            self.rare.add("a second PROTO")
         self.protocol = self._byte()
         if self.protocol > 5:
             raise UnsupportedCheckpoint("its pickle has a protocol newer than 5")
@@ -341,7 +344,9 @@ class Machine:
         self.stack.append(items)
 
     def dict_of_group(self) -> None:
-        target: dict[Any, Any] = {}
+        self.dict_of({})
+
+    def dict_of(self, target: dict[Any, Any]) -> None:
         self._set_items(target, self._group())
         self.stack.append(target)
 
@@ -431,6 +436,14 @@ class Machine:
         raise UnsupportedCheckpoint("its pickle keeps some of its bytes outside the file")
 
 
+def _rare(name: str, does: Callable[[Machine], None]) -> Callable[[Machine], None]:
+    def noting(machine: Machine) -> None:
+        machine.rare.add(name)
+        does(machine)
+
+    return noting
+
+
 def _push(value: Callable[[], Any]) -> Callable[[Machine], None]:
     return lambda machine: machine.stack.append(value())
 
@@ -447,32 +460,32 @@ _BY_OPCODE: dict[bytes, Opcode] = {
     b"(": (Machine.mark, _SLOT),
     b"0": (Machine.pop, 0),
     b"1": (Machine.pop_mark, 0),
-    b"2": (Machine.dup, _SLOT),
+    b"2": (_rare("DUP", Machine.dup), _SLOT),
     b"\x95": (Machine.frame, 0),
     b"\x80": (Machine.proto, 0),
-    b"g": (lambda m: m.recall(m._number(m._line())), _SLOT),
+    b"g": (_rare("GET", lambda m: m.recall(m._number(m._line()))), _SLOT),
     b"h": (Machine.binget, _SLOT),
     b"j": (lambda m: m.recall(m._uint4()), _SLOT),
-    b"p": (Machine.put_line, _KEPT),
+    b"p": (_rare("PUT", Machine.put_line), _KEPT),
     b"q": (Machine.binput, _KEPT),
     b"r": (Machine.long_binput, _KEPT),
     b"\x94": (lambda m: m.keep(len(m.memo)), _KEPT),
     b"N": (_constant(None), _SLOT),
     b"\x88": (_constant(True), _SLOT),
     b"\x89": (_constant(False), _SLOT),
-    b"I": (Machine.int_line, _NUMBER),
-    b"L": (Machine.long_line, _NUMBER),
-    b"F": (Machine.float_line, _NUMBER),
+    b"I": (_rare("INT", Machine.int_line), _NUMBER),
+    b"L": (_rare("LONG", Machine.long_line), _NUMBER),
+    b"F": (_rare("FLOAT", Machine.float_line), _NUMBER),
     b"G": (Machine.binfloat, _NUMBER),
     b"J": (Machine.binint, _NUMBER),
     b"K": (lambda m: m.stack.append(m._byte()), _SLOT),
     b"M": (lambda m: m.stack.append(m._uint2()), _NUMBER),
     b"\x8a": (lambda m: m.push_long(m._byte()), 2 * _NUMBER),
     b"\x8b": (lambda m: m.push_long(m._uint4()), MAX_TEXT_NUMBER),
-    b"S": (Machine.string_line, _TEXT),
-    b"T": (lambda m: m.push_old_string(m._uint4()), _TEXT),
-    b"U": (lambda m: m.push_old_string(m._byte()), _TEXT),
-    b"V": (Machine.unicode_line, _TEXT),
+    b"S": (_rare("STRING", Machine.string_line), _TEXT),
+    b"T": (_rare("BINSTRING", lambda m: m.push_old_string(m._uint4())), _TEXT),
+    b"U": (_rare("SHORT_BINSTRING", lambda m: m.push_old_string(m._byte())), _TEXT),
+    b"V": (_rare("UNICODE", Machine.unicode_line), _TEXT),
     b"X": (lambda m: m.push_text(m._uint4()), _TEXT),
     b"\x8c": (lambda m: m.push_text(m._byte()), _TEXT),
     b"\x8d": (lambda m: m.push_text(m._uint8()), _TEXT),
@@ -483,14 +496,14 @@ _BY_OPCODE: dict[bytes, Opcode] = {
     b"\x97": (Machine.out_of_band, 0),
     b"\x98": (Machine.out_of_band, 0),
     b"]": (_push(list), _CONTAINER),
-    b"l": (Machine.list_of_group, _CONTAINER),
+    b"l": (_rare("LIST", Machine.list_of_group), _CONTAINER),
     b")": (_constant(()), _SLOT),
     b"t": (Machine.tuple_of_group, _CONTAINER),
     b"\x85": (lambda m: m.tuple_of(1), _CONTAINER),
     b"\x86": (lambda m: m.tuple_of(2), _CONTAINER),
     b"\x87": (lambda m: m.tuple_of(3), _CONTAINER),
     b"}": (_push(dict), _CONTAINER),
-    b"d": (Machine.dict_of_group, 2 * _CONTAINER),
+    b"d": (_rare("DICT", Machine.dict_of_group), 2 * _CONTAINER),
     b"\x8f": (_push(list), _CONTAINER),
     b"\x91": (Machine.list_of_group, _CONTAINER),
     b"\x90": (Machine.add_items, _SLOT),
@@ -506,10 +519,10 @@ _BY_OPCODE: dict[bytes, Opcode] = {
     b"R": (Machine.reduce, _MADE),
     b"\x81": (Machine.newobj, _MADE),
     b"\x92": (Machine.newobj_ex, _MADE),
-    b"i": (Machine.inst, _MADE),
-    b"o": (Machine.obj, _MADE),
+    b"i": (_rare("INST", Machine.inst), _MADE),
+    b"o": (_rare("OBJ", Machine.obj), _MADE),
     b"b": (Machine.build, _NUMBER),
-    b"P": (Machine.persid_line, _MADE),
+    b"P": (_rare("PERSID", Machine.persid_line), _MADE),
     b"Q": (Machine.binpersid, _MADE),
 }
 Machine.opcodes = tuple(

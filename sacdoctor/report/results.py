@@ -7,8 +7,8 @@ named tuples because Python takes six times as long to make a dataclass (0.4 ms)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,6 +19,18 @@ if TYPE_CHECKING:
     from sacdoctor.history import Difference, History
     from sacdoctor.model import Report
     from sacdoctor.repair import FixResult
+
+
+class Configuration(NamedTuple):
+    """What a settings file changes about a verdict: `settings` are its own, as it calls them.
+
+    `held` are the codes of rules that count although it leaves them out, as nobody named it.
+    """
+
+    path: str
+    is_named: bool
+    settings: Mapping[str, Any]
+    held: tuple[str, ...]
 
 
 class ScanResult(NamedTuple):
@@ -32,6 +44,7 @@ class ScanResult(NamedTuple):
     """Whether every tensor is listed, or the biases alone."""
     verbose: bool = False
     """Whether of several reports all are shown in full, or the bad ones alone."""
+    configuration: Configuration | None = None
 
 
 class FixResults(NamedTuple):
@@ -41,6 +54,7 @@ class FixResults(NamedTuple):
     several: bool
     """Whether several checkpoints were asked for, however many could be read."""
     dry_run: bool
+    configuration: Configuration | None = None
 
 
 class DiffResult(NamedTuple):
@@ -53,6 +67,7 @@ class HistoryResult(NamedTuple):
     """What a run's folder tells."""
 
     history: History
+    configuration: Configuration | None = None
 
 
 class WatchResult(NamedTuple):
@@ -62,6 +77,7 @@ class WatchResult(NamedTuple):
     run: Path
     time: datetime
     """When it was scanned, in local time without a zone."""
+    configuration: Configuration | None = None
 
 
 class WarmupResult(NamedTuple):
@@ -70,6 +86,7 @@ class WarmupResult(NamedTuple):
     report: WarmupReport
     cleaned: str | None
     """The buffer that was written without the forced transitions, if one was."""
+    configuration: Configuration | None = None
 
 
 class RulesResult(NamedTuple):

@@ -1,5 +1,6 @@
 """What loading a file would run: references, the allow list, dangerous names."""
 
+from sacdoctor.trust.hidden import holds_hidden_pickle
 from sacdoctor.trust.parts import (
     ENDINGS,
     PickledPart,
@@ -28,6 +29,7 @@ __all__ = [
     "description",
     "each_once",
     "evidence",
+    "holds_hidden_pickle",
     "is_pickle_file",
     "parts_of",
     "parts_of_pickle",

@@ -1,4 +1,4 @@
-"""Which names outside the allow list are known to be dangerous: picklescan's list, and ours."""
+"""Which unknown names are known to be dangerous: those on picklescan's list, and on ours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,100 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from sacdoctor.pickles import Name
-from sacdoctor.trust.allowed_names import ALSO_DANGEROUS, DANGEROUS_IN_PACKAGE
+
+
+def _of(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+_FILE_METHODS = (
+    "chmod hardlink_to link_to mkdir open rename replace rmdir symlink_to touch unlink "
+    "write_bytes write_text"
+)
+_PATH_METHODS = " ".join(
+    f"{cls}.{method}"
+    for cls in ("Path", "PosixPath", "WindowsPath")
+    for method in _of(_FILE_METHODS)
+)
+ALSO_DANGEROUS: dict[str, frozenset[str]] = {
+    module: _of(names)
+    for module, names in {
+        # They reach any module, any attribute, or call what they are given.
+        "builtins": "__import__ input setattr delattr globals locals vars map filter",
+        "importlib": "*",
+        "importlib._bootstrap": "*",
+        "functools": "reduce partialmethod",
+        "_functools": "reduce",
+        "itertools": "starmap",
+        "operator": "call",
+        "_operator": "call",
+        "_frozen_importlib": "*",
+        "_frozen_importlib_external": "*",
+        "_imp": "*",
+        "zipimport": "*",
+        # They make code, or read a pickle that nobody has looked into.
+        "marshal": "*",
+        "codeop": "*",
+        "cloudpickle": "load loads",
+        "typing": "ForwardRef",
+        "annotationlib": "ForwardRef",
+        "dill": "*",
+        "dill._dill": "*",
+        "joblib": "*",
+        "shelve": "*",
+        "jsonpickle": "*",
+        "torch.hub": "*",
+        "torch.utils.cpp_extension": "*",
+        "stable_baselines3.common.save_util": "*",
+        # They start processes and threads, or write files.
+        "_ctypes": "*",
+        "_posixsubprocess": "*",
+        "distutils.spawn": "*",
+        "multiprocessing": "*",
+        "concurrent.futures": "*",
+        "threading": "*",
+        "_thread": "*",
+        "signal": "*",
+        "atexit": "*",
+        "tempfile": "*",
+        "pathlib": _PATH_METHODS,
+        "pathlib._local": _PATH_METHODS,
+        "io": "open FileIO",
+        "_io": "open",
+        "codecs": "open",
+        "fileinput": "*",
+        "zipfile": "ZipFile PyZipFile",
+        "sqlite3": "connect Connection",
+        "_sqlite3": "connect Connection",
+        "ftplib": "*",
+        "smtplib": "*",
+        "telnetlib": "*",
+        "http.server": "*",
+    }.items()
+}
+"""Dangerous names that picklescan 1.0 does not list; `*` stands for all of a module."""
+
+DANGEROUS_IN_PACKAGE: dict[str, frozenset[str]] = {
+    package: _of(names)
+    for package, names in {
+        # They run texts as code.
+        "sympy": "sympify parse_expr lambdify",
+        "pandas": "eval read_pickle to_pickle",
+        "PIL": "eval unsafe_eval",
+        # They read a pickle, import what a text names, or read and write files.
+        "numpy": (
+            "load save savez savez_compressed loadtxt savetxt genfromtxt fromfile memmap "
+            "open_memmap tofile dump runstring"
+        ),
+        "torch": "load _exec_with_source _forward_from_src",
+        "yaml": "unsafe_load unsafe_load_all UnsafeLoader",
+        "gym": "make load load_env_creator",
+        "gymnasium": "make make_vec load_env_creator",
+        "stable_baselines3": "load",
+        "sb3_contrib": "load",
+    }.items()
+}
+"""Dangerous functions and methods of packages, whichever of their modules they are taken from."""
 
 LIBRARIES_IN_PICKLESCAN = (
     *("__builtin__", "_pyrepl", "aiohttp", "cloudpickle", "commands", "distutils", "httplib"),

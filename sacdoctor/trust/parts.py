@@ -1,4 +1,4 @@
-"""Every pickle that loading a file would open, with what it refers to outside the allow list."""
+"""Every pickle that loading a file would open, with what is not proven harmless in it."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def parts_of_pickle(path: str | Path) -> tuple[PickledPart, ...]:
 
 
 def parts_of(checkpoint: Checkpoint) -> Iterator[PickledPart]:
-    """Yield each pickle of an open checkpoint that refers to anything outside the allow list.
+    """Yield each pickle of an open checkpoint in which anything is not proven harmless.
 
     These are the same whatever was read of the checkpoint before; only the work differs: a pickle
     that was read and is proven plain is not walked again, for nothing would be found. Raises
@@ -122,7 +122,7 @@ def _parts(checkpoint: Checkpoint) -> Iterator[PickledPart]:
     damage: CheckpointError | None = None
     try:
         for key, encoded in encoded_pickles(checkpoint):
-            yield PickledPart("data", key, references_in_text(encoded, checkpoint.limits))
+            yield PickledPart("data", key, references_in_text(encoded, checkpoint.limits, key))
     except CheckpointError as error:
         damage = error
     for file in checkpoint.pickles():
@@ -162,10 +162,10 @@ def _is_open(value: Any) -> bool:
     return isinstance(value, (dict, list))
 
 
-def references_in_text(encoded: str, limits: Limits) -> tuple[Reference, ...]:
-    """Return what a base64 pickle refers to, decoded as SB3 does."""
+def references_in_text(encoded: str, limits: Limits, key: str) -> tuple[Reference, ...]:
+    """Return what is not proven of a base64 pickle under `key`, decoded as SB3 does."""
     try:
-        return references(memoryview(decoded(encoded)), limits)
+        return references(memoryview(decoded(encoded)), limits, key)
     except CorruptCheckpoint:
         return (_unread("it is not base64"),)
 

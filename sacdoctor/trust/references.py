@@ -1,34 +1,54 @@
-"""What loading a pickle would import, call and change, found by walking it with nothing executed.
+"""What loading a pickle would import, call and change beyond what SB3 and its libraries write.
 
-The walk follows what a pickle can do to a name before it uses it: attribute paths by `getattr`,
-partial calls, imports, pickles inside pickles, code objects that cloudpickle put in. A name that is
-given to a call, or becomes part of an object, may be called from there: much that only makes values
-calls what it is given. What cannot be followed is a reference of its own: unknown is never taken
-for harmless.
+The walk proves: every opcode, name, call, argument and state has to be of a form in which SB3,
+sb3-contrib, gymnasium, gym, numpy, torch and cloudpickle write (`known_names`, `forms`). Values are
+followed as Python follows them; what was given away is not changed any more (`things`). Whatever
+else there is, is named. What an unknown name leads to is followed as far as it can be, so that the
+name which is reached is told: attribute paths by `getattr`, partial calls, imports, pickles inside
+pickles. Nothing is executed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from sacdoctor.archive import Archive
 from sacdoctor.checkpoint import Limits
-from sacdoctor.errors import CheckpointError
-from sacdoctor.pickles import ENCODE, Machine, Made, Name, encode
-from sacdoctor.trust.allowed_names import ALLOWED_IMPORTS, is_allowed
+from sacdoctor.errors import CheckpointError, CorruptCheckpoint
+from sacdoctor.pickles import Machine, Made, Name, as_key
+from sacdoctor.trust.bytecode import Code
+from sacdoctor.trust.called_by_sb3 import fits
+from sacdoctor.trust.forms import FORMS, NOT_PROVEN, STATES, is_name, is_thing, member, new, storage
+from sacdoctor.trust.known_names import role_of
+from sacdoctor.trust.things import (
+    CLASSES,
+    DATA,
+    SEALED,
+    FrozenItems,
+    OpenDict,
+    OpenList,
+    OpenSet,
+    Role,
+    SharedGlobals,
+    Thing,
+    seal,
+)
 
 MAX_NAME = 500
 """Characters of a name that `getattr` puts together; real ones have under 100."""
 LEGACY_PICKLES = 5
 """Pickles in a row in a torch file before PyTorch 1.6: magic number, protocol, system, the object,
 keys of its storages. Source: torch/serialization.py, `_legacy_save`."""
+MAX_PICKLES = 64
+"""Pickles in a row that are followed where one is expected."""
 _REFERENCE = 4096
 """Bytes that a reference takes, and all that is made of it until it stands in a report. Real files
 have a few."""
+_LOOK = 8
+"""Bytes that a look at an item of a tuple is priced at: one can be given again and again."""
 
 
 class Kind(StrEnum):
@@ -39,7 +59,9 @@ class Kind(StrEnum):
     MAKE = "makes an object of"
     GIVE = "gives to a call"
     IMPORT = "imports"
+    CLASS = "holds the class"
     CODE = "holds code"
+    FORM = "does not do as any library does"
     COMPUTED = "computes what it calls"
     STATE = "changes"
     UNREAD = "cannot be read"
@@ -47,15 +69,18 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One thing outside the allow list that a pickle refers to.
+    """One thing in a pickle that is not proven harmless, or code that is.
 
     `name` is the thing, or words for it where it has no name; of code it is the file and function
-    that it came from, and `uses` the names that it uses.
+    that it came from, `uses` the names that it uses, `reaches` the dangerous ones among the paths
+    that it takes, and `only_computes` says that it is proven to.
     """
 
     kind: Kind
     name: Name
     uses: tuple[str, ...] = ()
+    reaches: tuple[str, ...] = ()
+    only_computes: bool = False
 
     @property
     def names_a_class(self) -> bool:
@@ -63,76 +88,137 @@ class Reference:
         return self.name.qualname.rpartition(".")[2].lstrip("_")[:1].isupper()
 
 
-def references(data: memoryview, limits: Limits | None = None) -> tuple[Reference, ...]:
-    """Return what the pickle in `data` refers to outside the allow list, in its order.
+def references(
+    data: memoryview, limits: Limits | None = None, place: str = ""
+) -> tuple[Reference, ...]:
+    """Return what is not proven harmless of the pickle in `data`, in its order.
 
-    `limits` are those of the file that it stands in; without them it is taken for a file.
+    `limits` are those of the file that it stands in; without them it is taken for a file. `place`
+    is its key in SB3's settings, which says what SB3 takes it for; empty for any other.
     """
-    recorder = _Recorder(limits or Limits.of(len(data)))
-    recorder.walk(data)
-    recorder.look_into_what_was_given()
-    return tuple(recorder.found)
+    walk = _Walk(limits or Limits.of(len(data)))
+    walk.only(data, place)
+    return tuple(walk.found)
 
 
 def torch_references(data: memoryview, limits: Limits | None = None) -> tuple[Reference, ...]:
     """The same for a file that `torch.save` wrote, in either of its formats."""
-    recorder = _Recorder(limits or Limits.of(len(data)))
-    recorder.walk_torch(data)
-    recorder.look_into_what_was_given()
-    return tuple(recorder.found)
+    walk = _Walk(limits or Limits.of(len(data)))
+    walk.torch(data)
+    return tuple(walk.found)
 
 
-class _Recorder:
-    """The vocabulary that keeps what is outside the allow list.
+class _Prover(Machine):
+    """The machine whose containers say whether somebody else holds them."""
 
-    It goes on where a name is computed, and tells `new` from a call.
+    def _append(self, target: Any, items: list[Any]) -> None:
+        self.vocabulary.append(target, items)  # type: ignore[attr-defined]
+
+    def _set_items(self, target: Any, pairs: list[Any]) -> None:
+        if len(pairs) % 2:
+            raise CorruptCheckpoint("its pickle sets a key without a value")
+        self.budget.hold(24 * len(pairs))
+        self.vocabulary.set_items(target, pairs)  # type: ignore[attr-defined]
+
+    def add_to_set(self) -> None:
+        items = self._group()
+        target = self._top()
+        if type(target) is not OpenSet and not isinstance(target, Made):
+            self.vocabulary.changed(target, items)  # type: ignore[attr-defined]
+        else:
+            self.vocabulary.append(target, items)  # type: ignore[attr-defined]
+
+
+class _Walk:
+    """The vocabulary that proves, and keeps what is not proven.
+
+    `Made` is what an unknown call has made: it is named already, and may stand anywhere.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.found: dict[Reference, None] = {}
         self._limits = limits
-        self._given: list[Any] = []
+        self._is_torch = False
+        self._result: Any = None
+        self._seen: dict[int, Any] = {}
 
     # -- where pickles stand -------------------------------------------------------------------
 
-    def walk(self, data: memoryview, pickles: int = 1) -> None:
-        """Walk so many pickles in a row. What was met before damage counts: Python runs it too."""
-        at = 0
+    def only(self, data: memoryview, place: str = "") -> None:
+        """Walk a pickle that should stand alone, and any that stand behind it."""
+        at = self.walk(data, place=place)
+        for _ in range(MAX_PICKLES):
+            if at is None or at >= len(data):
+                return
+            self._keep(Kind.FORM, Name("", "more stands behind its pickle"))
+            at = self.walk(data, at)
+
+    def walk(self, data: memoryview, at: int = 0, place: str = "") -> int | None:
+        """Walk one pickle and return its end. What was met before damage counts: it runs too."""
         try:
-            for _ in range(pickles):
-                machine = Machine(data, self, self._limits.walks, at)
-                machine.run()
-                at = machine.at
+            machine = _Prover(data, self, self._limits.walks, at)
+            result = machine.run()
+        except CheckpointError as error:
+            if not at or self._is_torch:
+                self.unread(error.reason)  # what stands behind the first need be no pickle
+            return None
+        if machine.rare:
+            words = ", ".join(sorted(machine.rare))
+            self._keep(Kind.FORM, Name("", f"uses the opcode {words}, which Python 3 does not"))
+        if not fits(self, result, place):
+            self._keep(Kind.FORM, Name("", f"{self._words(result)} stands where SB3 keeps none"))
+        self._result = result
+        return machine.at
+
+    def torch(self, data: memoryview) -> Any:
+        """Walk every pickle in a torch file; return what the one with the object describes."""
+        outer, self._is_torch = self._is_torch, True
+        try:
+            return self._torch(data)
         except CheckpointError as error:
             self.unread(error.reason)
+            return None
+        finally:
+            self._is_torch = outer
 
-    def walk_torch(self, data: memoryview) -> None:
-        """Walk every pickle in a torch file."""
+    def _torch(self, data: memoryview) -> Any:
         if bytes(data[:2]) != b"PK":
             # Whatever it is, torch reads it as pickles in a row.
-            self.walk(data, LEGACY_PICKLES)
-            return
-        try:
-            archive = Archive(data, position=None, budget=self._limits.expansion)
-            for name in archive:
-                if name.lower().endswith(".pkl"):  # torch's own reader asks for no case
-                    self.walk(archive.read(name))
-        except CheckpointError as error:
-            self.unread(error.reason)
+            return self._in_a_row(data)
+        result = None
+        archive = Archive(data, position=None, budget=self._limits.expansion)
+        for name in archive:
+            if name.lower().endswith(".pkl"):  # torch's own reader asks for no case
+                self.only(archive.read(name))
+                if name.lower().endswith("data.pkl"):
+                    result = self._result
+        return result
 
-    def _nested(self, data: Any, walk: Callable[[memoryview], None]) -> None:
-        data = _encoded(data)
-        if isinstance(data, (bytes, memoryview)):
-            # It may be checked, copied and walked as often as it is named.
-            self._limits.walks.hold(len(data))
-            walk(memoryview(data))
-        else:
-            self.computed("a pickle that it puts together itself")
+    def _in_a_row(self, data: memoryview) -> Any:
+        if reads_as_tar(data):
+            self.unread("torch reads it as a tar archive, too")
+        at: int | None = 0
+        result = None
+        for number in range(LEGACY_PICKLES):
+            at = self.walk(data, at or 0)
+            if at is None:
+                return None
+            if number == LEGACY_PICKLES - 2:
+                result = self._result
+        return result
+
+    def _nested(self, data: Any, walk: Callable[[memoryview], Any]) -> Any:
+        if not isinstance(data, (bytes, memoryview)):
+            return self.computed("a pickle that it puts together itself")
+        # It may be checked, copied and walked as often as it is named.
+        self._limits.walks.hold(len(data))
+        result = walk(memoryview(data))
+        return Made(None, ()) if result is None or not self.holds_data(result) else result
 
     # -- what is kept --------------------------------------------------------------------------
 
-    def _keep(self, kind: Kind, name: Name, uses: tuple[str, ...] = ()) -> None:
-        reference = Reference(kind, name, uses)
+    def _keep(self, kind: Kind, name: Name, **more: Any) -> None:
+        reference = Reference(kind, name, **more)
         if reference not in self.found:
             self._limits.walks.hold(_REFERENCE + len(name.module) + len(name.qualname))
             self.found[reference] = None
@@ -144,98 +230,279 @@ class _Recorder:
     def unread(self, reason: str) -> None:
         self.found.setdefault(Reference(Kind.UNREAD, Name("", reason)))
 
-    def _made(self, function: Any, args: tuple[Any, ...], kwargs: Any = None) -> Made:
-        """Return what a call makes, and remember what it is given, now and later."""
-        made = Made(function, args)
-        self._given += filter(None, (args, kwargs))
-        self._given += (made.items, made.pairs)  # still empty
-        return made
+    def _words(self, thing: Any) -> str:
+        """Return the name of a thing, or words for it."""
+        name = thing.name if isinstance(thing, Thing) else thing
+        if isinstance(name, Name):
+            return ".".join(filter(None, (name.module, name.qualname)))
+        return _KINDS.get(type(thing), "a value")
 
-    def look_into_what_was_given(self) -> None:
-        """Keep each name outside the allow list that a call was given, at whatever depth.
+    # -- what may lie about --------------------------------------------------------------------
 
-        To be called when all is walked: a list may be filled after it was given. Names that are
-        followed where they are called, such as `getattr`, cannot be followed from here.
+    def holds_data(self, value: Any) -> bool:
+        """Return whether a value does nothing by itself, at any depth.
+
+        What it holds is sealed. Unknown names in it are kept as given: who gets them may call them.
         """
-        try:
-            self._look()
-        except CheckpointError as error:  # there are more than the budget allows
-            self.unread(error.reason)
+        return self._look(value, seals=True)
 
-    def _look(self) -> None:
-        seen: set[int] = set()
-        for thing in self._given:
-            if isinstance(thing, Name):
-                if Reference(Kind.NAME, thing) in self.found:
-                    self._keep(Kind.GIVE, thing)
-                elif (thing.module, thing.qualname) in _SPECIAL:
-                    self.computed(f"{thing}, which it gives to another call")
-            elif thing and isinstance(thing, (tuple, list, dict)) and id(thing) not in seen:
-                seen.add(id(thing))
-                self._given += thing.values() if isinstance(thing, dict) else thing
+    def is_data(self, value: Any) -> bool:
+        """The same of what nobody takes: it is what the pickle describes in the end."""
+        return self._look(value, seals=False)
+
+    def _look(self, value: Any, seals: bool) -> bool:
+        is_data, waiting = True, [value]
+        seen: dict[int, Any] = {}
+        looked = 0
+        while waiting:
+            item = waiting.pop()
+            kind = type(item)
+            if kind in _PLAIN:
+                continue
+            if kind in _CONTAINERS:
+                if kind in _SEALED or id(item) in self._seen or id(item) in seen:
+                    continue
+                seen[id(item)] = item
+                looked += len(item) if isinstance(item, tuple) else 0
+                waiting += item.values() if kind in _DICTS else item
+                if kind in _DICTS:
+                    waiting += (key for key in item if type(key) not in _PLAIN)
+                if kind is SharedGlobals:
+                    is_data = False
+                if seals and kind in SEALED:
+                    seal(item)
+                elif seals and len(item) > 8:
+                    self._seen[id(item)] = item
+            elif kind is Thing:
+                is_data &= self._look_at_thing(item, waiting, seals)
+            elif kind is Name:
+                is_data &= self._look_at_name(item, seals)
+            elif kind is not Made:
+                is_data = False
+        self._limits.walks.hold(_LOOK * looked)
+        return is_data
+
+    def _look_at_thing(self, thing: Thing, waiting: list[Any], seals: bool) -> bool:
+        if thing.role in (Role.ORDERED, Role.DEQUE) and thing.detail and not thing.is_sealed:
+            waiting.append(thing.detail)
+        if seals:
+            thing.is_sealed = True
+        if thing.role is Role.CODE_FUNCTION:
+            return not thing.detail.needs  # it only computes, or is named
+        return thing.role in DATA
+
+    def _look_at_name(self, name: Name, seals: bool) -> bool:
+        role = role_of(name.module, name.qualname)
+        if role is None:
+            if seals:
+                self._keep(Kind.GIVE, name)
+            return True
+        return role in CLASSES or is_name(name, "types", "NoneType")
 
     # -- the vocabulary ------------------------------------------------------------------------
 
     def name(self, module: str, qualname: str, protocol: int = 5) -> Name:
-        if not is_allowed(module, qualname):
+        role = role_of(module, qualname)
+        if role is None:
             if protocol < 3:
                 module, qualname = _python_3(module, qualname)
-            self._keep(Kind.NAME, Name(module, qualname))
-        return Name(module, qualname)
+                role = role_of(module, qualname)
+            if role is None:
+                self._keep(Kind.NAME, Name(module, qualname))
+        return Name(_RENAMED.get(module, module), qualname)
 
-    def new(self, cls: Any, args: tuple[Any, ...], kwargs: Any = None) -> Made:
+    def new(self, cls: Any, args: tuple[Any, ...], kwargs: Any = None) -> Any:
         """`cls.__new__(cls, *args)`; the object's own methods may be called to fill it."""
+        made = NOT_PROVEN if kwargs else new(self, cls, args)
+        if made is not NOT_PROVEN:
+            return made
+        self.holds_data((args, kwargs))
         if isinstance(cls, Name):
-            if not is_allowed(cls.module, cls.qualname):
+            if role_of(cls.module, cls.qualname) is None:
                 self._keep(Kind.MAKE, cls)
+            else:
+                self._keep(Kind.FORM, cls)
         elif not (isinstance(cls, Made) and cls.function in _CLASS_MAKERS):
             self.computed("a class that another call returned")
-        return self._made(cls, args, kwargs)
+        return Made(cls, args)
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if isinstance(function, Name):
-            special = _SPECIAL.get((function.module, function.qualname))
-            if special is not None:
-                return special(self, args)
-            if not is_allowed(function.module, function.qualname):
-                self._keep(Kind.CALL, function)
-            if function in _TYPE and len(args) != 1:
-                # `type(None)` is one that pickle writes; cloudpickle makes classes otherwise.
-                return self.computed("a class that it puts together itself")
-        elif isinstance(function, Made):
-            return self._call_made(function, args, kwargs)
-        return self._made(function, args, kwargs)
+            return self._call_name(function, args)
+        self.holds_data((args, kwargs))
+        if isinstance(function, Made):
+            return self._call_made(function, args)
+        if is_thing(function, Role.CODE_FUNCTION):
+            return self.computed("a function whose code it holds")
+        return self.computed("something that another call returned")
 
-    def _call_made(self, function: Made, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call what a call has made."""
+    def _call_name(self, function: Name, args: tuple[Any, ...]) -> Any:
+        key = function.module, function.qualname
+        role = role_of(*key)
+        if role is Role.ENUM:
+            made = member(function, args[0], by_name=False) if len(args) == 1 else NOT_PROVEN
+        else:
+            form = FORMS.get(key)
+            made = form(self, args) if form is not None else NOT_PROVEN
+        if made is not NOT_PROVEN:
+            return made
+        follow = _FOLLOWED.get(key)
+        if follow is not None:
+            return follow(self, args)
+        if role is Role.MAKER:
+            return self._class(function, args)
+        self.holds_data(args)
+        if key in _PARTS:
+            return Thing(Role.METHOD, function)
+        for arg in args:
+            if isinstance(arg, Name) and role_of(arg.module, arg.qualname) is Role.FOLLOWED:
+                self.computed(f"{arg}, which it gives to another call")
+        self._keep(Kind.CALL if role is None else Kind.FORM, function)
+        return Made(function, args)
+
+    def _call_made(self, function: Made, args: tuple[Any, ...]) -> Any:
+        """Call what an unknown call has made."""
         maker = function.function
-        if maker in _PARTIAL and function.args:
-            return self.call(function.args[0], function.args[1:] + args, kwargs)
+        if maker == _PARTIAL and function.args:
+            return self.call(function.args[0], function.args[1:] + args, {})
         if maker in _ATTRIBUTE_GETTERS:
             for path in function.args:
                 self._attribute((*args[:1], path))
-        elif maker in _CODE_MAKERS:
-            self.computed("a function whose code it holds")
         elif maker not in _CLASS_MAKERS:
             self.computed("something that another call returned")
-        return self._made(function, args, kwargs)
+        return Made(function, args)
+
+    def _class(self, maker: Name, args: tuple[Any, ...]) -> Any:
+        """A class that cloudpickle keeps whole, or its attributes, which may be anything."""
+        if maker.qualname in ("_class_setstate", "_rehydrate_skeleton_class"):
+            cls = args[0] if args else None
+            if isinstance(cls, Name):
+                self._keep(Kind.STATE, cls)
+            elif not (isinstance(cls, Made) and cls.function in _CLASS_MAKERS):
+                self.changed(cls, [])
+            return cls
+        is_enum = maker.qualname == "_make_skeleton_enum"
+        name = args[1] if len(args) > 1 else None
+        self._keep(Kind.CLASS, Name("", name if isinstance(name, str) else "?"))
+        if not is_enum and args and not _is_metaclass(args[0]):
+            self._look(args[0], seals=True)
+            self.computed("a class of a class that it puts together itself")
+        return Made(maker, args)
 
     def build(self, thing: Any, state: Any) -> None:
+        if isinstance(thing, Thing):
+            self._fill(thing, state)
+            return
         if isinstance(thing, Name):
             self._keep(Kind.STATE, thing)
-        self._given.append(state)
-        if isinstance(thing, Made) and thing.function in _PARTIAL:
+        elif not isinstance(thing, Made):
+            self._keep(Kind.FORM, Name("", "gives a state to a plain value"))
+        self.holds_data(state)
+        if not isinstance(thing, Made):
+            return
+        if thing.function == _PARTIAL:
             if isinstance(state, tuple) and len(state) > 1 and isinstance(state[1], tuple):
                 thing.args = (state[0], *state[1])
             else:
                 self.computed("a partial call that it puts together itself")
         for part in state if isinstance(state, tuple) else (state,):
             if isinstance(part, dict) and not _REACHING.isdisjoint(part):
-                owner = thing.function if isinstance(thing, Made) else thing
+                owner = thing.function
                 self._keep(Kind.STATE, owner if isinstance(owner, Name) else Name("", "an object"))
 
-    def persistent(self, identity: Any) -> Made:
-        return self._made(None, (identity,))
+    def _fill(self, thing: Thing, state: Any) -> None:
+        """Give a thing its state: once, in its form, before anybody else holds it."""
+        if thing.role is Role.ENUM:
+            self._keep(Kind.STATE, thing.name)
+        takes = STATES.get(thing.role)
+        is_new = not thing.is_sealed and not thing.has_state
+        thing.has_state = True
+        if takes is None or not is_new or not takes(self, thing, state):
+            self.changed(thing, [state])
+
+    def changed(self, target: Any, items: list[Any]) -> None:
+        """Note a change that no library makes, and what it brings along."""
+        self.holds_data(items)
+        if is_thing(target, Role.SPOILT):
+            return
+        self._keep(Kind.FORM, Name("", f"changes {self._words(target)} after it was read"))
+        if isinstance(target, Thing):
+            target.role = Role.SPOILT
+
+    def append(self, target: Any, items: list[Any]) -> None:
+        kind = type(target)
+        if kind is OpenList or kind is OpenSet:
+            target.extend(items)
+        elif kind is Made:
+            self.holds_data(items)
+        elif is_thing(target, Role.DEQUE) and not target.is_sealed:
+            if target.detail is None:
+                target.detail = OpenList()
+            target.detail.extend(items)
+        elif isinstance(target, (list, Thing)):
+            self.changed(target, items)
+        else:
+            raise CorruptCheckpoint("its pickle appends to something that is no list")
+
+    def set_items(self, target: Any, pairs: list[Any]) -> None:
+        kind = type(target)
+        if kind is OpenDict:
+            into = target
+        elif is_thing(target, Role.ORDERED) and not target.is_sealed:
+            into = target.detail
+        elif kind is Made:
+            self.holds_data(pairs)
+            return
+        elif isinstance(target, (dict, list, Thing)):
+            self.changed(target, pairs)
+            return
+        else:
+            raise CorruptCheckpoint("its pickle sets items of something that has none")
+        for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+            safe = as_key(key)
+            if safe is not key and not isinstance(key, (Thing, Name)):
+                self._keep(Kind.FORM, Name("", "makes a key of a dict itself"))
+                self.holds_data([key])
+            into[safe] = value
+
+    def persistent(self, identity: Any) -> Any:
+        made = storage(identity) if self._is_torch else NOT_PROVEN
+        if made is not NOT_PROVEN:
+            return made
+        self.holds_data(identity)
+        self._keep(Kind.FORM, Name("", "refers to something outside of its pickle"))
+        return Made(None, (identity,))
+
+    # -- code ----------------------------------------------------------------------------------
+
+    def of_code(self, code: Code) -> Thing:
+        self._limits.walks.hold(64 * len(code.code))
+        words = tuple(dict.fromkeys(code.names))
+        reaches = () if code.needs is not None else code.reaches()
+        self._keep(
+            Kind.CODE,
+            Name(code.file, code.name),
+            uses=words,
+            reaches=reaches,
+            only_computes=code.needs is not None,
+        )
+        self.holds_data(code.constants)
+        return Thing(Role.CODE, Name(code.file, code.name), code)
+
+    def has_globals(self, code: Code, own: Any) -> None:
+        if code.needs is not None or not isinstance(own, Mapping):
+            return
+        self.holds_data(tuple(own.values()))
+        modules = {
+            key: value.function.module
+            for key, value in own.items()
+            if type(value) is Made and isinstance(value.function, Name) and not value.args
+        }
+        reaches = code.reaches(modules) if modules else ()
+        if reaches:
+            name, words = Name(code.file, code.name), tuple(dict.fromkeys(code.names))
+            self.found.pop(Reference(Kind.CODE, name, words), None)
+            self._keep(Kind.CODE, name, uses=words, reaches=reaches)
 
     # -- functions that lead to other names ----------------------------------------------------
 
@@ -251,51 +518,75 @@ class _Recorder:
         qualname = f"{thing.qualname}.{path}" if thing.qualname else path
         if len(qualname) > MAX_NAME:
             return self.computed("an attribute at the end of a path without end")
-        if path.isidentifier() and not path.startswith("_") and (thing in _ENUMS):
-            return Made(thing, (path,))  # how Python 3.11 writes an enum's member
         return self.name(thing.module, qualname)
 
-    def _new_of(self, args: tuple[Any, ...]) -> Made:
+    def _new_of(self, args: tuple[Any, ...]) -> Any:
+        """`copyreg.__newobj__(cls, *args)`, or `_reconstructor(cls, base, state)`."""
         return self.new(args[0] if args else None, args[1:])
+
+    def _partial(self, args: tuple[Any, ...]) -> Any:
+        if args and isinstance(args[0], Name) and role_of(args[0].module, args[0].qualname):
+            if role_of(args[0].module, args[0].qualname) is Role.FOLLOWED:
+                self.computed(f"{args[0]}, which it gives to another call")
+            else:
+                self._keep(Kind.FORM, args[0])
+        self.holds_data(args)
+        return Made(_PARTIAL, args)
 
     def _module(self, args: tuple[Any, ...]) -> Any:
         if not args or not isinstance(args[0], str):
             return self.computed("a module whose name it puts together itself")
-        if args[0] not in ALLOWED_IMPORTS:
-            self._keep(Kind.IMPORT, Name(args[0], ""))
-        return Name(args[0], "")
+        self._keep(Kind.IMPORT, Name(args[0], ""))
+        return Made(Name(args[0], ""), ())
 
     def _import(self, args: tuple[Any, ...]) -> Any:
         """`__import__("a.b")` returns `a`, unless it is told what to take from `a.b`."""
         module = self._module(args)
-        if isinstance(module, Name) and len(args) < 4:
-            return Name(module.module.partition(".")[0], "")
+        if isinstance(module.function, Name) and len(args) < 4:
+            return Made(Name(module.function.module.partition(".")[0], ""), ())
         return module
+
+    def _type(self, args: tuple[Any, ...]) -> Any:
+        # `type(None)` is one that pickle writes; cloudpickle makes classes otherwise.
+        self.holds_data(args)
+        return self.computed("a class that it puts together itself")
 
     def _builtin_type(self, args: tuple[Any, ...]) -> Any:
         return self._attribute((Name("types", ""), *args))
 
-    def _code(self, args: tuple[Any, ...]) -> Made:
-        """`types.CodeType`: the numbers at its start are five before Python 3.8, then six.
-
-        Behind them: code, constants, names, variables, file, name, …
-        """
-        at = 6 if len(args) > 5 and isinstance(args[5], int) else 5
-        code, _, names, _, file, name = (*args[at : at + 6], *[None] * 6)[:6]
-        is_plain = isinstance(_encoded(code), (bytes, memoryview)) and isinstance(names, tuple)
-        if not is_plain or not all(isinstance(used, str) for used in names):
-            return self.computed("code that it puts together itself")
-        known = Name(file if isinstance(file, str) else "", name if isinstance(name, str) else "?")
-        self._keep(Kind.CODE, known, names)
-        return self._made(Name("types", "CodeType"), args)
-
-    def _loads(self, args: tuple[Any, ...]) -> Made:
-        self._nested(args[0] if args else None, self.walk)
+    def _loads(self, args: tuple[Any, ...]) -> Any:
+        self._nested(args[0] if args else None, self.only)
         return Made(None, ())
 
-    def _load_from_bytes(self, args: tuple[Any, ...]) -> Made:
-        self._nested(args[0] if args else None, self.walk_torch)
-        return Made(None, ())
+    def _load_from_bytes(self, args: tuple[Any, ...]) -> Any:
+        return self._nested(args[0] if len(args) == 1 else None, self.torch)
+
+
+def _is_metaclass(value: Any) -> bool:
+    """Whether classes of one's own are usually made by it, or it is named."""
+    known = (("builtins", "type"), ("abc", "ABCMeta"))
+    return isinstance(value, (Name, Made)) and not (
+        isinstance(value, Name)
+        and role_of(value.module, value.qualname) is not None
+        and not any(is_name(value, *name) for name in known)
+    )
+
+
+def reads_as_tar(data: memoryview) -> bool:
+    """Return whether Python's `tarfile` would take the bytes for an archive.
+
+    By the sum over its first header, as `tarfile.TarInfo.frombuf` does: torch asks that first.
+    """
+    header = bytes(data[:512])
+    if len(header) < 512:
+        return False
+    written = header[148:156].split(b"\0", 1)[0].strip()
+    try:
+        claimed = int(written or b"0", 8)
+    except ValueError:
+        return header[148:149] in (b"\x80", b"\xff")
+    rest = header[:148] + b" " * 8 + header[156:]
+    return claimed in (sum(rest), sum(byte - 256 * (byte > 127) for byte in rest))
 
 
 def _python_3(module: str, qualname: str) -> tuple[str, str]:
@@ -307,14 +598,6 @@ def _python_3(module: str, qualname: str) -> tuple[str, str]:
     return IMPORT_MAPPING.get(module, module), qualname
 
 
-def _encoded(data: Any) -> Any:
-    """Return bytes that protocol 2 writes as a call of `_codecs.encode` on a text."""
-    if isinstance(data, Made) and data.function == Name(*ENCODE):
-        with suppress(CheckpointError, TypeError):
-            return encode(*data.args)
-    return data
-
-
 def _names(modules: str, qualnames: str) -> Iterator[Name]:
     return (Name(m, q) for m in modules.split() for q in qualnames.split())
 
@@ -324,38 +607,55 @@ _LOADERS = [
     *_names("pickle _pickle cPickle cloudpickle dill", "loads"),
     *_names(_CLOUDPICKLE, "loads"),
 ]
-_PARTIAL = {Name("functools", "partial")}
+_RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+_PARTIAL = Name("functools", "partial")
 _ATTRIBUTE_GETTERS = {*_names("operator _operator", "attrgetter methodcaller")}
-_CODE_MAKERS = {
-    *_names(_CLOUDPICKLE, "_make_function _make_skel_func"),
-    *_names("types", "FunctionType LambdaType CodeType"),
+_CLASS_MAKERS = {*_names(_CLOUDPICKLE, "_make_skeleton_class _make_skeleton_enum")}
+_PARTS = {
+    *(("builtins", kind) for kind in ("property", "classmethod", "staticmethod")),
+    *((m, "_get_dataclass_field_type_sentinel") for m in _CLOUDPICKLE.split()),
 }
-_CLASS_MAKERS = {
-    *_names(_CLOUDPICKLE, "_make_skeleton_class _make_skeleton_enum _rehydrate_skeleton_class")
-}
-_TYPE = {*_names("builtins __builtin__", "type")}
-_ENUMS = {
-    Name("stable_baselines3.common.type_aliases", "TrainFrequencyUnit"),
-    Name("stable_baselines3.her.goal_selection_strategy", "GoalSelectionStrategy"),
-}
+"""What cloudpickle calls for the parts of a class; they are nothing outside of one."""
 _REACHING = frozenset(("__builtins__", "__globals__", "__code__", "__class__", "__dict__"))
 """Keys of a state through which an object reaches what is not its own."""
-_SPECIAL: dict[tuple[str, str], Callable[[_Recorder, tuple[Any, ...]], Any]] = {
-    ("builtins", "getattr"): _Recorder._attribute,
-    ("__builtin__", "getattr"): _Recorder._attribute,
-    ("builtins", "__import__"): _Recorder._import,
-    ("__builtin__", "__import__"): _Recorder._import,
-    ("importlib", "import_module"): _Recorder._module,
-    ("copyreg", "__newobj__"): _Recorder._new_of,
-    ("copyreg", "_reconstructor"): _Recorder._new_of,
-    ("copy_reg", "__newobj__"): _Recorder._new_of,
-    ("copy_reg", "_reconstructor"): _Recorder._new_of,
-    ("types", "CodeType"): _Recorder._code,
-    ("torch.storage", "_load_from_bytes"): _Recorder._load_from_bytes,
-    **{(n.module, n.qualname): _Recorder._module for n in _names(_CLOUDPICKLE, "subimport")},
-    **{
-        (n.module, n.qualname): _Recorder._builtin_type
-        for n in _names(_CLOUDPICKLE, "_builtin_type")
-    },
-    **{(n.module, n.qualname): _Recorder._loads for n in _LOADERS},
+_PLAIN = frozenset((type(None), bool, int, float, str, bytes, memoryview))
+_DICTS = frozenset((OpenDict, SEALED[OpenDict], SharedGlobals))
+_KINDS = {
+    kind: words
+    for words, kinds in (
+        ("a list", (OpenList, SEALED[OpenList])),
+        ("a dict", _DICTS),
+        ("a set", (OpenSet, SEALED[OpenSet], FrozenItems)),
+        ("a tuple", (tuple,)),
+    )
+    for kind in kinds
 }
+_SEALED = frozenset(SEALED.values())
+_CONTAINERS = _DICTS | {tuple, list, FrozenItems, *SEALED, *SEALED.values()}
+_FOLLOWED: dict[tuple[str, str], Callable[[_Walk, tuple[Any, ...]], Any]] = {
+    ("builtins", "getattr"): _Walk._attribute,
+    ("builtins", "__import__"): _Walk._import,
+    ("builtins", "type"): _Walk._type,
+    ("functools", "partial"): _Walk._partial,
+    ("importlib", "import_module"): _Walk._module,
+    ("copyreg", "__newobj__"): _Walk._new_of,
+    ("copyreg", "_reconstructor"): _Walk._new_of,
+    ("torch.storage", "_load_from_bytes"): _Walk._load_from_bytes,
+    **{(n.module, n.qualname): _Walk._module for n in _names(_CLOUDPICKLE, "subimport")},
+    **{(n.module, n.qualname): _Walk._builtin_type for n in _names(_CLOUDPICKLE, "_builtin_type")},
+    **{(n.module, n.qualname): _Walk._loads for n in _LOADERS},
+}
+"""Functions that lead to a name, a module or a pickle, where they are not called in their form."""
+
+_Prover.opcodes = tuple(
+    {
+        b"]"[0]: (lambda m: m.stack.append(OpenList()), holds),
+        b"}"[0]: (lambda m: m.stack.append(OpenDict()), holds),
+        b"\x8f"[0]: (lambda m: m.stack.append(OpenSet()), holds),
+        b"\x90"[0]: (_Prover.add_to_set, holds),
+        b"\x91"[0]: (lambda m: m.stack.append(FrozenItems(m._group())), holds),
+        b"l"[0]: (lambda m: m.stack.append(OpenList(m._group())), holds),
+        b"d"[0]: (lambda m: m.dict_of(OpenDict()), holds),
+    }.get(code, (does, holds))
+    for code, (does, holds) in enumerate(Machine.opcodes)
+)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from sacdoctor.pickles import Name
 from sacdoctor.printable import printable
 from sacdoctor.severity import Severity
-from sacdoctor.trust.allowed_names import ARITHMETIC, DANGEROUS_IN_CODE
 from sacdoctor.trust.parts import PickledPart, place_of
 from sacdoctor.trust.references import Kind, Reference
+from sacdoctor.trust.words import ARITHMETIC
 
 _CLASSES = frozenset(
     (
@@ -27,7 +27,7 @@ _THE_USERS = _CLASSES | {"action_noise"}
 
 @dataclass(frozen=True, slots=True)
 class Suspicion:
-    """One reference outside the allow list, where it stands, and how bad it is.
+    """One reference that is not proven harmless, where it stands, and how bad it is.
 
     `member`, `key` and `is_torch` are those of its `PickledPart`.
     """
@@ -52,18 +52,29 @@ class Suspicion:
     def is_calm(self) -> bool:
         """Whether it says nothing to somebody who asks for a model's health.
 
-        So is whatever is a notice: code that only computes (the schedules of SB3 itself and of
-        rl-zoo), and a class that is only referred to. So is, short of what is critical, a class
-        or an object of the user's where SB3 takes one, and any object beside the state dicts of a
-        file that torch.save wrote: a configuration, a member of an enumeration. Which file code
-        claims to come from decides nothing: anybody can write that.
+        So is code that only computes (the schedules of SB3 itself and of rl-zoo), what is merely
+        written in an unusual form, and a class that is only referred to or held. So is, short of
+        what is critical, a class or an object of the user's where SB3 takes one, and any object
+        beside the state dicts of a file that torch.save wrote: a configuration, a member of an
+        enumeration. Which file code claims to come from decides nothing: anybody can write that.
         """
-        if self.severity is Severity.WARNING:
-            kind = self.reference.kind
-            if self.member == "data":
-                return _outer(self.key) in _THE_USERS and kind is not Kind.CALL
-            return self.is_beside_tensors and kind in _OF_NAMES and self.reference.names_a_class
-        return self.severity is Severity.NOTICE
+        if self.severity is not Severity.WARNING:
+            return self.severity is Severity.NOTICE
+        reference = self.reference
+        if reference.kind in _UNUSUAL:
+            return True
+        if reference.kind is Kind.NAME and not self._is_called:
+            return True
+        if reference.kind is Kind.CODE and ARITHMETIC.issuperset(reference.uses):
+            return True
+        if self.member == "data":
+            return _outer(self.key) in _THE_USERS and reference.kind is not Kind.CALL
+        return self.is_beside_tensors and reference.kind in _OF_NAMES and reference.names_a_class
+
+    @property
+    def _is_called(self) -> bool:
+        """Whether SB3 may call what stands there as it is."""
+        return self.member == "data" and _outer(self.key) not in _CLASSES
 
 
 class LoadedCode(tuple[Suspicion, ...]):
@@ -79,23 +90,24 @@ class LoadedCode(tuple[Suspicion, ...]):
 
 
 def suspicions(
-    parts: Iterable[PickledPart], packages: Collection[str] = ()
+    parts: Iterable[PickledPart],
+    packages: Collection[str] = (),
+    trusted: Collection[str] = (),
 ) -> tuple[Suspicion, ...]:
     """Return a suspicion for each reference, the worst first.
 
-    Critical: a name that is known to be dangerous, an attribute path into what a module keeps, a
-    change to something imported, and whatever cannot be followed. Warning: what is not known to be
-    harmless and is called, makes an object, is given to a call, stands where SB3 calls what it
-    finds, or is used by code. Notice: a class or function of the user's that is only referred to,
-    and code that only computes.
+    Critical: a name that is known to be dangerous, an attribute path into what a module keeps,
+    code that reaches such a name, a change to something imported, and whatever cannot be followed.
+    Warning: whatever else is not proven harmless. Notice: code that is proven to only compute.
 
     `packages` are those by which another library wrote the file: their names are no worse than any
-    unknown one, and what is done with them is theirs to follow.
+    unknown one, and what is done with them is theirs to follow. `trusted` are modules: names from
+    these and from what is below them are left out, unless they are known to be dangerous.
     """
     found = [(part, reference) for part in parts for reference in each_once(part.references)]
     if not found:
         return ()
-    names = {_name_to_judge(reference) for _, reference in found if reference.kind in _NAMED}
+    names = {reference.name for _, reference in found if reference.kind in _OF_NAMES}
     bad: frozenset[Name] = frozenset()
     if names:  # rare enough to leave out of the start of every scan
         from sacdoctor.trust.dangerous_names import dangerous
@@ -104,14 +116,9 @@ def suspicions(
     if packages:
         found = [(part, ref) for part, ref in found if ref.kind is not Kind.COMPUTED]
     judged = [
-        Suspicion(
-            part.member,
-            part.key,
-            ref,
-            _severity(part, ref, _name_to_judge(ref) in bad),
-            part.is_torch,
-        )
+        Suspicion(part.member, part.key, ref, _severity(ref, ref.name in bad), part.is_torch)
         for part, ref in found
+        if not (ref.kind in _NAMED and ref.name not in bad and _is_trusted(ref.name, trusted))
     ]
     return tuple(sorted(judged, key=lambda suspicion: -suspicion.severity.rank))
 
@@ -120,9 +127,15 @@ def _package(name: Name) -> str:
     return name.module.partition(".")[0]
 
 
+def _is_trusted(name: Name, trusted: Collection[str]) -> bool:
+    return any(f"{name.module}.".startswith(f"{module}.") for module in trusted)
+
+
 _OF_NAMES = (Kind.NAME, Kind.GIVE, Kind.MAKE, Kind.CALL)
 """What can be done with a name, the least first."""
 _NAMED = (*_OF_NAMES, Kind.IMPORT)
+_UNUSUAL = (Kind.FORM, Kind.CLASS)
+_UNKNOWABLE = (Kind.COMPUTED, Kind.STATE, Kind.UNREAD)
 
 
 def each_once(references: Sequence[Reference]) -> list[Reference]:
@@ -134,22 +147,10 @@ def each_once(references: Sequence[Reference]) -> list[Reference]:
     return [r for r in references if r.kind not in _OF_NAMES or strongest[r.name] is r]
 
 
-def _name_to_judge(reference: Reference) -> Name:
-    """Return the name to look up; an imported module is judged as if all of it were asked for."""
-    name = reference.name
-    return Name(name.module, "module") if reference.kind is Kind.IMPORT else name
-
-
-def _severity(part: PickledPart, reference: Reference, is_dangerous: bool) -> Severity:
-    kind = reference.kind
-    if kind is Kind.CODE:
-        if not DANGEROUS_IN_CODE.isdisjoint(reference.uses):
-            return Severity.CRITICAL
-        return Severity.NOTICE if ARITHMETIC.issuperset(reference.uses) else Severity.WARNING
-    if kind not in _NAMED or is_dangerous:
+def _severity(reference: Reference, is_dangerous: bool) -> Severity:
+    if is_dangerous or reference.reaches or reference.kind in _UNKNOWABLE:
         return Severity.CRITICAL
-    is_called = part.member == "data" and _outer(part.key) not in _CLASSES
-    return Severity.NOTICE if kind is Kind.NAME and not is_called else Severity.WARNING
+    return Severity.NOTICE if reference.only_computes else Severity.WARNING
 
 
 def _outer(key: str) -> str:
@@ -181,7 +182,14 @@ def _description(reference: Reference) -> str:
     if reference.kind is Kind.CODE:
         names = ", ".join(reference.uses) or "no names"
         file = "/".join(name.module.replace("\\", "/").split("/")[-3:])
-        return f"code of {name.qualname} from {file or 'no file'}, which uses {names}"
+        code = f"code of {name.qualname} from {file or 'no file'}"
+        if reference.reaches:
+            return f"{code}, which reaches {', '.join(reference.reaches)}"
+        return f"{code}, which uses {names}"
+    if reference.kind is Kind.FORM:
+        return f"uses {_dotted(name)} as no library does" if name.module else name.qualname
+    if reference.kind is Kind.CLASS:
+        return f"holds the class {name.qualname}"
     if reference.kind is Kind.UNREAD:
         return f"cannot be read to its end ({name.qualname}); what would follow is not known"
     if reference.kind is Kind.COMPUTED:

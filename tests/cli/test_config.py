@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 from pathlib import Path
 
@@ -10,7 +12,6 @@ import torch as th
 
 from tests.archives import write_sb3
 from tests.conftest import Run
-from tests.scan_document import parse
 
 
 @pytest.fixture
@@ -20,12 +21,9 @@ def half(tmp_path: Path) -> Path:
     return write_sb3(tmp_path / "m.zip", {"my_head.weight": th.ones(5, 1), "my_head.bias": bias})
 
 
-def layers(run: Run, *arguments: object) -> list[dict]:
-    return parse(run("scan", *arguments, "--format", "json").out)["checkpoints"][0]["layers"]
-
-
-def component(run: Run, path: Path) -> str:
-    return str(layers(run, path)[0]["component"])
+def component(run: Run, path: Path, *options: object) -> str:
+    document = json.loads(run("scan", path, *options, "--format", "json").out)
+    return str(document["checkpoints"][0]["layers"][0]["component"])
 
 
 # -- where they are found ----------------------------------------------------------------------
@@ -119,6 +117,193 @@ def test_options_come_before_settings(
 ) -> None:
     Path("sacdoctor.toml").write_text(setting + "\n")
     assert run("scan", half, *options).code == code
+
+
+# -- a file that the command line names --------------------------------------------------------
+
+
+def test_named_file_comes_in_place_of_the_nearest(run: Run, half: Path) -> None:
+    Path("sacdoctor.toml").write_text('[components]\n"my_head.*" = "nearest"\n')
+    Path("own.toml").write_text("critical = 19\n")
+    assert component(run, half, "--config", "own.toml") == "my head"
+    assert run("scan", half, "--config", "own.toml").code == 1
+
+
+def test_table_of_a_pyproject_that_is_named(run: Run, half: Path) -> None:
+    Path("deep").mkdir()
+    Path("deep/pyproject.toml").write_text("[tool.sacdoctor]\ncritical = 19\n")
+    assert run("scan", half, "--config", "deep/pyproject.toml").code == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("missing.toml", None, "No such file"),
+        ("pyproject.toml", "[project]\n", "no table [tool.sacdoctor]"),
+        ("own.toml", "critcal = 19\n", "unknown setting 'critcal'"),
+    ],
+)
+def test_named_file_without_settings_is_one_line_and_exit_2(
+    run: Run, half: Path, name: str, content: str | None, reason: str
+) -> None:
+    if content is not None:
+        Path(name).write_text(content)
+    outcome = run("scan", half, "--config", name)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.complaint.startswith(f"sacdoctor: {name}: ") and reason in outcome.complaint
+
+
+# -- what they change is said ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "said"),
+    [
+        ("critical = 19", (), "critical = 19"),
+        ("warning = 2.5\ncritical = 19", (), "warning = 2.5, critical = 19"),
+        ("fail-on = 'warning'", (), 'fail-on = "warning"'),
+        ("exclude = ['my_*']\ninclude = ['*']", (), 'include = ["*"], exclude = ["my_*"]'),
+        ("ignore = ['SD104', 'dead-bias']", (), 'ignore = ["SD104", "dead-bias"]'),
+        ("ignore = ['SD104']\ncritical = 19", ("--ignore", "SD1"), "critical = 19"),
+    ],
+)
+def test_one_line_says_what_a_file_changes_about_the_verdict(
+    run: Run, half: Path, settings: str, options: tuple[str, ...], said: str
+) -> None:
+    Path("sacdoctor.toml").write_text(settings + "\n")
+    outcome = run("scan", half, *options)
+    assert outcome.complaint == f"sacdoctor: {Path.cwd() / 'sacdoctor.toml'} sets {said}"
+    Path("sacdoctor.toml").rename("own.toml")
+    outcome = run("scan", half, *options, "--config", "own.toml")
+    assert outcome.complaint == f"sacdoctor: own.toml sets {said}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "options"),
+    [
+        ("warning = 10\ncritical = 30\nfail-on = 'critical'", ()),
+        ("[components]\n'my_head.*' = 'exit head'", ()),
+        ("critical = 19", ("--critical", "30")),
+        ("fail-on = 'never'", ("--fail-on", "critical")),
+        ("ignore = ['SD104']\nselect = ['SD1']", ("--select", "SD6", "--ignore", "SD1")),
+        ("ignore = ['SD104']", ("--select", "SD6")),
+        ("exclude = ['my_*']", ("--exclude", "other")),
+        ("", ()),
+    ],
+)
+def test_nothing_is_said_where_a_file_changes_nothing(
+    run: Run, half: Path, settings: str, options: tuple[str, ...]
+) -> None:
+    Path("sacdoctor.toml").write_text(settings + "\n")
+    outcome = run("scan", half, *options, "--format", "json")
+    assert outcome.err == ""
+    assert "configuration" not in json.loads(outcome.out)
+
+
+def test_json_has_what_a_file_changes_under_a_key_of_its_own(run: Run, half: Path) -> None:
+    Path("sacdoctor.toml").write_text("critical = 19\nignore = ['SD104', 'SD6']\n")
+    document = json.loads(run("scan", half, "--format", "json").out)
+    assert document["configuration"] == {
+        "path": str(Path.cwd() / "sacdoctor.toml"),
+        "named": False,
+        "settings": {"critical": 19.0, "ignore": ["SD104", "SD6"]},
+        "held": ["SD601", "SD602"],
+    }
+
+
+@pytest.mark.parametrize("verb", ["fix", "history"])
+def test_other_verbs_say_it_too(run: Run, half: Path, verb: str) -> None:
+    Path("sacdoctor.toml").write_text("critical = 19\n")
+    arguments = (half,) if verb == "fix" else (half.parent,)
+    outcome = run(verb, *arguments, "--format", "json")
+    assert outcome.complaint == f"sacdoctor: {Path.cwd() / 'sacdoctor.toml'} sets critical = 19"
+    assert json.loads(outcome.out)["configuration"]["settings"] == {"critical": 19.0}
+
+
+def test_what_a_verb_does_not_go_by_is_not_said(run: Run, half: Path) -> None:
+    Path("sacdoctor.toml").write_text("fail-on = 'warning'\n")
+    assert run("fix", half).err == ""
+
+
+def test_a_line_about_many_settings_is_cut(run: Run, half: Path) -> None:
+    Path("sacdoctor.toml").write_text(f"exclude = {['x' * 50] * 10_000}\n")
+    assert len(run("scan", half).complaint) < 500
+
+
+# -- no file but a named one silences what loading would run -----------------------------------
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    """A checkpoint whose settings call `os.system` when they are loaded."""
+    (tmp_path / "run").mkdir()
+    code = base64.b64encode(b"cos\nsystem\n(S'true'\ntR.").decode()
+    data = {"lr_schedule": {":type:": "<class 'function'>", ":serialized:": code}}
+    tensors = {"my_head.weight": th.ones(5, 1), "my_head.bias": th.ones(5)}
+    return write_sb3(tmp_path / "run" / "hostile.zip", tensors, data)
+
+
+SILENCING = [
+    "ignore = ['SD6']",
+    "ignore = ['SD60', 'SD1']",
+    "ignore = ['sd6']",
+    "ignore = ['unsafe-pickle, unknown-code']",
+    "ignore = ['SD601']",
+    "ignore = ['SD']",
+    "select = ['SD1']",
+    "select = ['SD602']",
+    "select = ['SD6']\nignore = ['SD601']",
+    "fail-on = 'never'",
+    "fail-on = 'never'\nignore = ['SD6']",
+]
+
+
+@pytest.mark.parametrize("options", [(), ("--select", "SD6"), ("--select", "SD601")])
+@pytest.mark.parametrize("settings", SILENCING)
+@pytest.mark.parametrize("name", ["sacdoctor.toml", "pyproject.toml"])
+def test_a_file_that_lies_there_silences_nothing(
+    run: Run, hostile: Path, name: str, settings: str, options: tuple[str, ...]
+) -> None:
+    header = "" if name == "sacdoctor.toml" else "[tool.sacdoctor]\n"
+    Path(name).write_text(f"{header}{settings}\n")
+    outcome = run("scan", hostile, *options)
+    assert outcome.code == 1
+    assert "SD601" in outcome.out
+
+
+@pytest.mark.parametrize("settings", SILENCING)
+def test_that_it_was_not_heeded_is_said(run: Run, hostile: Path, settings: str) -> None:
+    Path("sacdoctor.toml").write_text(settings + "\n")
+    complaint = run("scan", hostile).complaint
+    assert "SD601" in complaint
+    assert "count all the same" in complaint
+
+
+@pytest.mark.parametrize(
+    "settings", ["ignore = ['SD6']", "select = ['SD1']", "fail-on = 'never'", "ignore = ['SD601']"]
+)
+def test_a_file_that_is_named_silences_what_it_says(run: Run, hostile: Path, settings: str) -> None:
+    Path("own.toml").write_text(settings + "\n")
+    outcome = run("scan", hostile, "--config", "own.toml")
+    assert outcome.code == 0
+    assert "count all the same" not in outcome.complaint
+
+
+@pytest.mark.parametrize("options", [("--ignore", "SD6"), ("--fail-on", "never")])
+def test_so_does_the_command_line(run: Run, hostile: Path, options: tuple[str, ...]) -> None:
+    Path("sacdoctor.toml").write_text("ignore = ['SD6']\nfail-on = 'never'\n")
+    assert run("scan", hostile, *options).code == 0
+
+
+def test_history_and_watch_are_not_silenced_either(run: Run, hostile: Path) -> None:
+    Path("sacdoctor.toml").write_text("ignore = ['SD6']\nfail-on = 'never'\n")
+    assert run("history", hostile.parent).code == 1
+    assert run("watch", hostile.parent, "--interval", "0.05").code == 1
+
+
+def test_a_healthy_file_passes_where_everything_is_silenced(run: Run, half: Path) -> None:
+    Path("sacdoctor.toml").write_text("ignore = ['SD']\ncritical = 19\nfail-on = 'never'\n")
+    assert run("scan", half).code == 0
 
 
 # -- what is wrong with them -------------------------------------------------------------------

@@ -87,22 +87,109 @@ def test_what_was_written_can_be_read_back_and_changed(target: Path) -> None:
 
 
 @posix
-def test_permissions_stay_and_can_be_asked_for(target: Path) -> None:
-    target.chmod(0o640)
-    replace_file(target, writing(b"new"))
-    assert stat.S_IMODE(target.stat().st_mode) == 0o640
-    replace_file(target, writing(b"new"), mode=0o600)
-    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+@pytest.mark.parametrize("mode", [0o640, 0o600, 0o666, 0o444])
+def test_the_permissions_of_a_file_that_is_replaced_stay(target: Path, mode: int) -> None:
+    target.chmod(mode)
+    replace_file(target, writing(b"new"), mode=0o604)
+    assert stat.S_IMODE(target.stat().st_mode) == mode
 
 
 @posix
-def test_a_new_file_has_the_permissions_that_the_umask_leaves(tmp_path: Path) -> None:
-    earlier = os.umask(0o027)
+@pytest.mark.parametrize(
+    ("mode", "umask", "expected"),
+    [
+        (0o666, 0o027, 0o640),
+        (0o666, 0o077, 0o600),
+        (0o666, 0o000, 0o666),
+        (0o600, 0o022, 0o600),
+        (0o644, 0o077, 0o600),
+        (0o444, 0o022, 0o444),
+    ],
+)
+def test_a_new_file_has_the_permissions_that_the_umask_leaves(
+    tmp_path: Path, mode: int, umask: int, expected: int
+) -> None:
+    earlier = os.umask(umask)
     try:
-        replace_file(tmp_path / "new", writing(b"new"))
+        replace_file(tmp_path / "new", writing(b"new"), mode=mode)
     finally:
         os.umask(earlier)
-    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o640
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == expected
+
+
+# -- what killed runs left ---------------------------------------------------------------------
+
+
+def left(folder: Path, name: str = ".sacdoctor-0123456789abcdef.tmp", hours: float = 2.0) -> Path:
+    """A temporary file that was last written to so long ago."""
+    path = folder / name
+    path.write_bytes(b"half of a checkpoint")
+    then = time.time() - 3600 * hours
+    os.utime(path, (then, then))
+    return path
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_that_writes_there(target: Path) -> None:
+    left(target.parent)
+    left(target.parent, ".sacdoctor-fedcba9876543210.tmp", hours=24 * 365)
+    replace_file(target, writing(b"new"))
+    assert names(target.parent) == ["settings.yml"]
+
+
+@pytest.mark.parametrize("hours", [0.0, 0.9, -5.0])
+def test_the_file_of_a_run_that_may_be_at_work_stays(target: Path, hours: float) -> None:
+    kept = left(target.parent, hours=hours)
+    replace_file(target, writing(b"new"))
+    assert kept.exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".sacdoctor-0123456789abcdef.tmp.zip",
+        ".sacdoctor-0123456789ABCDEF.tmp",
+        ".sacdoctor-notes.tmp",
+        "x.sacdoctor-0123456789abcdef.tmp",
+        "model.tmp",
+    ],
+)
+def test_files_of_other_names_stay(target: Path, name: str) -> None:
+    kept = left(target.parent, name)
+    replace_file(target, writing(b"new"))
+    assert kept.exists()
+
+
+@posix
+def test_links_and_folders_of_such_names_stay(target: Path) -> None:
+    precious = left(target.parent, "precious")
+    link = target.parent / ".sacdoctor-0123456789abcdef.tmp"
+    link.symlink_to(precious)
+    then = time.time() - 7200
+    os.utime(link, (then, then), follow_symlinks=False)
+    folder = target.parent / ".sacdoctor-fedcba9876543210.tmp"
+    folder.mkdir()
+    os.utime(folder, (then, then))
+    replace_file(target, writing(b"new"))
+    assert link.is_symlink() and precious.exists() and folder.is_dir()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs another user")
+def test_the_files_of_other_users_stay(target: Path) -> None:
+    kept = left(target.parent)
+    os.chown(kept, 65_534, -1)
+    replace_file(target, writing(b"new"))
+    assert kept.exists()
+
+
+def test_a_folder_that_may_be_written_to_but_not_listed_will_do(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scandir(_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    replace_file(target, writing(b"new"))
+    assert target.read_bytes() == b"new"
 
 
 @posix

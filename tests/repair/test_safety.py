@@ -119,6 +119,30 @@ def test_permissions_are_the_inputs(source: Path, mode: int) -> None:
     assert stat.S_IMODE(output.stat().st_mode) == mode
 
 
+@pytest.mark.parametrize(
+    ("mode", "umask", "expected"),
+    [(0o666, 0o022, 0o644), (0o644, 0o077, 0o600), (0o600, 0o000, 0o600)],
+)
+def test_a_new_output_obeys_the_umask(source: Path, mode: int, umask: int, expected: int) -> None:
+    source.chmod(mode)
+    earlier = os.umask(umask)
+    try:
+        fix(source)
+    finally:
+        os.umask(earlier)
+    output = source.with_name("model_FIXED.zip")
+    assert stat.S_IMODE(output.stat().st_mode) == expected
+
+
+def test_force_keeps_the_permissions_of_the_output(source: Path) -> None:
+    source.chmod(0o644)
+    output = source.with_name("model_FIXED.zip")
+    output.write_bytes(b"old")
+    output.chmod(0o600)
+    fix(source, force=True)
+    assert stat.S_IMODE(output.stat().st_mode) == 0o600
+
+
 def test_dry_run_writes_nothing_and_says_what_it_would(source: Path) -> None:
     before = state_of(source)
     dry = fix(source, dry_run=True)

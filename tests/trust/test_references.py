@@ -86,7 +86,7 @@ def test_what_is_called_by_way_of_harmless_names_is_no_mere_reference(
     mark = tmp_path / "mark"
     data = indirect(str(mark))[name]
     assert not {"warning", "critical"}.isdisjoint(severities(data))
-    assert not any(found.is_calm for found in judged(data))
+    assert not all(found.is_calm for found in judged(data))
     assert not mark.exists()
     with contextlib.suppress(Exception):  # what it makes may be unusable; it has run by then
         pickle.loads(data)
@@ -107,15 +107,15 @@ def test_class_inside_plain_containers_is_a_mere_reference() -> None:
 def test_what_becomes_of_a_model_as_an_attribute_may_be_called() -> None:
     """SB3 puts every key of `data` among the model's attributes, its methods included."""
     found = references(memoryview(pickle.dumps(payloads.touch)))
-    severity = {
-        key: suspicions([PickledPart("data", key, found)])[0].severity.value
+    is_calm = {
+        key: suspicions([PickledPart("data", key, found)])[0].is_calm
         for key in ("policy_class", "policy_kwargs.optimizer_kwargs", "lr_schedule", "_setup_model")
     }
-    assert severity == {
-        "policy_class": "notice",
-        "policy_kwargs.optimizer_kwargs": "notice",
-        "lr_schedule": "warning",
-        "_setup_model": "warning",
+    assert is_calm == {
+        "policy_class": True,
+        "policy_kwargs.optimizer_kwargs": True,
+        "lr_schedule": False,
+        "_setup_model": False,
     }
 
 
@@ -154,8 +154,11 @@ def test_what_runs_before_the_damage_is_named_with_the_damage() -> None:
         assert "cannot be read to its end" in named
 
 
-def test_what_stands_behind_the_end_does_not_count() -> None:
-    assert judged(pickle.dumps(1) + pickle.dumps(os.system)) == ()
+def test_what_stands_behind_the_end_is_named_and_walked() -> None:
+    """SB3 loads the first pickle alone; others go on, as picklescan's own tests do."""
+    assert "system" in worst(pickle.dumps(1) + pickle.dumps(os.system))
+    assert severities(pickle.dumps(1) + pickle.dumps(2)) == {"warning"}
+    assert severities(pickle.dumps(1) + b"\0") == {"warning"}
 
 
 def test_extension_code_cannot_be_known() -> None:
@@ -302,11 +305,11 @@ def test_words_of_code_may_stand_for_other_names() -> None:
     assert "touch" in "; ".join(description(s.reference) for s in judged(data))
 
 
-def test_enum_of_the_users_own_is_a_notice() -> None:
+def test_enum_of_the_users_own_is_calm() -> None:
     class Mode(Enum):
         FAST = 1
 
-    assert severities(cloudpickle.dumps(Mode.FAST)) <= {"notice"}
+    assert all(found.is_calm for found in judged(cloudpickle.dumps(Mode.FAST)))
 
 
 def test_code_that_computes_with_functions_of_math_is_a_notice() -> None:

@@ -22,7 +22,9 @@ from sacdoctor.report.results import (
 def _scan(result: ScanResult, file: TextIO) -> None:
     from sacdoctor.report.formats.json.scan import render
 
-    for piece in render(result.reports, all_tensors=result.all_tensors):
+    for piece in render(
+        result.reports, all_tensors=result.all_tensors, configuration=result.configuration
+    ):
         file.write(piece)
 
 
@@ -30,7 +32,7 @@ def _fix(result: FixResults, file: TextIO) -> None:
     from sacdoctor.report.formats.json.fix import render
 
     if result.results:
-        file.write(render(result.results, several=result.several))
+        file.write(render(result.results, result.configuration, several=result.several))
 
 
 def _diff(result: DiffResult, file: TextIO) -> None:
@@ -42,19 +44,19 @@ def _diff(result: DiffResult, file: TextIO) -> None:
 def _history(result: HistoryResult, file: TextIO) -> None:
     from sacdoctor.report.formats.json.history import render
 
-    file.write(render(result.history))
+    file.write(render(result.history, result.configuration))
 
 
 def _watch(result: WatchResult, file: TextIO) -> None:
     from sacdoctor.report.formats.json.watch import render
 
-    file.write(render(result.report, result.time))
+    file.write(render(result.report, result.time, result.configuration))
 
 
 def _warmup(result: WarmupResult, file: TextIO) -> None:
     from sacdoctor.report.formats.json.warmup import render
 
-    file.write(render(result.report, result.cleaned))
+    file.write(render(result.report, result.cleaned, result.configuration))
 
 
 def _rules(result: RulesResult, file: TextIO) -> None:

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from sacdoctor.repair import FixResult, cures
-from sacdoctor.report.formats.json.schema import SCHEMA_VERSION, finding_document, summary_document
+from sacdoctor.report.formats.json.schema import finding_document, head_document, summary_document
+from sacdoctor.report.results import Configuration
 
 
-def render(results: Sequence[FixResult], *, several: bool) -> str:
+def render(
+    results: Sequence[FixResult], configuration: Configuration | None = None, *, several: bool
+) -> str:
     """Return one JSON document: the result itself, or with `several` a list of results."""
     documents = [_result(result) for result in results]
-    document: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
+    document = head_document(configuration)
     document |= {"checkpoints": documents} if several else documents[0] if documents else {}
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 

@@ -8,13 +8,14 @@ from typing import Any
 
 from sacdoctor.history import Crash, History, Norms, Onset, Run, Snapshot
 from sacdoctor.model import Report
-from sacdoctor.report.formats.json.schema import DECIMALS, SCHEMA_VERSION, finding_document, finite
+from sacdoctor.report.formats.json.schema import DECIMALS, finding_document, finite, head_document
+from sacdoctor.report.results import Configuration
 
 
-def render(history: History) -> str:
+def render(history: History, configuration: Configuration | None = None) -> str:
     """Return one JSON document; each checkpoint, onset and finding says its `series`."""
     document = {
-        "schema_version": SCHEMA_VERSION,
+        **head_document(configuration),
         "run": history.path,
         "series": [
             {"name": run.name, "algorithm": run.algorithm, "checkpoints": len(run.snapshots)}

@@ -9,20 +9,26 @@ from typing import Any
 from sacdoctor.model import BufferSummary, LayerReport, Report
 from sacdoctor.report.formats.json.schema import (
     DECIMALS,
-    SCHEMA_VERSION,
     finding_document,
     finite,
+    head_document,
     summary_document,
 )
+from sacdoctor.report.results import Configuration
 from sacdoctor.version import __version__
 
 
-def render(reports: Iterable[Report], *, all_tensors: bool = False) -> Iterator[str]:
+def render(
+    reports: Iterable[Report],
+    *,
+    all_tensors: bool = False,
+    configuration: Configuration | None = None,
+) -> Iterator[str]:
     """Yield one JSON document over all reports, piece by piece as they come.
 
     `layers` lists the biases, or with `all_tensors` every tensor.
     """
-    head = {"schema_version": SCHEMA_VERSION, "sacdoctor": __version__}
+    head = {**head_document(None), "sacdoctor": __version__, **head_document(configuration)}
     yield json.dumps(head, indent=1)[:-2] + ',\n "checkpoints": ['
     separator = ""
     for report in reports:

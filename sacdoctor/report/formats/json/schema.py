@@ -7,9 +7,23 @@ from math import isfinite
 from typing import Any
 
 from sacdoctor.model import Finding, Summary
+from sacdoctor.report.results import Configuration
 
 SCHEMA_VERSION = 1
 DECIMALS = 4
+
+
+def head_document(configuration: Configuration | None) -> dict[str, Any]:
+    """Return what a document begins with; a settings file is in it that changes the verdict."""
+    head: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
+    if configuration is not None:
+        head["configuration"] = {
+            "path": configuration.path,
+            "named": configuration.is_named,
+            "settings": configuration.settings,
+            "held": configuration.held,
+        }
+    return head
 
 
 def summary_document(counts: Summary) -> dict[str, Any]:

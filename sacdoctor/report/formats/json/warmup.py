@@ -6,17 +6,22 @@ import json
 from typing import Any
 
 from sacdoctor.diagnosis.warmup import WarmupReport
-from sacdoctor.report.formats.json.schema import SCHEMA_VERSION, finding_document
+from sacdoctor.report.formats.json.schema import finding_document, head_document
+from sacdoctor.report.results import Configuration
 
 _DECIMALS = 6
 """Of the share, which runs from 0 to 1."""
 
 
-def render(report: WarmupReport, cleaned: str | None = None) -> str:
+def render(
+    report: WarmupReport,
+    cleaned: str | None = None,
+    configuration: Configuration | None = None,
+) -> str:
     """Return one JSON document; `cleaned` is the buffer that was written, if one was."""
     head = report.forced_head
     document: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
+        **head_document(configuration),
         "path": report.path,
         "status": report.status,
         "buffer": report.buffer,

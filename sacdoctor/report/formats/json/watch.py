@@ -6,16 +6,17 @@ import json
 from datetime import datetime
 
 from sacdoctor.model import Report
-from sacdoctor.report.formats.json.schema import SCHEMA_VERSION
+from sacdoctor.report.formats.json.schema import head_document
+from sacdoctor.report.results import Configuration
 
 
-def render(report: Report, time: datetime) -> str:
+def render(report: Report, time: datetime, configuration: Configuration | None = None) -> str:
     """Return the line; `time` is when the checkpoint was scanned, `findings` are the worst first.
 
     `time` may come without a zone: it is the local time then.
     """
     document = {
-        "schema_version": SCHEMA_VERSION,
+        **head_document(configuration),
         "time": time.astimezone().isoformat(timespec="seconds"),
         "path": report.path,
         "num_timesteps": report.num_timesteps,

@@ -1,0 +1,193 @@
+"""What holds for a verb: what the command line says, and a settings file about all else.
+
+Whoever wrote the nearest settings file need not be who gives the command: what one has cloned or
+downloaded may bring its own. So it is said what it changes about a verdict, and it cannot keep
+from being named what loading a file would run. The command line can, and a file named there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sacdoctor.cli.config import Config, find_config, read_config
+from sacdoctor.cli.outcome import FailOn, complain, exit_code
+from sacdoctor.errors import SacdoctorError
+from sacdoctor.options import ScanOptions
+from sacdoctor.report.results import Configuration
+from sacdoctor.severity import Status, Thresholds
+
+if TYPE_CHECKING:
+    from sacdoctor.diagnosis.rules import Rule
+    from sacdoctor.model import Finding
+
+LOOKS = ("warning", "critical", "include", "exclude", "select", "ignore")
+"""The settings that say how to look, and what at."""
+FAIL_ON = "fail-on"
+
+_MOST_SAID = 300
+"""Characters of settings that the line about their file has room for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How to look, and from which status on a verb fails.
+
+    `fail_on_code` is the same for findings about what loading a file would run. `configuration` is
+    what a settings file changes about a verdict, None where it changes nothing.
+    """
+
+    options: ScanOptions
+    fail_on: FailOn
+    fail_on_code: FailOn
+    configuration: Configuration | None
+
+    def exit_code(self, statuses: set[Status], found: Iterable[Finding]) -> int:
+        """Return the exit code where these statuses and findings came out."""
+        code = exit_code(statuses, self.fail_on)
+        if self.fail_on_code is self.fail_on:
+            return code
+        from sacdoctor.diagnosis.rules import rule_of
+
+        about_code = {Status.of([one.severity]) for one in found if _is_about_code(rule_of(one))}
+        return max(code, exit_code(about_code, self.fail_on_code))
+
+
+def asked_for(
+    given: Config, named: Path | None, *, heeds: Sequence[str] = (*LOOKS, FAIL_ON)
+) -> Asked:
+    """Return what holds where the options are `given`, and say on stderr what a file changes.
+
+    The settings file is the one `named`, or the nearest (see `find_config`). `heeds` are the
+    settings that the verb goes by. Codes and names of rules may stand in one text, separated by
+    commas.
+
+    Raises `SacdoctorError` for a settings file that cannot be read, thresholds that make no sense
+    and rules that do not exist.
+    """
+    file = find_config() if named is None else read_config(named)
+    try:
+        given, file = _spelled(given), _spelled(file)
+        asked = _asked(given, file, heeds)
+    except ValueError as error:
+        raise SacdoctorError(str(error)) from None
+    if asked.configuration is not None:
+        complain(_line(asked.configuration))
+    return asked
+
+
+def _asked(given: Config, file: Config, heeds: Sequence[str]) -> Asked:
+    limits = {
+        name: value
+        for name in ("warning", "critical")
+        for value in (getattr(given, name), getattr(file, name))[::-1]
+        if value is not None
+    }
+    fail_on = given.fail_on or file.fail_on or FailOn.CRITICAL
+    silences = fail_on is FailOn.NEVER and given.fail_on is None and not file.is_named
+    fail_on_code = FailOn.CRITICAL if silences else fail_on
+    held = _held(given, file)
+    options = ScanOptions(
+        thresholds=Thresholds(**limits),
+        include=given.include or file.include,
+        exclude=given.exclude or file.exclude,
+        components=file.components,
+        select=_with(held, given.select or file.select),
+        ignore=_without(held, given.ignore or file.ignore),
+    )
+    settings = {key: value for key, value in _changes(given, file) if key in heeds}
+    if FAIL_ON in settings and silences:
+        held = tuple(filter(_is_about_code, _selected(options.select, options.ignore)))
+    codes = tuple(rule.code for rule in held)
+    changed = Configuration(str(file.path), file.is_named, settings, codes) if settings else None
+    return Asked(options, fail_on, fail_on_code, changed)
+
+
+# -- rules -------------------------------------------------------------------------------------
+
+
+def _held(given: Config, file: Config) -> tuple[Rule, ...]:
+    """Return the rules about code that hold although a file that nobody named leaves them out."""
+    if file.is_named or not (file.select or file.ignore):
+        return ()
+    left = _selected(given.select or file.select, given.ignore or file.ignore)
+    asked = _selected(given.select, given.ignore)
+    return tuple(rule for rule in asked if _is_about_code(rule) and rule not in left)
+
+
+def _with(held: tuple[Rule, ...], select: tuple[str, ...]) -> tuple[str, ...]:
+    return (*select, *(rule.code for rule in held)) if select else ()
+
+
+def _without(held: tuple[Rule, ...], ignore: tuple[str, ...]) -> tuple[str, ...]:
+    if not held or not ignore:
+        return ignore
+    return tuple(rule.code for rule in _selected(ignore, ()) if rule not in held)
+
+
+def _selected(select: tuple[str, ...], ignore: tuple[str, ...]) -> tuple[Rule, ...]:
+    from sacdoctor.diagnosis.rules import selected
+
+    return selected(select, ignore)
+
+
+def _is_about_code(rule: Rule) -> bool:
+    from sacdoctor.trust import LoadedCode
+
+    return rule.looks_at(LoadedCode)
+
+
+def _spelled(config: Config) -> Config:
+    """Return it with each rule's code or name apart, and as it is spelled."""
+    from sacdoctor.diagnosis.rules import as_spelled
+
+    select, ignore = (
+        tuple(
+            as_spelled(part.strip()) for text in texts for part in text.split(",") if part.strip()
+        )
+        for texts in (config.select, config.ignore)
+    )
+    _selected(select, ignore)
+    return replace(config, select=select, ignore=ignore)
+
+
+# -- what is said of a settings file -----------------------------------------------------------
+
+
+def _changes(given: Config, file: Config) -> Iterator[tuple[str, Any]]:
+    """Yield the settings of the file without which another verdict might come out."""
+    default = Thresholds()
+    if given.warning is None and file.warning not in (None, default.warning):
+        yield "warning", file.warning
+    if given.critical is None and file.critical not in (None, default.critical):
+        yield "critical", file.critical
+    if given.fail_on is None and file.fail_on not in (None, FailOn.CRITICAL):
+        yield FAIL_ON, str(file.fail_on)
+    if file.include and not given.include:
+        yield "include", file.include
+    if file.exclude and not given.exclude:
+        yield "exclude", file.exclude
+    select = given.select or file.select
+    if _selected(select, given.ignore) != _selected(given.select, given.ignore):
+        yield "select", file.select
+    if _selected(select, given.ignore or file.ignore) != _selected(select, given.ignore):
+        yield "ignore", file.ignore
+
+
+def _line(changed: Configuration) -> str:
+    said = ", ".join(f"{key} = {_as_toml(value)}" for key, value in changed.settings.items())
+    if len(said) > _MOST_SAID:
+        said = f"{said[:_MOST_SAID]} …"
+    if changed.held:
+        codes = " and ".join(changed.held)
+        said += f"; {codes} count all the same: only the command line, or a file named there with "
+        said += "--config, leaves them out"
+    return f"{changed.path} sets {said}"
+
+
+def _as_toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_as_toml, value))}]"
+    return f'"{value}"' if isinstance(value, str) else f"{value:g}"

@@ -1,0 +1,91 @@
+"""Pickles in files that are not named like any, which who goes by names alone passes by."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from sacdoctor.archive import Archive, ends_as_zip
+from sacdoctor.checkpoint import Checkpoint, Limits
+from sacdoctor.errors import SacdoctorError, UnsupportedCheckpoint
+from sacdoctor.files import map_file
+from sacdoctor.pickles import is_pickle
+from sacdoctor.severity import Severity
+from sacdoctor.trust.parts import ENDINGS, encoded_pickles, parts_of_pickle
+from sacdoctor.trust.references import Kind
+from sacdoctor.trust.suspicions import suspicions
+
+_TAR, _TAR_AT = b"ustar", 257
+_ARRAY, _ARRAY_HEADER, _OF_OBJECTS = b"\x93NUMPY", 4096, b"|O"
+"""Source: numpy/lib/format.py. The header is text; objects have the type `|O` there."""
+_PACKED = (".gz", ".bz2", ".xz", ".lzma", ".zst", ".lz4")
+
+
+def holds_hidden_pickle(path: Path) -> bool:
+    """Return whether a scan of the file, whose name is not that of a pickle, would look into one.
+
+    Raises `SacdoctorError` where it holds a pickle, or may hold one, that no scan looks into, with
+    what to do. A link that leads nowhere, a pipe and an empty file hold nothing.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise SacdoctorError(error.strerror or str(error)) from None
+    if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
+        return False
+    buffer = map_file(path)
+    if is_pickle(bytes(buffer[:2])):
+        return True
+    if bytes(buffer[:2]) == b"PK" or ends_as_zip(buffer):
+        return _is_zip_with_pickles(path, buffer)
+    _refuse_what_is_not_looked_into(path, buffer)
+    return False
+
+
+def _is_zip_with_pickles(path: Path, buffer: memoryview) -> bool:
+    try:
+        with Checkpoint(path) as checkpoint:
+            if any(True for _ in checkpoint.pickles()) or any(encoded_pickles(checkpoint)):
+                return True
+        archive = Archive(buffer, position=0, budget=Limits.of(len(buffer)).expansion)
+    except SacdoctorError:
+        return True  # the scan says what is the matter with it
+    for name in archive:
+        _refuse_objects(archive.start_of(name, _ARRAY_HEADER))
+    return False
+
+
+def _refuse_what_is_not_looked_into(path: Path, buffer: memoryview) -> None:
+    if bytes(buffer[_TAR_AT : _TAR_AT + len(_TAR)]) == _TAR:
+        raise UnsupportedCheckpoint("it is a tar archive, which torch.load opens; unpack it")
+    _refuse_objects(bytes(buffer[:_ARRAY_HEADER]))
+    if path.suffix.lower() in _PACKED and path.stem.lower().endswith(ENDINGS):
+        raise UnsupportedCheckpoint("by its name it is a pickle, compressed; unpack it")
+    if _is_old_pickle(path):
+        raise UnsupportedCheckpoint("it is a pickle; name it .pkl to have it looked into")
+
+
+def _refuse_objects(start: bytes) -> None:
+    if start.startswith(_ARRAY) and _OF_OBJECTS in start:
+        raise UnsupportedCheckpoint(
+            "it holds an array of Python objects, a pickle that numpy.load(allow_pickle=True) runs"
+        )
+
+
+def _is_old_pickle(path: Path) -> bool:
+    """Return whether it is a pickle of protocol 0 or 1, which no first byte tells.
+
+    It is one if it can be walked to its end and refers to anything on the way, or if it calls what
+    is dangerous: damage that stands behind that does not keep Python from running it. That it only
+    refers to something says nothing: so does Python's own source, where it begins with `class`.
+    """
+    part, *_ = parts_of_pickle(path)
+    kinds = {reference.kind for reference in part.references}
+    if kinds and Kind.UNREAD not in kinds:
+        return True
+    found = suspicions([part.readable()])
+    return any(
+        one.severity is Severity.CRITICAL and one.reference.kind is not Kind.NAME for one in found
+    )
