@@ -15,7 +15,8 @@ class ScanOptions:
 
     `include` empty means all; `exclude` wins over `include`. `components` maps name patterns to
     component names. `select` and `ignore` are rules' codes, prefixes of codes, or names;
-    `select` empty means all.
+    `select` empty means all. `trusted` are modules whose names, and those of modules below them,
+    are the user's own wherever they stand in a file.
     """
 
     thresholds: Thresholds = field(default_factory=Thresholds)
@@ -24,6 +25,7 @@ class ScanOptions:
     components: Mapping[str, str] = field(default_factory=dict)
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    trusted: tuple[str, ...] = ()
 
     def selects(self, name: str) -> bool:
         """Return whether the tensor `name` is to be looked at."""

@@ -279,11 +279,19 @@ def _refuse_other_name(name: str, extra: Iterable[tuple[int, bytes]]) -> None:
 def _zip64(
     name: str, extra: Iterable[tuple[int, bytes]], full: int, compressed: int, offset: int
 ) -> tuple[int, int, int]:
-    """Return the three values, those at their 32-bit maximum replaced from the zip64 field."""
+    """Return the three values, those at their 32-bit maximum replaced from the zip64 field.
+
+    Of two such fields torch takes the first, `zipfile` takes values from both.
+    """
+    fields = [field for kind, field in extra if kind == _ZIP64]
+    if len(fields) > 1:
+        raise CorruptCheckpoint(
+            f"member {name!r} has {len(fields)} zip64 fields, which readers take in two ways"
+        )
     wanted = [value == 0xFFFFFFFF for value in (full, compressed, offset)]
     if not any(wanted):
         return full, compressed, offset
-    field = next((field for kind, field in extra if kind == _ZIP64), b"")
+    field = fields[0] if fields else b""
     if len(field) < 8 * sum(wanted):
         raise CorruptCheckpoint(f"member {name!r} lacks its zip64 sizes")
     values = iter(struct.unpack_from(f"<{sum(wanted)}Q", field))

@@ -70,7 +70,13 @@ def _directory(buffer: memoryview, end_at: int) -> Directory:
             or bytes(buffer[end64_at : end64_at + 4]) != b"PK\x06\x06"
         ):
             raise NotACheckpoint("the zip64 end record is not where the archive says")
+        short = count, size, start
         disk, directory_disk, _, count, size, start = END64.unpack_from(buffer, end64_at)[4:]
+        for given, said, most in zip(
+            short, (count, size, start), (0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF), strict=True
+        ):
+            if given not in (said, most):
+                raise NotACheckpoint("its two zip end records disagree, and readers take either")
         limit = end64 = end64_at
     if disk or directory_disk:
         raise UnsupportedCheckpoint("the archive spans several disks")

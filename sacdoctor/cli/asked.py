@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from sacdoctor.diagnosis.rules import Rule
     from sacdoctor.model import Finding
 
-LOOKS = ("warning", "critical", "include", "exclude", "select", "ignore")
+LOOKS = ("warning", "critical", "include", "exclude", "select", "ignore", "trust")
 """The settings that say how to look, and what at."""
 FAIL_ON = "fail-on"
 
+_STRICTER = (FailOn.NEVER, FailOn.CRITICAL, FailOn.WARNING)
 _MOST_SAID = 300
 """Characters of settings that the line about their file has room for."""
 
@@ -86,8 +87,6 @@ def _asked(given: Config, file: Config, heeds: Sequence[str]) -> Asked:
         if value is not None
     }
     fail_on = given.fail_on or file.fail_on or FailOn.CRITICAL
-    silences = fail_on is FailOn.NEVER and given.fail_on is None and not file.is_named
-    fail_on_code = FailOn.CRITICAL if silences else fail_on
     held = _held(given, file)
     options = ScanOptions(
         thresholds=Thresholds(**limits),
@@ -96,13 +95,29 @@ def _asked(given: Config, file: Config, heeds: Sequence[str]) -> Asked:
         components=file.components,
         select=_with(held, given.select or file.select),
         ignore=_without(held, given.ignore or file.ignore),
+        trusted=(*given.trust, *(file.trust if file.is_named else ())),
     )
+    known = given.fail_on or (file.fail_on if file.is_named else None)
+    default = _default_for_code(options)
+    fail_on_code = known or max(file.fail_on or default, default, key=_STRICTER.index)
+    silences = fail_on_code is not fail_on and file.fail_on is not None
     settings = {key: value for key, value in _changes(given, file) if key in heeds}
-    if FAIL_ON in settings and silences:
+    if (FAIL_ON in settings and silences) or ("trust" in settings and not file.is_named):
         held = tuple(filter(_is_about_code, _selected(options.select, options.ignore)))
     codes = tuple(rule.code for rule in held)
     changed = Configuration(str(file.path), file.is_named, settings, codes) if settings else None
     return Asked(options, fail_on, fail_on_code, changed)
+
+
+def _default_for_code(options: ScanOptions) -> FailOn:
+    """Return from which status on findings about code fail: all of them, where code alone counts.
+
+    Who asks for nothing else wants to know whether the file is proven harmless.
+    """
+    from sacdoctor.diagnosis import looks_at_code_alone
+
+    is_gate = bool(options.select) and looks_at_code_alone(options)
+    return FailOn.WARNING if is_gate else FailOn.CRITICAL
 
 
 # -- rules -------------------------------------------------------------------------------------
@@ -165,6 +180,8 @@ def _changes(given: Config, file: Config) -> Iterator[tuple[str, Any]]:
         yield "critical", file.critical
     if given.fail_on is None and file.fail_on not in (None, FailOn.CRITICAL):
         yield FAIL_ON, str(file.fail_on)
+    if not set(file.trust) <= set(given.trust):
+        yield "trust", file.trust
     if file.include and not given.include:
         yield "include", file.include
     if file.exclude and not given.exclude:

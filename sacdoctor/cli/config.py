@@ -29,6 +29,7 @@ class Config:
     components: Mapping[str, str] = field(default_factory=dict)
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+    trust: tuple[str, ...] = ()
     path: Path | None = None
     is_named: bool = False
 
@@ -84,6 +85,7 @@ def _config(table: Mapping[str, Any], path: Path, *, is_named: bool = False) -> 
         "components": _components,
         "select": _patterns,
         "ignore": _patterns,
+        "trust": _patterns,
     }
     values: dict[str, Any] = {}
     for key, value in table.items():

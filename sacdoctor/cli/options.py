@@ -36,6 +36,13 @@ SelectOption = Annotated[
 IgnoreOption = Annotated[
     list[str] | None, typer.Option(metavar="CODES", help="Do not check these rules.")
 ]
+TrustOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODULE",
+        help="Take what a file names from this module, or from one below it, for your own code.",
+    ),
+]
 ConfigOption = Annotated[
     Path | None,
     typer.Option(

@@ -16,6 +16,7 @@ from sacdoctor.cli.options import (
     IgnoreOption,
     OutputOption,
     SelectOption,
+    TrustOption,
     WarningOption,
     format_option,
 )
@@ -60,6 +61,7 @@ def scan(
     ] = None,
     select: SelectOption = None,
     ignore: IgnoreOption = None,
+    trust: TrustOption = None,
     config: ConfigOption = None,
     all_tensors: Annotated[
         bool, typer.Option("--all", help="List every tensor, not only biases in trouble.")
@@ -86,6 +88,7 @@ def scan(
         exclude=tuple(exclude or ()),
         select=tuple(select or ()),
         ignore=tuple(ignore or ()),
+        trust=tuple(trust or ()),
     )
     asked = asked_for(given, config)
     targets = find_checkpoints(paths, asked.options)

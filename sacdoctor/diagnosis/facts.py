@@ -31,12 +31,13 @@ class Facts:
     """A checkpoint's tensors, what they are, what was measured, and what the optimizers cover.
 
     Each is worked out when it is first asked for, and kept; `components` maps name patterns to the
-    user's own names for parts of the agent. Every property may raise `CheckpointError`, as reading
-    the checkpoint does.
+    user's own names for parts of the agent, `trusted` are modules of his own. Every property may
+    raise `CheckpointError`, as reading the checkpoint does.
     """
 
     checkpoint: Checkpoint
     components: Mapping[str, str] = field(default_factory=dict)
+    trusted: tuple[str, ...] = ()
 
     @cached_property
     def anatomy(self) -> Anatomy:
@@ -60,7 +61,7 @@ class Facts:
     @cached_property
     def code(self) -> LoadedCode:
         """What loading the file would run beyond SB3 and its libraries."""
-        return LoadedCode(suspicions(parts_of(self.checkpoint)))
+        return LoadedCode(suspicions(parts_of(self.checkpoint), trusted=self.trusted))
 
     @property
     def tensors(self) -> Mapping[str, Tensor]:

@@ -65,7 +65,7 @@ def diagnose(checkpoint: Checkpoint, options: ScanOptions) -> Report:
 
     Where all selected rules look at code alone, no tensor is read, and there are no layers.
     """
-    return report_on(Facts(checkpoint, options.components), options)
+    return report_on(Facts(checkpoint, options.components, options.trusted), options)
 
 
 def report_on(facts: Facts, options: ScanOptions) -> Report:
@@ -194,7 +194,7 @@ def _code_despite(path: str, options: ScanOptions) -> tuple[Finding, ...]:
         # torch reads whatever is no zip as a pickle.
         parts += parts_of_pickle(path) if begins_as_pickle(path) else ()
     # That they cannot be read is what the error says.
-    code = LoadedCode(suspicions([part.readable() for part in parts], packages))
+    code = LoadedCode(suspicions([part.readable() for part in parts], packages, options.trusted))
     if not looks_at_code_alone(options):
         # An object of an unknown class may be what stopped the reading.
         code = LoadedCode(s for s in code if not s.is_calm or s.is_beside_tensors)
@@ -246,7 +246,7 @@ def _diagnose_pickle(path: str | Path, options: ScanOptions) -> Report:
             raise ForeignCheckpoint(kind).at(path)
         for reference in parts[0].references:
             raise CorruptCheckpoint(reference.name.qualname, path)
-    code = LoadedCode(suspicions(parts))
+    code = LoadedCode(suspicions(parts, trusted=options.trusted))
     audit = _audited_if_any(path, options)
     if audit is not None:
         own = LoadedCode(one for one in code if not _makes_an_object(one))

@@ -144,7 +144,7 @@ def _examined(
     for header in headers:
         try:
             checkpoint = header.checkpoint or Checkpoint(header.path)
-            examination = examined(Facts(checkpoint, options.components), options)
+            examination = examined(Facts(checkpoint, options.components, options.trusted), options)
             _ = checkpoint.optimizers, checkpoint.variables  # damage shows here, where it is told
         except SacdoctorError as error:
             yield report_of_error(error, options)

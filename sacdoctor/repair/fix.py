@@ -93,7 +93,7 @@ def fix(
     with ExitStack() as stack:
         checkpoint = stack.enter_context(_opened(path, source))
         other = stack.enter_context(Checkpoint(donor)) if donor is not None else None
-        facts = Facts(checkpoint, scan_options.components)
+        facts = Facts(checkpoint, scan_options.components, scan_options.trusted)
         before = report_on(facts, scan_options)
         plan = make_plan(facts, before, options or RepairOptions(), other)
         unsafe = _unsafe(facts)
@@ -122,7 +122,7 @@ def fix(
 
         def check(written: Path) -> None:
             with Checkpoint(written) as copy:
-                copied = Facts(copy, scan_options.components)
+                copied = Facts(copy, scan_options.components, scan_options.trusted)
                 after.append(report_on(copied, scan_options))
                 _verify(plan, edits, checkpoint, copy)
                 stay.extend(_unsafe(copied))
