@@ -120,7 +120,10 @@ def read_hyperparameters(data: memoryview, budget: WalkBudget | None = None) -> 
     def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         nonlocal outermost
         outermost = pairs  # objects come from the inside out
-        return dict(pairs)
+        made = dict(pairs)
+        if len(made) < len(pairs) and ":serialized:" in made:
+            raise CorruptCheckpoint("a pickle in its `data` has a key twice")
+        return made
 
     try:
         values = json.loads(text, object_pairs_hook=keep)

@@ -23,6 +23,8 @@ from sacdoctor.trust.words import ARITHMETIC, BUILTIN_ARITHMETIC, reaches_danger
 MAX_CODE = 4096
 """Bytes of code that is followed; schedules have under 200."""
 _MAX_STACK = 64
+_OPERATORS = 26
+"""What `BINARY_OP` knows: `_nb_ops` of `opcode.py`."""
 _FLAGS = 0x1 | 0x2 | 0x10 | 0x40 | 0x7FA0000
 """Optimised, new locals, nested, no free variables, and the `from __future__` flags: neither a
 generator nor a coroutine, and no collecting of arguments."""
@@ -102,7 +104,7 @@ class Code:
         Built-in words of arithmetic are left out: they stand for themselves where the function's
         globals do not say otherwise.
         """
-        if not self._is_sound():
+        if not self._is_sound() or self.reaches():
             return None
         for version in self.versions:
             try:
@@ -151,7 +153,9 @@ class Version:
     """How some Pythons read bytecode: the numbers of the instructions that are followed here.
 
     `caches` are the units behind an instruction that belong to it, `jump` the bytes that a jump
-    counts by, `pairs` whether attributes and globals carry a bit beside the name's number.
+    counts by, from the start of the code or from the instruction (`is_relative`). The numbers of
+    attributes and globals may carry a bit (`shifts_…`). A call takes something, or none, below what
+    is called or behind it (`null_follows`). `comparisons` are those that exist.
     """
 
     numbers: dict[str, int]
@@ -161,6 +165,7 @@ class Version:
     shifts_attributes: bool = False
     shifts_globals: bool = False
     null_follows: bool = False
+    comparisons: int = 6
 
     @cached_property
     def instructions(self) -> dict[int, str]:
@@ -184,7 +189,7 @@ _OLD_NUMBERS = {
 }
 _SINCE_39 = {"IS_OP": 117, "CONTAINS_OP": 118}
 _OLD = (
-    Version(_OLD_NUMBERS, {}, jump=1, is_relative=False),
+    Version(_OLD_NUMBERS, {}, jump=1, is_relative=False, comparisons=10),
     Version(_OLD_NUMBERS | _SINCE_39, {}, jump=1, is_relative=False),
     Version(_OLD_NUMBERS | _SINCE_39, {}, jump=2, is_relative=False),
 )
@@ -234,6 +239,7 @@ _NEW = (
         },
         shifts_attributes=True,
         shifts_globals=True,
+        comparisons=6 << 4,
     ),
     Version(
         _313,
@@ -245,6 +251,7 @@ _NEW = (
         shifts_attributes=True,
         shifts_globals=True,
         null_follows=True,
+        comparisons=6 << 5,
     ),
 )
 
@@ -293,6 +300,7 @@ class _Follower:
         self._coming: dict[int, _State] = {}
         taken = code.arguments + code.keyword_only
         self._now: _State | None = _State("", frozenset(range(taken)))
+        self._prepared: int | None = None
         self._is_open = not code.free or "COPY_FREE_VARS" not in version.numbers
         """Whether the closure is at hand, which newer code has to ask for first."""
 
@@ -381,10 +389,16 @@ class _Follower:
     # -- instructions --------------------------------------------------------------------------
 
     def _step(self, name: str, argument: int, end: int) -> None:
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None and (name, argument) != ("CALL", prepared):
+            raise _Strange
         does = _STEPS.get(name)
         if does is not None:
             does(self, argument)
         elif name.startswith(("BINARY_", "INPLACE_", "COMPARE_", "IS_", "CONTAINS_")):
+            known = {"COMPARE_OP": self._version.comparisons, "BINARY_OP": _OPERATORS}
+            if argument >= known.get(name, 256):
+                raise _Strange
             self._take(2)
             self._push()
         elif name.startswith(("UNARY_", "TO_BOOL")):
@@ -464,11 +478,20 @@ class _Follower:
 
     def _return(self, _: int) -> None:
         self._take()
+        if self._now is None or self._now.stack:
+            raise _Strange
         self._now = None
 
     def _return_constant(self, number: int) -> None:
         self._constant(number)
         self._return(0)
+
+    def _prepare(self, count: int) -> None:
+        """What comes before a call in 3.11: it may move what the call takes."""
+        assert self._now is not None
+        before = self._now.stack
+        self._call(count)
+        self._now.stack, self._prepared = before, count
 
     def _old_call(self, count: int) -> None:
         self._take(count + 1)
@@ -504,7 +527,7 @@ class _Follower:
 _STEPS: dict[str, Callable[[_Follower, int], None]] = {
     "NOP": lambda follower, _: None,
     "RESUME": lambda follower, _: None,
-    "PRECALL": lambda follower, _: None,
+    "PRECALL": _Follower._prepare,
     "PUSH_NULL": lambda follower, _: follower._push(_NULL),
     "POP_TOP": lambda follower, _: follower._take(),
     "LOAD_CONST": _Follower._constant,

@@ -48,6 +48,8 @@ def fits(judge: Judge, value: Any, place: str) -> bool:
         return _is_class(value, _CLASSES[place])
     if place in _SCHEDULES and is_schedule(value):
         return True
+    if place == _KEYWORDS and is_thing(value, Role.ORDERED):
+        value = value.detail
     if place == _KEYWORDS and isinstance(value, dict):
         called = {key: item for key, item in value.items() if key in _CLASSES}
         rest = {key: item for key, item in value.items() if key not in _CLASSES}

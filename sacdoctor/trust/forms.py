@@ -231,7 +231,7 @@ def _tensor(more: int) -> Callable[[Walk, Args], Any]:
     """Storage, offset, size, stride; then whether it requires a gradient, hooks, its type."""
 
     def tensor(walk: Walk, args: Args) -> Any:
-        if len(args) != 4 + more or not is_thing(args[0], Role.STORAGE, Role.TENSOR):
+        if len(args) != 4 + more or not is_thing(args[0], Role.STORAGE):
             return NOT_PROVEN
         if not _is_int(args[1]) or not _is_shape(args[2]) or not _is_shape(args[3]):
             return NOT_PROVEN

@@ -120,6 +120,11 @@ class _Prover(Machine):
         self.budget.hold(24 * len(pairs))
         self.vocabulary.set_items(target, pairs)  # type: ignore[attr-defined]
 
+    def _call(self, how: Callable[..., Any], function: Any, args: Any, kwargs: Any = None) -> None:
+        if type(args) is not tuple:
+            self.vocabulary.unusual("calls with what is no tuple")  # type: ignore[attr-defined]
+        super()._call(how, function, args, kwargs)
+
     def add_to_set(self) -> None:
         items = self._group()
         target = self._top()
@@ -150,7 +155,7 @@ class _Walk:
         for _ in range(MAX_PICKLES):
             if at is None or at >= len(data):
                 return
-            self._keep(Kind.FORM, Name("", "more stands behind its pickle"))
+            self.unusual("more stands behind its pickle")
             at = self.walk(data, at)
 
     def walk(self, data: memoryview, at: int = 0, place: str = "") -> int | None:
@@ -164,9 +169,9 @@ class _Walk:
             return None
         if machine.rare:
             words = ", ".join(sorted(machine.rare))
-            self._keep(Kind.FORM, Name("", f"uses the opcode {words}, which Python 3 does not"))
+            self.unusual(f"uses the opcode {words}, which Python 3 does not")
         if not fits(self, result, place):
-            self._keep(Kind.FORM, Name("", f"{self._words(result)} stands where SB3 keeps none"))
+            self.unusual(f"{self._words(result)} stands where SB3 keeps none")
         self._result = result
         return machine.at
 
@@ -188,6 +193,8 @@ class _Walk:
         result = None
         archive = Archive(data, position=None, budget=self._limits.expansion)
         for name in archive:
+            if name.lower().endswith("constants.pkl"):
+                self.unusual("is TorchScript, which brings code of its own")
             if name.lower().endswith(".pkl"):  # torch's own reader asks for no case
                 self.only(archive.read(name))
                 if name.lower().endswith("data.pkl"):
@@ -229,6 +236,10 @@ class _Walk:
 
     def unread(self, reason: str) -> None:
         self.found.setdefault(Reference(Kind.UNREAD, Name("", reason)))
+
+    def unusual(self, words: str) -> None:
+        """Keep, in words, that a pickle does something that no library writes."""
+        self._keep(Kind.FORM, Name("", words))
 
     def _words(self, thing: Any) -> str:
         """Return the name of a thing, or words for it."""
@@ -396,7 +407,7 @@ class _Walk:
         if isinstance(thing, Name):
             self._keep(Kind.STATE, thing)
         elif not isinstance(thing, Made):
-            self._keep(Kind.FORM, Name("", "gives a state to a plain value"))
+            self.unusual("gives a state to a plain value")
         self.holds_data(state)
         if not isinstance(thing, Made):
             return
@@ -425,7 +436,7 @@ class _Walk:
         self.holds_data(items)
         if is_thing(target, Role.SPOILT):
             return
-        self._keep(Kind.FORM, Name("", f"changes {self._words(target)} after it was read"))
+        self.unusual(f"changes {self._words(target)} after it was read")
         if isinstance(target, Thing):
             target.role = Role.SPOILT
 
@@ -461,7 +472,7 @@ class _Walk:
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
             safe = as_key(key)
             if safe is not key and not isinstance(key, (Thing, Name)):
-                self._keep(Kind.FORM, Name("", "makes a key of a dict itself"))
+                self.unusual("makes a key of a dict itself")
                 self.holds_data([key])
             into[safe] = value
 
@@ -470,7 +481,7 @@ class _Walk:
         if made is not NOT_PROVEN:
             return made
         self.holds_data(identity)
-        self._keep(Kind.FORM, Name("", "refers to something outside of its pickle"))
+        self.unusual("refers to something outside of its pickle")
         return Made(None, (identity,))
 
     # -- code ----------------------------------------------------------------------------------
