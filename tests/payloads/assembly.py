@@ -12,25 +12,21 @@ NONE, TRUE, FALSE, EMPTY = b"N", b"\x88", b"\x89", b")"
 POP = b"0"
 
 
-def whole(program: bytes, protocol: int = 2) -> bytes:
-    """Return a program as a pickle. Of 2 because Python then maps no names but old ones."""
+def whole(program: bytes, protocol: int = 4) -> bytes:
+    """Return a program as a pickle."""
     return b"\x80" + bytes([protocol]) + program + b"."
 
 
 def program_of(pickle: bytes) -> bytes:
-    """Return the program of a pickle of protocol 2."""
-    assert pickle.startswith(b"\x80\x02")
+    """Return the program of a pickle of protocol 3, which has no frames."""
+    assert pickle.startswith(b"\x80\x03")
     assert pickle.endswith(b".")
     return pickle[2:-1]
 
 
 def name(module: str, qualname: str) -> bytes:
-    return f"c{module}\n{qualname}\n".encode()
-
-
-def dotted(module: str, qualname: str) -> bytes:
-    """A name that may be a path: protocol 4 looks it up part by part."""
-    return b"\x80\x04" + text(module) + text(qualname) + b"\x93"
+    """A name, which may be a path: protocol 4 looks it up part by part."""
+    return text(module) + text(qualname) + b"\x93"
 
 
 def text(value: str) -> bytes:
@@ -48,7 +44,10 @@ def growing(value: bytes) -> bytes:
 
 
 def number(value: int) -> bytes:
-    return b"L%dL\n" % value
+    if -(2**31) <= value < 2**31:
+        return b"J" + struct.pack("<i", value)
+    size = value.bit_length() // 8 + 1
+    return b"\x8a" + bytes([size]) + value.to_bytes(size, "little", signed=True)
 
 
 def numbers(*values: int) -> bytes:

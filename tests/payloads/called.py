@@ -47,7 +47,7 @@ def under(key: str, function: Callable[[Marks], bytes]) -> Settings:
 
 def schedule(make: Callable[[Marks], Any]) -> Settings:
     """A function whose code cloudpickle writes."""
-    return lambda mark: {"learning_rate": program_of(cloudpickle.dumps(make(mark), 2))}
+    return lambda mark: {"learning_rate": program_of(cloudpickle.dumps(make(mark), 3))}
 
 
 # -- code ------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ def harmless_name(mark: Marks) -> bytes:
         return max(code)
 
     mine = types.FunctionType(schedule.__code__, {"max": exec}, "f", (), schedule.__closure__)
-    return program_of(cloudpickle.dumps(mine, 2))
+    return program_of(cloudpickle.dumps(mine, 3))
 
 
 def hostile_cell(mark: Marks) -> bytes:
@@ -157,7 +157,7 @@ def hostile_cell(mark: Marks) -> bytes:
     load = torch.storage._load_from_bytes
     absorb = functools.partial(rebuild, load, str, (torch_file(mark),))
     hostile = type("X", (), {"__lt__": absorb})
-    return program_of(cloudpickle.dumps(sb3.get_linear_fn(1.0, 0.0, hostile()), 2))  # type: ignore[arg-type]
+    return program_of(cloudpickle.dumps(sb3.get_linear_fn(1.0, 0.0, hostile()), 3))  # type: ignore[arg-type]
 
 
 CALLED: dict[str, Settings] = {

@@ -14,7 +14,6 @@ from tests.payloads.assembly import (
     call,
     data,
     dict_,
-    dotted,
     list_,
     name,
     new,
@@ -60,6 +59,11 @@ class Marks:
         return call(name("builtins", "exec"), text(self.code))
 
     @property
+    def letters(self) -> bytes:
+        """The same in opcodes that are letters, as protocol 0 has them."""
+        return f"cbuiltins\nexec\n(V{self.code}\ntR".encode()
+
+    @property
     def pickle(self) -> bytes:
         return whole(self.run)
 
@@ -92,7 +96,7 @@ CALLS: dict[str, Program] = {
     # -- code
     "exec": _of_code("builtins", "exec"),
     "eval": _of_code("builtins", "eval"),
-    "Python 2 eval": _of_code("__builtin__", "eval"),
+    "Python 2 eval": lambda m: b"\x80\x02c__builtin__\neval\n" + tuple_(text(m.code)) + b"R",
     "timeit": lambda m: call(name("timeit", "timeit"), text("0"), text(m.code)),
     "profile": _of_code("profile", "run"),
     "cProfile": _of_code("cProfile", "run"),
@@ -152,7 +156,7 @@ CALLS: dict[str, Program] = {
     "FileIO": _of_path("_io", "FileIO", _WRITE),
     "os.mkdir": _of_path("os", "mkdir"),
     "Path.touch": lambda m: call(
-        dotted("pathlib", "Path.touch"), call(name("pathlib", "PosixPath"), text(m.path))
+        name("pathlib", "Path.touch"), call(name("pathlib", "PosixPath"), text(m.path))
     ),
     "shutil": lambda m: call(name("shutil", "copyfile"), text("/dev/null"), text(m.path)),
     "numpy.save": lambda m: call(name("numpy", "savetxt"), text(m.path), list_(number(1))),
@@ -165,7 +169,7 @@ CALLS: dict[str, Program] = {
     "torch.save": lambda m: call(name("torch", "save"), NONE, text(m.path)),
     "from_file": lambda m: call(name("torch", "from_file"), text(m.path), b"\x88", number(4)),
     "storage from_file": lambda m: call(
-        dotted("torch", "UntypedStorage.from_file"), text(m.path), b"\x88", number(4)
+        name("torch", "UntypedStorage.from_file"), text(m.path), b"\x88", number(4)
     ),
     "logging": lambda m: call(name("logging", "FileHandler"), text(m.path)),
     "sqlite": lambda m: call(name("sqlite3", "connect"), text(m.path)),
@@ -187,7 +191,7 @@ CALLS: dict[str, Program] = {
         call(name("_pickle", "Unpickler"), call(name("io", "BytesIO"), data(m.pickle))), "load"
     ),
     "ForkingPickler": lambda m: call(
-        dotted("multiprocessing.reduction", "ForkingPickler.loads"), data(m.pickle)
+        name("multiprocessing.reduction", "ForkingPickler.loads"), data(m.pickle)
     ),
     # -- callers and threads
     "partial": lambda m: call(
@@ -262,7 +266,7 @@ CALLS: dict[str, Program] = {
         + b"R"
     ),
     "pathlib by NEWOBJ": lambda m: call(
-        dotted("pathlib", "PosixPath.write_text"),
+        name("pathlib", "PosixPath.write_text"),
         new(name("pathlib", "PosixPath"), text(m.path)),
         text(""),
     ),

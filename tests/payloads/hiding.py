@@ -21,7 +21,6 @@ from tests.payloads.assembly import (
     call,
     data,
     dict_,
-    dotted,
     growing,
     kept,
     list_,
@@ -111,7 +110,7 @@ def dropped_characters(errors: str) -> Program:
     """`_codecs.encode(text, "latin1", "ignore")`: what is no byte is dropped, or made of it."""
 
     def program(mark: Marks) -> bytes:
-        evil = legacy_file(mark.run).decode("ascii")
+        evil = legacy_file(mark.letters).decode("ascii")
         return encoded(mark, "ascii", errors, "☃" * (errors == "ignore") + evil)
 
     return program
@@ -131,7 +130,7 @@ def made_by(maker: bytes) -> Program:
 
 def _two_readings(mark: Marks) -> tuple[bytes, bytes]:
     """What a reader executes that takes five characters less, and one that takes them."""
-    run = mark.run
+    run = mark.letters
     return b"X" + len(run).to_bytes(4, "little") + run + POP, run
 
 
@@ -152,7 +151,7 @@ def read_as_escapes(mark: Marks) -> bytes:
     """Python knows no `\\u0041` in an old string: six characters, not one."""
     skipped = NONE + b"."
     inner = b"U\x06\\u0041" + b"X" + len(skipped).to_bytes(4, "little") + skipped + POP
-    inner = legacy_file(inner + POP + mark.run)
+    inner = legacy_file(inner + POP + mark.letters)
     line = (
         b"".join(
             bytes([byte]) if 32 <= byte < 127 and byte not in b"'" else b"\\x%02x" % byte
@@ -440,7 +439,7 @@ def _harmless_code() -> bytes:
 
     from tests.payloads.assembly import program_of
 
-    return program_of(cloudpickle.dumps((lambda: None).__code__, 2))
+    return program_of(cloudpickle.dumps((lambda: None).__code__, 3))
 
 
 def builtin_type(mark: Marks) -> bytes:
@@ -472,7 +471,7 @@ WALKS = {
 
 def walk(module: str, path: str) -> Program:
     def program(mark: Marks) -> bytes:
-        reached = dotted(module, path)
+        reached = name(module, path)
         if path.endswith("system"):
             return call(reached, text(mark.shell))
         if path.endswith("exec"):
@@ -497,8 +496,7 @@ def by_getattr(mark: Marks) -> bytes:
 
 def computed_name(mark: Marks) -> bytes:
     return (
-        b"\x80\x04"
-        + call(name("builtins", "str"), text("builtins"))
+        call(name("builtins", "str"), text("builtins"))
         + call(name("builtins", "str"), text("exec"))
         + b"\x93"
         + tuple_(text(mark.code))
@@ -522,7 +520,7 @@ HIDING: dict[str, Program] = {
     "old strings with escapes": read_as_escapes,
     # -- another name for it
     "load itself": lambda m: call(LOAD, data(torch_file(m))),
-    "load of an old file": lambda m: call(LOAD, data(legacy_file(m.run))),
+    "load of an old file": lambda m: call(LOAD, data(legacy_file(m.letters))),
     "load twice": lambda m: call(LOAD, data(torch_zip(whole(call(LOAD, data(torch_file(m))))))),
     "alias by numpy.scalar": as_what_numpy_returns,
     "alias by _class_setstate": returned_by(SET_CLASS, tuple_(dict_(), dict_())),
