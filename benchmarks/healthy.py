@@ -305,6 +305,9 @@ def alarms(folder: Path) -> Iterator[Alarm]:
         for finding in run.findings:
             if finding.severity.rank > _WORST_ALLOWED.rank:
                 yield Alarm(folder.name, "history", f"{finding.rule} {finding.evidence}")
+    for of in history.logged:
+        if of.finding.severity.rank > _WORST_ALLOWED.rank:
+            yield Alarm(folder.name, "history", f"{of.finding.rule} {of.finding.evidence}")
     for crash in history.crashes:
         fall = f"{crash.before:.4g} -> {crash.after:.4g}"
         yield Alarm(folder.name, "history", f"reward crash at {crash.timesteps:,}: {fall}")

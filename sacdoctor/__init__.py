@@ -10,6 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sacdoctor.extras import from_train
 from sacdoctor.version import __version__
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from sacdoctor.errors import CheckpointError, SacdoctorError
     from sacdoctor.history import Difference, History, diff, read_history
     from sacdoctor.model import Finding, LayerReport, Report, Summary
+    from sacdoctor.network import LeftOut, load, load_replay_buffer
     from sacdoctor.options import ScanOptions
     from sacdoctor.repair import FixResult, RepairError, RepairOptions, RepairPlan, fix
     from sacdoctor.settings.fix_config import FixedConfig, fix_config
@@ -33,6 +35,7 @@ __all__ = [
     "FixedConfig",
     "History",
     "LayerReport",
+    "LeftOut",
     "RepairError",
     "RepairOptions",
     "RepairPlan",
@@ -48,6 +51,8 @@ __all__ = [
     "diff",
     "fix",
     "fix_config",
+    "load",
+    "load_replay_buffer",
     "read_history",
     "scan",
 ]
@@ -60,6 +65,7 @@ _HOMES = {
     "sacdoctor.errors": ("CheckpointError", "SacdoctorError"),
     "sacdoctor.history": ("Difference", "History", "diff", "read_history"),
     "sacdoctor.model": ("Finding", "LayerReport", "Report", "Summary"),
+    "sacdoctor.network": ("LeftOut", "load", "load_replay_buffer"),
     "sacdoctor.repair": ("FixResult", "RepairError", "RepairOptions", "RepairPlan", "fix"),
     "sacdoctor.settings.fix_config": ("FixedConfig", "fix_config"),
     "sacdoctor.severity": ("Severity", "Thresholds"),
@@ -69,6 +75,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that the command line starts at once."""
     for module, names in _HOMES.items():
+        if name in names and module == "sacdoctor.network":
+            return from_train(module, name, f"sacdoctor.{name}")
         if name in names:
             return getattr(import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -66,3 +66,7 @@ class UnsupportedCheckpoint(CheckpointError):
 
 class UnlistedName(CheckpointError):
     """A pickle asks for a name outside the short list that a state dict needs."""
+
+
+class Unloadable(CheckpointError):
+    """No live model can be made of it without running what it holds."""

@@ -115,6 +115,12 @@ class Checkpoint:
             return self._contents.sb3_version()
 
     @cached_property
+    def python_version(self) -> str | None:
+        """The version of Python that wrote the file, such as `3.9`; None where it does not tell."""
+        with self._named():
+            return self._contents.python_version()
+
+    @cached_property
     def foreign(self) -> Foreign | None:
         """Which other library's file it is, None where it is none; its tensors are not read."""
         with self._named():

@@ -10,6 +10,7 @@ import numpy as np
 
 from sacdoctor.checkpoint.optimizer_state import OptimizerState
 from sacdoctor.checkpoint.tensors import Tensor
+from sacdoctor.pickles import GlobalName
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +39,7 @@ class Edits:
     """What is to change. `settings` get a new number, those in `removed` go.
 
     `wrappers` are paths in the policy's names that go from them (`unwrapped`).
+    `names` are those of classes and functions that pickles ask for, and what they ask for instead.
     `optimizers` are written anew, by name; elements of theirs are named as they stand there.
     `record` is the new note about repairs. A file that has no place for settings, optimizers or
     the note has them left out; only SB3's zips have `wrappers` taken out.
@@ -49,6 +51,7 @@ class Edits:
     removed: Sequence[str] = ()
     optimizers: Mapping[str, OptimizerState] = field(default_factory=dict)
     wrappers: frozenset[str] = frozenset()
+    names: Mapping[GlobalName, GlobalName] = field(default_factory=dict)
     record: bytes | None = None
 
 

@@ -50,11 +50,12 @@ def optimizer_file(
 def _saved(value: Any, edits: Sequence[ElementEdit] = ()) -> Any:
     """Return what torch is to save for a value of an `OptimizerState`."""
     if isinstance(value, Tensor):
-        return _tensor(value, edits)
+        return torch_tensor(value, edits)
     return type(value)(map(_saved, value)) if isinstance(value, (list, tuple)) else value
 
 
-def _tensor(tensor: Tensor, edits: Sequence[ElementEdit]) -> torch.Tensor:
+def torch_tensor(tensor: Tensor, edits: Sequence[ElementEdit] = ()) -> torch.Tensor:
+    """Return a tensor of the file, with `edits`, as PyTorch's: a copy."""
     import torch
 
     dtype = getattr(torch, tensor.dtype.name)

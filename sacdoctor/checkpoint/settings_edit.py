@@ -1,12 +1,17 @@
-"""Numbers in the JSON of a `data` member exchanged, all else as it was written."""
+"""Numbers and pickles in the JSON of a `data` member exchanged, all else as it was written."""
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
 
-from sacdoctor.errors import CorruptCheckpoint
+from sacdoctor.checkpoint.hyperparameters import decoded
+from sacdoctor.errors import CheckpointError, CorruptCheckpoint
+from sacdoctor.pickles import GlobalName, with_global_names
+
+_PICKLE = re.compile(r'(":serialized:"\s*:\s*")([^"\\]*)(?=")')
 
 
 def edited_settings(data: bytes, numbers: Mapping[str, float], removed: Sequence[str]) -> bytes:
@@ -30,6 +35,27 @@ def edited_settings(data: bytes, numbers: Mapping[str, float], removed: Sequence
             start, end = _with_comma(text, spans, key)
             text = text[:start] + text[end:]
     return text.encode(encoding, "surrogatepass")
+
+
+def with_names_in_settings(data: bytes, names: Mapping[GlobalName, GlobalName]) -> bytes:
+    """Return the JSON text with every pickle in it asking for other `names`.
+
+    A pickle in which that cannot be done stays as it is.
+    """
+
+    def changed(found: re.Match[str]) -> str:
+        try:
+            pickle = decoded(found[2])
+            other = with_global_names(pickle, names)
+        except CheckpointError:
+            return found[0]
+        return found[0] if other == pickle else found[1] + base64.b64encode(other).decode()
+
+    if not names:
+        return data
+    encoding = json.detect_encoding(data)
+    text = data.decode(encoding, "surrogatepass")
+    return _PICKLE.sub(changed, text).encode(encoding, "surrogatepass")
 
 
 def _members(text: str) -> dict[str, tuple[int, int, int]]:

@@ -67,6 +67,14 @@ def fix(
             "nothing: biases are repaired too with --only, --donor, or another correction.",
         ),
     ] = False,
+    for_this_environment: Annotated[
+        bool,
+        typer.Option(
+            "--for-this-environment",
+            help="Have pickles ask for gym's spaces and numpy's functions by the names that they "
+            "have here (SD805). Alone it re-draws nothing.",
+        ),
+    ] = False,
     complete_optimizer: Annotated[
         bool,
         typer.Option(
@@ -119,6 +127,7 @@ def fix(
         learning_rate=learning_rate,
         max_grad_norm=max_grad_norm,
         strip_code=strip_code,
+        for_this_environment=for_this_environment,
         complete_optimizer=complete_optimizer,
         buffers=tuple(buffer or ()),
         parameters=tuple(parameter or ()),

@@ -5,8 +5,10 @@ from sacdoctor.diagnosis.completion import Completion, completions, loading_call
 from sacdoctor.diagnosis.coverage import Slot
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
+from sacdoctor.diagnosis.log_facts import COEFFICIENT, LogFacts, LoggedRow, Points
+from sacdoctor.diagnosis.pickled_settings import largest_rate
 from sacdoctor.diagnosis.returns import SPREADS, WINDOW, least_spread
-from sacdoctor.diagnosis.run_facts import Moment, RunFacts, Still, Stored
+from sacdoctor.diagnosis.run_facts import Jump, Leap, Moment, RunFacts, Still, Stored
 from sacdoctor.diagnosis.scan import (
     examined,
     looks_at_code_alone,
@@ -21,6 +23,7 @@ from sacdoctor.diagnosis.wording import biases
 from sacdoctor.diagnosis.wrapped import needless_wrappers
 
 __all__ = [
+    "COEFFICIENT",
     "OUTLAST_REPAIR",
     "SPREADS",
     "WINDOW",
@@ -28,7 +31,12 @@ __all__ = [
     "Completion",
     "Examination",
     "Facts",
+    "Jump",
+    "Leap",
+    "LogFacts",
+    "LoggedRow",
     "Moment",
+    "Points",
     "RunFacts",
     "Slot",
     "Still",
@@ -40,6 +48,7 @@ __all__ = [
     "completions",
     "examined",
     "has_floats",
+    "largest_rate",
     "least_spread",
     "loading_call",
     "looks_at_code_alone",

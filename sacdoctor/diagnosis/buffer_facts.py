@@ -36,8 +36,9 @@ class Succession(NamedTuple):
     observation is not the observation of the next row. `aliased`: it is the observation itself,
     though the next row has another. `still`: observation, next observation and that of the next row
     are one and the same. `is_varied`: some number of the observation takes very many values, as in
-    no grid. `is_explained`: breaks stand where episodes of one length are cut, or steps are added
-    up over several rows, or rows are in no order of time.
+    no grid. `is_constant`: an observation has several numbers, each of them always the same.
+    `is_explained`: breaks stand where episodes of one length are cut, or steps are added up over
+    several rows, or rows are in no order of time.
     """
 
     compared: int
@@ -45,6 +46,7 @@ class Succession(NamedTuple):
     aliased: Rows
     still: Rows
     is_varied: bool
+    is_constant: bool
     is_explained: bool
 
 
@@ -53,7 +55,8 @@ class Episodes(NamedTuple):
 
     `lengths` of whole episodes, how many of each; `continued` of `resumable` dones are followed by
     a row that goes on from where the episode is said to have ended. `tells_time`: some number of
-    the observation is one and the same at all ends, and not elsewhere.
+    the observation is one and the same at all ends, and not elsewhere. `keeps_timeouts`: the buffer
+    was to keep them (`handle_timeout_termination`).
     """
 
     transitions: int
@@ -63,6 +66,7 @@ class Episodes(NamedTuple):
     continued: Rows
     resumable: int
     tells_time: bool
+    keeps_timeouts: bool
 
 
 class Feature(NamedTuple):
@@ -86,6 +90,18 @@ class RewardJump(NamedTuple):
     ratio: float
 
 
+class Unrelated(NamedTuple):
+    """How the outcomes of `looked_at` transitions fail to follow from them.
+
+    `follows_last`: they follow from the action of the row before. Else `share` is how far those of
+    like transitions differ, against those of any two.
+    """
+
+    looked_at: int
+    share: float
+    follows_last: bool
+
+
 class StoredTransitions(NamedTuple):
     """What one pass over a replay buffer measured.
 
@@ -106,6 +122,7 @@ class StoredTransitions(NamedTuple):
     features: tuple[Feature, ...]
     size: float
     jump: RewardJump | None
+    unrelated: Unrelated | None
 
     @classmethod
     def in_words(cls) -> str:

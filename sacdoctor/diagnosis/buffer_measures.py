@@ -24,6 +24,7 @@ from sacdoctor.diagnosis.buffer_facts import (
     StoredTransitions,
     Succession,
 )
+from sacdoctor.diagnosis.unrelated import unrelated
 from sacdoctor.replay import ReplayBuffer
 
 MOST_COMPARED = 24 * 1024**2
@@ -85,6 +86,7 @@ def measured(buffer: ReplayBuffer, path: Path) -> StoredTransitions:
         features=tuple(observed.features()),
         size=size,
         jump=jump,
+        unrelated=unrelated(buffer, flags.ends),
     )
 
 
@@ -273,6 +275,7 @@ class _Observed:
             aliased=self._rows("aliased"),
             still=self._rows("still"),
             is_varied=self._values >= VARIED,
+            is_constant=self._values == 1 and sum(len(m.means) for m in self._moments.values()) > 1,
             is_explained=self._is_explained(),
         )
 
@@ -299,6 +302,7 @@ class _Observed:
             continued=self._rows("continued"),
             resumable=self._resumable,
             tells_time=self._tells_time(),
+            keeps_timeouts=self._buffer.handle_timeout_termination,
         )
 
     def _tells_time(self) -> bool:

@@ -16,6 +16,7 @@ from sacdoctor.diagnosis.policy_settings import (
     activation_behind,
     biases_start_at_zero,
     last_observations,
+    observations,
 )
 from sacdoctor.diagnosis.statistics import Measures, measure
 from sacdoctor.layers import Kind
@@ -146,6 +147,18 @@ class Facts:
     def last_observations(self) -> list[NDArray[Any]]:
         """What the agent saw last, in floats: a row per environment, of a dict each entry's."""
         return last_observations(self.checkpoint)
+
+    @cached_property
+    def last_seen(self) -> int | None:
+        """What stands for the last observation: one and the same for the same numbers.
+
+        None where an episode just began, and where all numbers are whole, as places in a grid are.
+        """
+        starts = observations(self.checkpoint, "_last_episode_starts").values()
+        seen = self.last_observations
+        if any(values.any() for values in starts) or all((of == of.round()).all() for of in seen):
+            return None
+        return hash(b"".join(values.tobytes() for values in seen))
 
     @cached_property
     def before_norm(self) -> frozenset[str]:

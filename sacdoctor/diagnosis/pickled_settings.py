@@ -10,12 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacdoctor.checkpoint import Checkpoint, Pickled, constant_of
-from sacdoctor.diagnosis.policy_settings import WithArrays, policy_arguments
+from sacdoctor.diagnosis.policy_settings import policy_arguments
 from sacdoctor.errors import CheckpointError
-from sacdoctor.pickles import Made, Name, PickledArray
+from sacdoctor.pickles import Made, Name, PickledArray, WithArrays
 
 UNBOUNDED = 1e30
 """From here on a limit is none: some environments write float32's largest number for infinity."""
+
+_LINEAR = {
+    "stable_baselines3.common.utils.LinearSchedule": ("start", "end"),
+    "rl_zoo3.utils.SimpleLinearSchedule": ("initial_value",),
+}
+"""Schedules that stay between the numbers that these attributes hold, or between that and 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +132,26 @@ def constant(checkpoint: Checkpoint, key: str) -> float | None:
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         return None
     return float(number) if np.isfinite(number) else None
+
+
+def largest_rate(checkpoint: Checkpoint) -> float | None:
+    """Return the largest size of the rates that `lr_schedule` gives, None where that is unknown.
+
+    Known are constants and the linear schedules of SB3 and rl-zoo. Beyond their end, where the last
+    rollout may lie, the optimizer's own rate has to be looked at, too.
+    """
+    number = constant(checkpoint, "lr_schedule")
+    if number is not None:
+        return abs(number)
+    value = checkpoint.hyperparameters.get("lr_schedule")
+    if not isinstance(value, Pickled):
+        return None
+    inner = _state(value).get("value_schedule")
+    names = _LINEAR.get(str(inner.function), ()) if isinstance(inner, Made) else ()
+    ends = [_state_of(inner).get(name) for name in names]
+    if not ends or not all(isinstance(end, (int, float)) for end in ends):
+        return None
+    return max(abs(float(end)) for end in ends if isinstance(end, (int, float)))
 
 
 def optimizer_class(checkpoint: Checkpoint) -> str | None:

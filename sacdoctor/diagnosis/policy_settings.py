@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 from sacdoctor.algorithms import Algorithm
 from sacdoctor.checkpoint import Checkpoint, Pickled
 from sacdoctor.errors import CheckpointError
-from sacdoctor.pickles import NUMPY_ARRAYS, Name, PickledArray, PickledDType, Symbols, read_pickle
+from sacdoctor.pickles import Name, PickledArray, Symbols, WithArrays, read_pickle
 
 SWITCHING = frozenset(("ReLU",))
 """Activations whose gradient is exactly 0 wherever a unit is off."""
@@ -78,6 +78,26 @@ def last_observations(checkpoint: Checkpoint) -> list[NDArray[np.floating[Any]]]
     return [values for values in seen if values.dtype.kind == "f" and values.size and values.ndim]
 
 
+def brightest_raw_pixel(checkpoint: Checkpoint) -> int:
+    """Return the largest number of an image that SB3's layers get undivided by 255, 0 for none.
+
+    So it is with `normalize_images=False`. What an extractor of the user's does is not known, and
+    images of another type than bytes are taken to be scaled.
+    """
+    arguments = policy_arguments(checkpoint)
+    extractor = arguments.get("features_extractor_class")
+    if arguments.get("normalize_images") is not False or not (
+        extractor is None or str(extractor).startswith(_SB3)
+    ):
+        return 0
+    images = [
+        image
+        for image in observations(checkpoint, "_last_obs").values()
+        if image.dtype.kind == "u" and image.dtype.itemsize == 1 and image.ndim == 4
+    ]
+    return max((int(image.max(initial=0)) for image in images), default=0)
+
+
 def observations(checkpoint: Checkpoint, key: str) -> dict[str, NDArray[Any]]:
     """Return the observations under a key of the settings, a row for each environment.
 
@@ -97,23 +117,3 @@ def _arrays(value: Any) -> Iterator[tuple[str, PickledArray]]:
     for name, item in value.items() if isinstance(value, dict) else (("", value),):
         if isinstance(item, PickledArray):
             yield str(name), item
-
-
-class WithArrays(Symbols):
-    """Every name a symbol, but numpy's arrays what they hold."""
-
-    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        key = (function.module, function.qualname) if isinstance(function, Name) else None
-        make = None if key is None or kwargs else NUMPY_ARRAYS.get(key)
-        if make is not None:
-            try:
-                return make(*args)
-            except (TypeError, ValueError):
-                pass  # what has no array's form is none
-        return super().call(function, args, kwargs)
-
-    def build(self, thing: Any, state: Any) -> None:
-        if isinstance(thing, (PickledArray, PickledDType)):
-            thing.set_state(state)
-        else:
-            super().build(thing, state)

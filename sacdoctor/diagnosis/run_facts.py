@@ -31,7 +31,8 @@ class Moment(NamedTuple):
     is the same for all checkpoints of one call of `learn()`, None where the file does not say.
     `rate` is the optimizers' largest learning rate, `exploration` the share of random actions of
     DQN and its like, `random_steps` those with which an off-policy algorithm begins
-    (`learning_starts`, 0 for others).
+    (`learning_starts`, 0 for others). `seen` stands for the last observation, in the middle of an
+    episode.
     """
 
     steps: int
@@ -41,6 +42,7 @@ class Moment(NamedTuple):
     rate: float | None
     exploration: float | None
     random_steps: int
+    seen: int | None = None
 
 
 class Stored(NamedTuple):
@@ -57,6 +59,40 @@ class Stored(NamedTuple):
     name: str
 
 
+class Leap(NamedTuple):
+    """How far a number of `tensor` moved, and how far its optimizer can have moved it at most.
+
+    That is in so many `updates` at the highest `rate` that the checkpoints tell of.
+    """
+
+    tensor: str
+    distance: float
+    limit: float
+    updates: int
+    rate: float
+
+    @property
+    def excess(self) -> float:
+        """How many times its limit it moved."""
+        return self.distance / self.limit
+
+
+class Jump(NamedTuple):
+    """A network that something else than training changed between two checkpoints.
+
+    `leap` is the furthest of its `tensors` that moved too far; None, and no tensors, where none
+    did. `left` is the share of the weights that is left in the new ones where that is none but for
+    chance, else None. `since` and `until` are the timesteps of the checkpoints.
+    """
+
+    component: str
+    tensors: tuple[str, ...]
+    leap: Leap | None
+    left: float | None
+    since: int = 0
+    until: int = 0
+
+
 class RunFacts(NamedTuple):
     """What no checkpoint shows by itself.
 
@@ -67,7 +103,7 @@ class RunFacts(NamedTuple):
     their online network moves, for two pairs of checkpoints and two intervals of target updates:
     one pair alone may, as SB3 copies DQN's network before it trains it once more, and saves.
     `moments` are those of the checkpoints, in order. `stored` is the buffer beside the last of
-    them that has one, None where none has.
+    them that has one, None where none has. `jumps` are in the order of time.
     """
 
     unmoved: Mapping[str, Attribution]
@@ -77,6 +113,7 @@ class RunFacts(NamedTuple):
     stale: Mapping[str, Still]
     moments: tuple[Moment, ...] = ()
     stored: Stored | None = None
+    jumps: tuple[Jump, ...] = ()
 
     @classmethod
     def in_words(cls) -> str:

@@ -42,7 +42,7 @@ def sample(checkpoint: Checkpoint) -> NDArray[np.float32]:
     for name, tensor in checkpoint.tensors.items():
         if online_name(name) is None and len(tensor.shape) > 1 and has_floats(tensor):
             matrix = as_numbers(tensor)[:_MOST].reshape(min(tensor.shape[0], _MOST), -1)
-            parts.append(_centred(matrix[:, :_MOST].astype(np.float64)).reshape(-1))
+            parts.append(centred(matrix[:, :_MOST].astype(np.float64)).reshape(-1))
     return np.concatenate(parts).astype(np.float32)
 
 
@@ -99,7 +99,7 @@ def _read(header: Header) -> NDArray[np.float32]:
         return np.zeros(0, np.float32)
 
 
-def _centred(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+def centred(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the matrix less the means of its rows and columns; a single row or column as it is."""
     if min(matrix.shape, default=0) < 2:
         return matrix - matrix.mean() if matrix.size else matrix

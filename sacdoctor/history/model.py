@@ -99,7 +99,8 @@ class Onset:
 class Run:
     """The checkpoints of one training, in the order of their timesteps.
 
-    `findings` are what only the checkpoints together show.
+    `findings` are what only the checkpoints together show. `gamma` is the last checkpoint's, and
+    `actions` the number of dimensions of a squashed Gaussian policy's action, else 0.
     """
 
     name: str
@@ -107,6 +108,8 @@ class Run:
     snapshots: tuple[Snapshot, ...]
     onsets: tuple[Onset, ...]
     findings: tuple[Finding, ...]
+    gamma: float | None = None
+    actions: int = 0
 
     @property
     def code(self) -> tuple[tuple[str, Finding], ...]:
@@ -172,6 +175,15 @@ class RewardCurve:
 
 
 @dataclass(frozen=True, slots=True)
+class Logged:
+    """A finding in a log; `run` is the name of the run that the log is of, None where unknown."""
+
+    log: str
+    run: str | None
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
 class LogNote:
     """What is to say about a log that could not be read, or not all of it."""
 
@@ -181,7 +193,10 @@ class LogNote:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What a run's folder tells. `unreadable` are reports with status `error`."""
+    """What a run's folder tells. `unreadable` are reports with status `error`.
+
+    `logged` are findings that only the logs show.
+    """
 
     path: str
     runs: tuple[Run, ...]
@@ -189,11 +204,13 @@ class History:
     crashes: tuple[Crash, ...]
     curves: tuple[RewardCurve, ...]
     notes: tuple[LogNote, ...]
+    logged: tuple[Logged, ...] = ()
 
     @property
     def statuses(self) -> set[Status]:
-        """The statuses of all checkpoints, of the run's own findings, and of crashes (warning)."""
+        """The statuses of checkpoints, of findings in runs and logs, and of crashes (warning)."""
         found = {snapshot.report.status for run in self.runs for snapshot in run.snapshots}
         found |= {Status.of([finding.severity]) for run in self.runs for finding in run.findings}
+        found |= {Status.of([of.finding.severity]) for of in self.logged}
         found |= {report.status for report in self.unreadable}
         return found | ({Status.WARNING} if self.crashes else set())

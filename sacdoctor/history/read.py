@@ -12,6 +12,7 @@ from sacdoctor.errors import SacdoctorError
 from sacdoctor.files import refuse_other_than_folder
 from sacdoctor.history.evaluations import read_evaluations
 from sacdoctor.history.lineage import Header, lineages, name_of, read_header
+from sacdoctor.history.logged import logged
 from sacdoctor.history.model import History, LogNote, Run
 from sacdoctor.history.monitor import MonitorLog, read_monitors
 from sacdoctor.history.rewards import crashes, curves, low_ends, not_finite, too_short
@@ -77,6 +78,7 @@ def _history(path: str | Path, options: ScanOptions, files: ExitStack) -> Histor
             *too_short(monitors, scalars, evaluations),
             *low_ends(monitors, scalars, evaluations),
         ),
+        logged=logged(monitors, scalars, runs, folder, options),
     )
 
 

@@ -55,20 +55,20 @@ def crashes(
         for fall in falls(monitor.returns, 0, steps):
             episode = int(monitor.numbers[fall.index])
             crash = _crash(monitor.path, fall, episode, steps, log, runs, folder)
-            _add(found, _Place(crash, crash.timesteps / steps[-1], _run_of(monitor.path, runs)))
+            _add(found, _Place(crash, crash.timesteps / steps[-1], run_of(monitor.path, runs)))
     for log in means:
         series = log.series[REWARD].finite
         steps = series.timesteps
         for fall in falls(series.values, _lag(log), steps):
             crash = _crash(log.path, fall, None, steps, log, runs, folder)
             share = crash.timesteps / max(int(steps[-1]), 1)
-            _add(found, _Place(crash, share, _run_of(log.path, runs)))
+            _add(found, _Place(crash, share, run_of(log.path, runs)))
     for evaluation in evaluations:
         log, steps = _beside(evaluation.path, scalars), evaluation.timesteps
         for fall in falls(evaluation.returns, 0, steps):
             crash = _crash(evaluation.path, fall, None, steps, log, runs, folder)
             share = crash.timesteps / max(int(steps[-1]), 1)
-            _add(found, _Place(crash, share, _run_of(evaluation.path, runs)))
+            _add(found, _Place(crash, share, run_of(evaluation.path, runs)))
     return sorted((place.crash for place in found), key=lambda crash: (crash.timesteps, crash.log))
 
 
@@ -203,7 +203,7 @@ def curves(
     monitors, means = _judged(monitors, scalars)
     found = [
         RewardCurve(
-            _name(log.path, folder),
+            log_name(log.path, folder),
             len(log.returns),
             _thinned(log.returns),
             len(log.returns) >= needed(),
@@ -213,10 +213,10 @@ def curves(
     for log in means:
         values = log.series[REWARD].finite.values
         is_judged = len(values) >= needed(_lag(log))
-        found.append(RewardCurve(_name(log.path, folder), None, _thinned(values), is_judged))
+        found.append(RewardCurve(log_name(log.path, folder), None, _thinned(values), is_judged))
     for evaluation in evaluations:
         count = len(evaluation.returns)
-        points, name = _thinned(evaluation.returns), _name(evaluation.path, folder)
+        points, name = _thinned(evaluation.returns), log_name(evaluation.path, folder)
         found.append(RewardCurve(name, None, points, count >= needed(), evaluations=count))
     return found
 
@@ -245,7 +245,7 @@ def _crash(
     step = int(timesteps[fall.index])
     since = step - JUST_BEFORE * int(timesteps[-1])
     near: dict[str, Event] = {}
-    for event in (*_logged_events(log), *_checkpoint_events(_run_of(path, runs))):
+    for event in (*_logged_events(log), *_checkpoint_events(run_of(path, runs))):
         if event.by_timesteps >= since and event.after_timesteps < step:
             known = near.get(event.name)
             if known is None or event.width < known.width:  # the log says it closer than the files
@@ -258,7 +258,9 @@ def _crash(
         if value is not None
     }
     events = sorted(near.values(), key=lambda event: (event.by_timesteps, event.name))
-    return Crash(_name(path, folder), episode, step, fall.before, fall.after, tuple(events), values)
+    return Crash(
+        log_name(path, folder), episode, step, fall.before, fall.after, tuple(events), values
+    )
 
 
 def _logged_events(log: ScalarLog | None) -> Iterable[Event]:
@@ -317,7 +319,7 @@ def _lag(log: ScalarLog) -> int:
     return int(np.clip(rows, 1, _LONGEST_LAG))
 
 
-def _run_of(path: Path, runs: Sequence[Run]) -> Run | None:
+def run_of(path: Path, runs: Sequence[Run]) -> Run | None:
     """Return the run that a log is of: the only one in or below its folder, else the only one."""
     folder = path if path.is_dir() else path.parent
     near = [
@@ -343,5 +345,6 @@ def _thinned(values: NDArray[Any]) -> tuple[float, ...]:
     return tuple(float(np.median(part)) for part in parts)
 
 
-def _name(path: Path, folder: Path) -> str:
+def log_name(path: Path, folder: Path) -> str:
+    """Return how a log below `folder` is called."""
     return str(path.relative_to(folder)) if path != folder else path.name

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sacdoctor.diagnosis import COEFFICIENT, LoggedRow
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.files import files_below
 from sacdoctor.history.csv_rows import rows
@@ -22,8 +23,9 @@ REWARD = "rollout/ep_rew_mean"
 EPISODE_LENGTH = "rollout/ep_len_mean"
 LEARNING_RATE = "train/learning_rate"
 UPDATES = "train/n_updates"
+EXPLORATION = "rollout/exploration_rate"
 VALUES = (
-    "train/ent_coef",
+    COEFFICIENT,
     "train/entropy_loss",
     "train/actor_loss",
     "train/critic_loss",
@@ -34,7 +36,7 @@ VALUES = (
 )
 """What is told about the time of a crash. `train/actor_loss` is the negative Q-value (SAC: less
 the entropy's part)."""
-_WANTED = frozenset((REWARD, EPISODE_LENGTH, UPDATES, *VALUES))
+_WANTED = frozenset((REWARD, EPISODE_LENGTH, UPDATES, EXPLORATION, "train/approx_kl", *VALUES))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,11 +60,15 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class ScalarLog:
-    """The wanted series of one log by SB3's names; `skipped` counts rows that are none."""
+    """The wanted series of one log by SB3's names; `skipped` counts rows that are none.
+
+    `rows` are in the order in which they were written, which event files do not keep.
+    """
 
     path: Path
     series: dict[str, Series]
     skipped: int
+    rows: tuple[LoggedRow, ...] = ()
 
 
 class TensorBoardMissing(SacdoctorError):
@@ -90,6 +96,7 @@ def _progress(path: Path) -> ScalarLog:
     points: dict[str, list[tuple[int, float]]] = {}
     skipped = 0
     columns: list[str] = []
+    written: list[LoggedRow] = []
     for row in rows(path):
         if not columns:
             columns = row
@@ -102,7 +109,10 @@ def _progress(path: Path) -> ScalarLog:
             continue
         for name in _WANTED & values.keys():
             points.setdefault(name, []).append((int(values[TIMESTEPS]), values[name]))
-    return ScalarLog(path, {name: _series(found) for name, found in points.items()}, skipped)
+        step = int(values[TIMESTEPS])
+        written.append(LoggedRow(step, values.get(UPDATES), values.get(EXPLORATION)))
+    series = {name: _series(found) for name, found in points.items()}
+    return ScalarLog(path, series, skipped, tuple(written))
 
 
 def _row(columns: list[str], row: list[str]) -> dict[str, float] | None:

@@ -12,6 +12,7 @@ from sacdoctor.checkpoint import Checkpoint, Hyperparameters
 from sacdoctor.diagnosis import (
     Examination,
     Facts,
+    Jump,
     Moment,
     RunFacts,
     Still,
@@ -22,6 +23,7 @@ from sacdoctor.diagnosis import (
 )
 from sacdoctor.diagnosis.rules import estimated_gradient_norm, findings, selected
 from sacdoctor.errors import SacdoctorError
+from sacdoctor.history.jumps import jumps
 from sacdoctor.history.lineage import Header
 from sacdoctor.history.model import Run, Snapshot
 from sacdoctor.history.movement import Standing, distances, left_behind, norms, standing
@@ -50,7 +52,10 @@ def read_run(
     still: dict[str, Still] = {}
     stale: dict[str, Still] = {}
     patience: float | None = None
+    gamma: float | None = None
+    actions = 0
     moments: list[Moment] = []
+    leaps: list[Jump] = []
     for found in _examined(headers, options):
         if isinstance(found, Report):
             errors.append(found)
@@ -71,11 +76,17 @@ def read_run(
                     still = _since(still, standing_now, *times)
                     stale = _since(stale, left_behind(facts, moved), *times)
                 if copy_of is None:
+                    times = evidence.last.steps, header.steps
+                    leaps += [
+                        jump._replace(since=times[0], until=times[1])
+                        for jump in jumps(previous, facts, moved)
+                    ]
                     evidence.move(header, moved)
             moments.append(_moment(header, facts))
             original = copy_of
             evidence.hear(header, examination)
         patience = _patience(facts.checkpoint.hyperparameters)
+        gamma, actions = facts.checkpoint.hyperparameters.number("gamma"), _actions(facts)
         if facts.counters_say_untrained:
             untrained.add(len(snapshots))
         total, components = norms(facts, moved)
@@ -126,9 +137,18 @@ def read_run(
         },
         moments=tuple(moments),
         stored=_stored(headers),
+        jumps=tuple(leaps),
     )
     of_run = findings([run_facts], selected(options.select, options.ignore))
-    run = Run(name, headers[0].algorithm, tuple(snapshots), onsets(compared), of_run)
+    run = Run(
+        name,
+        headers[0].algorithm,
+        tuple(snapshots),
+        onsets(compared),
+        of_run,
+        gamma,
+        actions,
+    )
     return run, tuple(errors)
 
 
@@ -171,6 +191,7 @@ def _moment(header: Header, facts: Facts) -> Moment:
         max((rate for rate in rates if rate is not None), default=None),
         settings.number("exploration_rate"),
         header.learning_starts,
+        facts.last_seen,
     )
 
 
@@ -194,6 +215,12 @@ def _stored(headers: Sequence[Header]) -> Stored | None:
         room = buffer.capacity * buffer.n_envs
         return Stored(buffer.transitions, room, header.steps, buffer.n_envs, path.name)
     return None
+
+
+def _actions(facts: Facts) -> int:
+    """Return the dimensions of a squashed Gaussian policy's action, 0 for any other policy."""
+    outputs = facts.tensors.get("actor.mu.bias")
+    return outputs.numel if outputs is not None and "actor.log_std.bias" in facts.tensors else 0
 
 
 def _patience(settings: Hyperparameters) -> float | None:

@@ -4,6 +4,7 @@ What their names become, a vocabulary says; values can be read together with the
 """
 
 from sacdoctor.pickles.arrays import NUMPY_ARRAYS, NUMPY_NUMBERS, PickledArray, PickledDType
+from sacdoctor.pickles.asked_names import GlobalName, global_names, with_global_names
 from sacdoctor.pickles.budget import WalkBudget
 from sacdoctor.pickles.encoded import ENCODE, ENCODED_BYTES, ENCODED_TEXT, encode
 from sacdoctor.pickles.machine import Machine, read_pickle
@@ -20,6 +21,7 @@ from sacdoctor.pickles.places import Items, Place, PlacedValue, Places, read_pla
 from sacdoctor.pickles.start import is_pickle
 from sacdoctor.pickles.values import Made, Name, as_key
 from sacdoctor.pickles.vocabulary import ListedNames, Symbols, Vocabulary
+from sacdoctor.pickles.with_arrays import WithArrays
 
 __all__ = [
     "ENCODE",
@@ -27,6 +29,7 @@ __all__ = [
     "ENCODED_TEXT",
     "NUMPY_ARRAYS",
     "NUMPY_NUMBERS",
+    "GlobalName",
     "Items",
     "ListedNames",
     "Machine",
@@ -42,14 +45,17 @@ __all__ = [
     "Symbols",
     "Vocabulary",
     "WalkBudget",
+    "WithArrays",
     "as_key",
     "attributes",
     "class_of",
     "contents",
     "dotted",
     "encode",
+    "global_names",
     "is_pickle",
     "read_pickle",
     "read_placed_pickle",
     "walk",
+    "with_global_names",
 ]

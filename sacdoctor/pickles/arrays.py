@@ -56,12 +56,16 @@ class PickledDType(TakesState):
 
 @dataclass(eq=False, slots=True)
 class PickledArray(TakesState):
-    """An array as the pickle describes it; `data` are bytes, or a list for Python objects."""
+    """An array as the pickle describes it; `data` are bytes, or a list for Python objects.
+
+    `axes` is what the bytes, in C order, were transposed by; None for an array that was not.
+    """
 
     dtype: Any = None
     shape: Any = (0,)
     fortran: bool = False
     data: Any = b""
+    axes: Any = None
 
     def set_state(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) != 5:
@@ -94,7 +98,10 @@ class PickledArray(TakesState):
             )
         flat = np.frombuffer(self.data, dtype) if len(self.data) else np.empty(0, dtype)
         flat.flags.writeable = False
-        return flat.reshape(shape, order="F" if self.fortran else "C")
+        if self.axes is None:
+            return flat.reshape(shape, order="F" if self.fortran else "C")
+        stored = [n for _, n in sorted(zip(self.axes, shape, strict=True))]
+        return flat.reshape(stored).transpose(self.axes)
 
 
 def _short(shape: tuple[int, ...]) -> str:
@@ -111,10 +118,21 @@ def _reconstruct(_type: Any, _shape: Any, _code: Any) -> PickledArray:
     return PickledArray()
 
 
-def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any) -> PickledArray:
+def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> PickledArray:
+    """Source: numpy/_core/numeric.py; it knows the order K, and `axes`, from numpy 2.3 on."""
+    if order == "K" and axes is not None:
+        return PickledArray(dtype, _transposed(shape, axes), False, data, axes)
     if order not in ("C", "F"):
         raise CorruptCheckpoint("its pickle describes an array in an unknown way")
     return PickledArray(dtype, shape, order == "F", data)
+
+
+def _transposed(shape: Any, axes: Any) -> tuple[Any, ...]:
+    if not isinstance(shape, tuple) or not isinstance(axes, tuple):
+        raise CorruptCheckpoint("its pickle describes an array in an unknown way")
+    if not all(type(axis) is int for axis in axes) or sorted(axes) != [*range(len(shape))]:
+        raise CorruptCheckpoint("its pickle transposes an array by axes that it has not")
+    return tuple(shape[axis] for axis in axes)
 
 
 def _scalar(dtype: Any, data: Any = b"") -> bool | int | float:

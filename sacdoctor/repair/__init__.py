@@ -6,6 +6,7 @@ from sacdoctor.repair.initialisers import describe, encoded, initial_values
 from sacdoctor.repair.model import (
     Left,
     MomentReset,
+    Rename,
     RepairError,
     RepairOptions,
     RepairPlan,
@@ -20,6 +21,7 @@ __all__ = [
     "FixResult",
     "Left",
     "MomentReset",
+    "Rename",
     "RepairError",
     "RepairOptions",
     "RepairPlan",

@@ -212,6 +212,7 @@ def _edits(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> Edits:
         removed=[key for key, after in changes.items() if after is None],
         optimizers={completion.optimizer: completion.state for completion in plan.completions},
         wrappers=plan.wrappers,
+        names={rename.before: rename.after for rename in plan.renames},
         record=_record(checkpoint, plan, seed) if checkpoint.container.has_record else None,
     )
 
@@ -241,6 +242,8 @@ def _record(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> bytes:
     }
     if plan.wrappers:
         note["unwrapped"] = sorted(plan.wrappers)
+    if plan.renames:
+        note["renamed"] = {".".join(r.before): ".".join(r.after) for r in plan.renames}
     if plan.completions:
         note["completed"] = [
             {"file": c.file, "entries_before": c.entries_before, "added": list(c.added)}
@@ -265,6 +268,11 @@ def _verify(plan: RepairPlan, edits: Edits, original: Checkpoint, copy: Checkpoi
                 expected[repair.positions] = repair.values
         if expected.tobytes() != copy.tensors[names[name]].values.tobytes():
             wrong.append(name)
+    if plan.renames:
+        from sacdoctor.repair.environment import ported
+
+        stay = {(rename.place, rename.before) for rename in ported(copy).renames}
+        wrong += [r.before[0] for r in plan.renames if (r.place, r.before) in stay]
     for change in plan.settings:
         found: set[float | None] = set()
         if change.optimizer is not None:

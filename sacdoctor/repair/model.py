@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from sacdoctor.pickles import GlobalName
+
 
 class RepairError(SacdoctorError):
     """A repair that was asked for cannot be done; nothing was written."""
@@ -84,11 +86,24 @@ class SettingChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Rename:
+    """A class or function for which a pickle asks by another name; `place` is where that stands.
+
+    A name is its module, and what it is called in there.
+    """
+
+    place: str
+    before: GlobalName
+    after: GlobalName
+
+
+@dataclass(frozen=True, slots=True)
 class RepairOptions:
     """What to repair and from what. `only` is a shell-style pattern of tensor names.
 
-    `strip_code`: pickled schedules give way to numbers. Where nothing else is asked for, that is
-    all: a file that is to be made safe to load is not to come back with other weights.
+    `strip_code`: pickled schedules give way to numbers. `for_this_environment`: pickles ask for
+    classes and functions by the names that they have in the Python at work. Where nothing else is
+    asked for, that is all: a file that is only to load is not to come back with other weights.
     `complete_optimizer`: parameters that have no optimizer entry get one; `buffers` and
     `parameters` are patterns of names of tensors that could be either, and are one of them.
     """
@@ -100,16 +115,18 @@ class RepairOptions:
     learning_rate: float | None = None
     max_grad_norm: float | None = None
     strip_code: bool = False
+    for_this_environment: bool = False
     complete_optimizer: bool = False
     buffers: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
 
     @property
-    def strips_code_alone(self) -> bool:
+    def is_for_loading_alone(self) -> bool:
         """Whether, but for a donor, nothing is asked for that needs another repair."""
         others = (self.only, self.learning_rate, self.max_grad_norm)
         asks_for_more = self.from_target or self.complete_optimizer
-        return self.strip_code and not asks_for_more and all(x is None for x in others)
+        is_for_loading = self.strip_code or self.for_this_environment
+        return is_for_loading and not asks_for_more and all(x is None for x in others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +134,9 @@ class RepairPlan:
     """Everything that will change in a checkpoint; empty where nothing needs to.
 
     `wrappers` are paths that go from names in the state dict. `unstripped` are pickles whose code
-    was to be stripped and stays. `commands` are what the plan was asked to do in the words of
-    `Rule.cured_by`, without arguments: `fix`, `fix --strip-code`.
+    was to be stripped and stays. `renames` are of what pickles ask for, and `unported` the pickles
+    that this environment may fail to load all the same. `commands` are what the plan was asked to
+    do in the words of `Rule.cured_by`, without arguments: `fix`, `fix --strip-code`.
     """
 
     repaired: tuple[TensorRepair, ...] = ()
@@ -128,12 +146,15 @@ class RepairPlan:
     unstripped: tuple[Left, ...] = ()
     completions: tuple[Completion, ...] = ()
     wrappers: frozenset[str] = frozenset()
+    renames: tuple[Rename, ...] = ()
+    unported: tuple[Left, ...] = ()
     commands: frozenset[str] = frozenset()
 
     @property
     def is_empty(self) -> bool:
         """Whether carrying the plan out would change nothing."""
-        return not (self.repaired or self.settings or self.completions or self.wrappers)
+        changes = (self.repaired, self.settings, self.completions, self.wrappers, self.renames)
+        return not any(changes)
 
     def number(self, slot: Slot) -> int:
         """Return the number that an optimizer's entry has once the plan is carried out."""

@@ -26,6 +26,7 @@ from sacdoctor.repair.initialisers import describe, encoded, initial_values
 from sacdoctor.repair.model import (
     Left,
     MomentReset,
+    Rename,
     RepairError,
     RepairOptions,
     RepairPlan,
@@ -84,7 +85,7 @@ class _Planner:
 
     def plan(self) -> RepairPlan:
         self._refuse_slips()
-        redraws = self.donor is not None or not self.options.strips_code_alone
+        redraws = self.donor is not None or not self.options.is_for_loading_alone
         layers = self.report.layers if redraws else ()
         dead = [layer for layer in layers if self._is_to_be_repaired(layer)]
         # Online first: a target network takes over what its counterpart was given.
@@ -99,6 +100,7 @@ class _Planner:
             stripped, unstripped = strip(self.checkpoint, self.options.learning_rate)
             settings += stripped
         settings += self._rebuilt(settings)
+        renames, unported = self._ported(settings)
         return RepairPlan(
             tuple(self.repaired),
             tuple(self.left),
@@ -107,6 +109,8 @@ class _Planner:
             tuple(unstripped),
             completed,
             self.wrappers if redraws else frozenset(),
+            renames,
+            unported,
             frozenset(self._commands(redraws)),
         )
 
@@ -127,6 +131,7 @@ class _Planner:
             ("fix --max-grad-norm", options.max_grad_norm is not None),
             ("fix --strip-code", options.strip_code),
             ("fix --complete-optimizer", options.complete_optimizer),
+            ("fix --for-this-environment", options.for_this_environment),
         ):
             if is_asked_for:
                 yield command
@@ -242,6 +247,23 @@ class _Planner:
                 self.left.append(
                     Left(name, "its moments: which optimizer entry is its own is not certain")
                 )
+
+    # -- names -----------------------------------------------------------------------------------
+
+    def _ported(
+        self, settings: Iterable[SettingChange]
+    ) -> tuple[tuple[Rename, ...], tuple[Left, ...]]:
+        """Return how pickles are made ready for this environment, but for those that go."""
+        if not self.options.for_this_environment:
+            return (), ()
+        from sacdoctor.repair.environment import ported
+
+        gone = {f"data {change.name}" for change in settings if change.optimizer is None}
+        found = ported(self.checkpoint)
+        return (
+            tuple(rename for rename in found.renames if rename.place not in gone),
+            tuple(left for left in found.left if left.name not in gone),
+        )
 
     # -- settings ------------------------------------------------------------------------------
 

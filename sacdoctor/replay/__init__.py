@@ -6,16 +6,22 @@ from sacdoctor.replay.forced_head import Doubt, ForcedHead, constant_head
 from sacdoctor.replay.formats import read_replay_buffer
 from sacdoctor.replay.formats.numpy_zip import read_arrays
 from sacdoctor.replay.ignored_actions import ignored_head
+from sacdoctor.replay.outcome_model import learn, nearest
 from sacdoctor.replay.rewriting import write_without_oldest
+from sacdoctor.replay.transitions import TransitionReader, Transitions
 
 __all__ = [
     "Doubt",
     "ForcedHead",
     "ReplayBuffer",
+    "TransitionReader",
+    "Transitions",
     "buffer_of",
     "checkpoint_of",
     "constant_head",
     "ignored_head",
+    "learn",
+    "nearest",
     "newest_in",
     "read_arrays",
     "read_replay_buffer",

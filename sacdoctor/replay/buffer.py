@@ -31,7 +31,8 @@ class ReplayBuffer:
 
     `optimize_memory_usage`: an observation's next one is that of the next row, as there are no
     `next_observations`. `whole` are the times of the transitions that have both. `is_sb3s`: the
-    class is SB3's, or made from one.
+    class is SB3's, or made from one. `handle_timeout_termination`: SB3's setting to keep ends by a
+    limit of steps apart, its default where the file does not say.
     """
 
     class_name: str
@@ -44,6 +45,7 @@ class ReplayBuffer:
     arrays: Mapping[str, NDArray[Any]]
     origin: Origin = field(repr=False)
     is_sb3s: bool = False
+    handle_timeout_termination: bool = True
 
     @property
     def size(self) -> int:

@@ -100,7 +100,7 @@ def _solve(terms: Floats, outcome: Floats) -> Floats:
     return np.asarray(np.linalg.lstsq(terms, outcome, rcond=1e-9)[0], np.float64)
 
 
-def _nearest(points: Floats, among: Floats, *, itself: bool) -> NDArray[np.int64]:
+def nearest(points: Floats, among: Floats, *, itself: bool) -> NDArray[np.int64]:
     """Return the index of the nearest of `among` for each point; `itself`: not the point itself."""
     points, among = points.astype(np.float32), among.astype(np.float32)
     squares = (among**2).sum(axis=1)
@@ -117,9 +117,9 @@ def _nearest(points: Floats, among: Floats, *, itself: bool) -> NDArray[np.int64
 def paired(table: Transitions) -> Pairs:
     """Return each transition with the one whose observation is nearest, every pair once."""
     numbers = np.arange(len(table))
-    nearest = _nearest(table.observed, table.observed, itself=True)
-    once = (numbers < nearest) | (nearest[nearest] != numbers)
-    return table[numbers[once]], table[nearest[once]]
+    other = nearest(table.observed, table.observed, itself=True)
+    once = (numbers < other) | (other[other] != numbers)
+    return table[numbers[once]], table[other[once]]
 
 
 def slope_of(model: OutcomeModel, pairs: Pairs) -> tuple[float, float]:
@@ -157,7 +157,7 @@ class Comparison:
 def compare(model: OutcomeModel, table: Transitions) -> Comparison:
     """Return how far the outcomes of `table` are from what the model predicts."""
     reference = model.reference
-    near = reference[_nearest(table.observed, reference.observed, itself=False)]
+    near = reference[nearest(table.observed, reference.observed, itself=False)]
     left, by_action = model.parts(table, near)
     return Comparison(left - by_action, left + near.action @ model.by_action)
 

@@ -167,6 +167,7 @@ def sb3_buffer(data: memoryview, made: Any, places: Places) -> ReplayBuffer | No
         arrays=arrays,
         origin=_Sb3Origin(data, places, state),
         is_sb3s=True,
+        handle_timeout_termination=state.get("handle_timeout_termination") is not False,
     )
 
 

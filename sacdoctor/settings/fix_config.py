@@ -15,6 +15,7 @@ from sacdoctor.algorithms import ALGORITHMS, TRAINED_VARIABLES, algorithm_in, al
 from sacdoctor.checkpoint import Checkpoint, Hyperparameters
 from sacdoctor.checkpoint.formats import ENDINGS as CHECKPOINT_ENDINGS
 from sacdoctor.errors import SacdoctorError
+from sacdoctor.printable import escaped
 from sacdoctor.settings import json_document, toml_document, yaml_document
 from sacdoctor.settings.corrections import (
     Change,
@@ -78,7 +79,7 @@ class FixedConfig:
         if self.root is None:
             return render_settings(self._one_set(), language or Language.YAML)
         if language in (None, self.language):
-            return self.noted
+            return self._shown()
         text = convert(as_dict(self.root), language or Language.YAML)
         try:
             text.encode()
@@ -92,12 +93,28 @@ class FixedConfig:
         Raises `SacdoctorError` where the file holds several sets of settings.
         """
         if self.root is not None and self.language is Language.YAML and is_zoo(self.root):
-            return self.noted
+            return self._shown()
         return render_zoo(self._one_set())
 
     def as_python(self) -> str:
         """Return a training script; raises `SacdoctorError` as `as_zoo` does."""
         return python_snippet(self._one_set())
+
+    def _shown(self) -> str:
+        """Return the corrected file with no character in it that a terminal or an editor obeys.
+
+        Raises `SacdoctorError` where one stands in a text that knows no escapes.
+        """
+        text = escaped(self.noted)
+        if text != self.noted:
+            assert self.root is not None and self.language is not None
+            read = _MODULES[self.language].read
+            if repr(as_dict(read(text))) != repr(as_dict(self.root)):  # NaN is not equal to NaN
+                raise SacdoctorError(
+                    "a text in it holds control characters, or such as turn its direction: put it "
+                    "in double quotes, and write them as \\uXXXX"
+                )
+        return text
 
     def _one_set(self) -> Settings:
         if self.settings is not None:

@@ -121,6 +121,22 @@ BOUNDS = (
         "exploration_final_eps", EPSILON, _NOTICE, "many actions stay random", _EPSILON, above=0.2
     ),
     Bound(
+        "exploration_initial_eps",
+        EPSILON,
+        _NOTICE,
+        "Q-values that nothing has trained yet choose most actions",
+        "SB3's default 1, which rl-zoo keeps",
+        below=0.5,
+    ),
+    Bound(
+        "exploration_fraction",
+        ("DQN",),  # sb3-contrib's QR-DQN has 0.005
+        _NOTICE,
+        "random actions are nearly over as soon as they begin",
+        "SB3's default 0.1; rl-zoo: 0.1 to 0.2",
+        below=0.01,
+    ),
+    Bound(
         "ent_coef", ENTROPY, _CRITICAL, "the agent is paid for not exploring", _ENTROPY, below=0.0
     ),
     Bound("ent_coef", ENTROPY, _WARNING, "nothing keeps the actions varied", _ENTROPY, below=1e-8),
@@ -210,6 +226,16 @@ ADVISED_BUFFER = 100
 FASTEST_TARGET, FAST_TARGET = 0.1, 0.05
 """`tau` ÷ `target_update_interval` above which the target is about the online network itself:
 arXiv:1801.01290, figure 3c, where 0.1 is unstable; the largest in rl-zoo is 0.05."""
+FARTHEST_SEEN = 5
+"""Rewards that Q adds up at least, 1 ÷ (1 − 0.8) as for `gamma`: one, and one more with each copy
+into a hard target. In rl-zoo's runs there are 200 copies and more."""
+MANY_UPDATES, MOST_UPDATES = 4, 20
+"""Updates per transition: twice as many as anything in rl-zoo, and those with which SAC fails
+(arXiv:2101.05982, figure 1; arXiv:2205.07802, figure 3)."""
+WEAKEST_SIGNAL = 0.05
+"""Of a change of the inputs, and of a gradient, what comes through all layers of a network that was
+just made. Tanh passes all of it, ReLU about half. Of RLMutation's agents those with 0.02 (DQN with
+two Sigmoids) hardly learned CartPole, and most of those with 0.12 (A2C) did."""
 SHARE_OF_TARGET = 0.05
 """Of its first random weights, what a target may hold at the end of a run."""
 FEWEST_STEPS = 4
@@ -222,6 +248,7 @@ DEFAULTS = {
     "tau": 0.005,
     "exploration_final_eps": 0.05,
     "exploration_initial_eps": 1.0,
+    "exploration_fraction": 0.1,
     "vf_coef": 0.5,
     "batch_size": 64,
     "clip_range": 0.2,

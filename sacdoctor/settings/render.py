@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sacdoctor.algorithms import ALGORITHMS
 from sacdoctor.errors import SacdoctorError
+from sacdoctor.printable import escaped
 from sacdoctor.settings.document import Language
 from sacdoctor.settings.numbers import LINEAR, spelled, write_number
 from sacdoctor.settings.ranges import LONGEST_WARMUP, MAX_GRAD_NORM_RANGE
@@ -64,18 +65,25 @@ def render_zoo(settings: Settings) -> str:
 
 def convert(data: dict[str, object], language: Language) -> str:
     """Return a whole settings file in another language; comments do not come along."""
+    # In JSON every text stands between double quotes, and tomlkit writes them so.
     if language is Language.JSON:
-        return json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n"
+        return escaped(json.dumps(data, indent=2, ensure_ascii=False, default=str)) + "\n"
     if language is Language.TOML:
         import tomlkit
 
-        return tomlkit.dumps(_without_null(data))
+        return escaped(tomlkit.dumps(_without_null(data)))
+    text = _dumped(data, allow_unicode=True)
+    return text if text == escaped(text) else _dumped(data, allow_unicode=False)
+
+
+def _dumped(data: dict[str, object], *, allow_unicode: bool) -> str:
     from io import StringIO
 
     from ruamel.yaml import YAML
 
     text = StringIO()
     yaml = YAML(typ="safe", pure=True)
+    yaml.allow_unicode = allow_unicode
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.representer.add_representer(float, _represent_float)

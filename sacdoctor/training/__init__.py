@@ -5,8 +5,9 @@ Needs the extra `train` (Stable-Baselines3 and sb3-contrib).
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from sacdoctor.extras import from_train
 
 if TYPE_CHECKING:
     from sacdoctor.training.gradients import GradientGuard
@@ -51,18 +52,10 @@ _HOMES = {
     "add_missing_parameters": "live",
     "create_zero_prevention_system": "zeros",
 }
-_EXTRA = ("stable_baselines3", "sb3_contrib", "gymnasium")
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used; the rest of the package needs no SB3."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    except ModuleNotFoundError as error:
-        if error.name not in _EXTRA:
-            raise
-        raise ImportError(
-            f"{__name__}.{name} needs {error.name}: pip install 'sacdoctor[train]'"
-        ) from error
+    return from_train(f"{__name__}.{_HOMES[name]}", name, f"{__name__}.{name}")

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Any
 
 from sacdoctor.archive import Archive, ends_as_zip
 from sacdoctor.checkpoint import Checkpoint, Limits
-from sacdoctor.errors import SacdoctorError, UnsupportedCheckpoint
+from sacdoctor.errors import CheckpointError, SacdoctorError, UnsupportedCheckpoint
 from sacdoctor.files import map_file
-from sacdoctor.pickles import is_pickle
-from sacdoctor.severity import Severity
-from sacdoctor.trust.parts import ENDINGS, encoded_pickles, parts_of_pickle
-from sacdoctor.trust.references import Kind
-from sacdoctor.trust.suspicions import suspicions
+from sacdoctor.pickles import Name, Symbols, is_pickle, read_pickle
+from sacdoctor.trust.parts import ENDINGS, encoded_pickles
 
 _TAR, _TAR_AT = b"ustar", 257
 _ARRAY, _ARRAY_HEADER, _OF_OBJECTS = b"\x93NUMPY", 4096, b"|O"
@@ -63,7 +61,7 @@ def _refuse_what_is_not_looked_into(path: Path, buffer: memoryview) -> None:
     _refuse_objects(bytes(buffer[:_ARRAY_HEADER]))
     if path.suffix.lower() in _PACKED and path.stem.lower().endswith(ENDINGS):
         raise UnsupportedCheckpoint("by its name it is a pickle, compressed; unpack it")
-    if _is_old_pickle(path):
+    if _is_old_pickle(buffer):
         raise UnsupportedCheckpoint("it is a pickle; name it .pkl to have it looked into")
 
 
@@ -74,18 +72,35 @@ def _refuse_objects(start: bytes) -> None:
         )
 
 
-def _is_old_pickle(path: Path) -> bool:
+def _is_old_pickle(buffer: memoryview) -> bool:
     """Return whether it is a pickle of protocol 0 or 1, which no first byte tells.
 
-    It is one if it can be walked to its end and refers to anything on the way, or if it calls what
-    is dangerous: damage that stands behind that does not keep Python from running it. That it only
-    refers to something says nothing: so does Python's own source, where it begins with `class`.
+    It is one if it can be walked to its end and looks anything up on the way, or if it calls what
+    it has looked up: damage that stands behind that does not keep Python from running it. That it
+    only looks something up says nothing: so does Python's own source, if it begins with `class`.
     """
-    part, *_ = parts_of_pickle(path)
-    kinds = {reference.kind for reference in part.references}
-    if kinds and Kind.UNREAD not in kinds:
-        return True
-    found = suspicions([part.readable()])
-    return any(
-        one.severity is Severity.CRITICAL and one.reference.kind is not Kind.NAME for one in found
-    )
+    deeds = _Deeds()
+    try:
+        read_pickle(buffer, deeds, Limits.of_buffer(len(buffer)).walks)
+    except CheckpointError:
+        return deeds.calls
+    return deeds.looks_up
+
+
+class _Deeds(Symbols):
+    """Notes whether a pickle looks up what can be a name in Python, and whether it calls that."""
+
+    looks_up = calls = False
+
+    def name(self, module: str, qualname: str, protocol: int) -> Name:
+        found = super().name(module, qualname, protocol)
+        self.looks_up = self.looks_up or _is_possible(found)
+        return found
+
+    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.calls = self.calls or (isinstance(function, Name) and _is_possible(function))
+        return super().call(function, args, kwargs)
+
+
+def _is_possible(name: Name) -> bool:
+    return all(map(str.isidentifier, str(name).split(".")))

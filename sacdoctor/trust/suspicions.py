@@ -118,7 +118,7 @@ def suspicions(
     judged = [
         Suspicion(part.member, part.key, ref, _severity(ref, ref.name in bad), part.is_torch)
         for part, ref in found
-        if not (ref.kind in _NAMED and ref.name not in bad and _is_trusted(ref.name, trusted))
+        if not (ref.kind in NAMED and ref.name not in bad and _is_trusted(ref.name, trusted))
     ]
     return tuple(sorted(judged, key=lambda suspicion: -suspicion.severity.rank))
 
@@ -133,7 +133,8 @@ def _is_trusted(name: Name, trusted: Collection[str]) -> bool:
 
 _OF_NAMES = (Kind.NAME, Kind.GIVE, Kind.MAKE, Kind.CALL)
 """What can be done with a name, the least first."""
-_NAMED = (*_OF_NAMES, Kind.IMPORT)
+NAMED = (*_OF_NAMES, Kind.IMPORT)
+"""The same, and that a module is imported: what is named can be trusted by its module."""
 _UNUSUAL = (Kind.FORM, Kind.CLASS)
 _UNKNOWABLE = (Kind.COMPUTED, Kind.STATE, Kind.UNREAD)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import CheckpointCallback
 
 from sacdoctor import read_history
 from sacdoctor.model import Finding
@@ -54,3 +56,25 @@ def test_a_copy_of_the_last_checkpoint_is_no_standstill(runs: Runs, tmp_path: Pa
     last = folder / f"rl_model_{STEPS}_steps.zip"
     (folder / "final.zip").write_bytes(last.read_bytes())
     assert found(folder, "SD210") is None
+
+
+class Forgetful(PPO):
+    """A loop without `obs = new_obs`: RLMutation's missing state update."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name != "_last_obs" or self.__dict__.get(name) is None:
+            super().__setattr__(name, value)
+
+
+@pytest.mark.parametrize("env", ["Pendulum-v1", "CartPole-v1"])
+@pytest.mark.parametrize(("algorithm", "is_said"), [(Forgetful, True), (PPO, False)])
+def test_an_observation_that_is_never_replaced(
+    tmp_path: Path, algorithm: type[PPO], is_said: bool, env: str
+) -> None:
+    model = algorithm("MlpPolicy", env, n_steps=64, n_epochs=1, seed=0, device="cpu")
+    model.learn(320, callback=CheckpointCallback(63, str(tmp_path)))
+    told = found(tmp_path, "SD903")
+    assert (told is not None) is is_said
+    if told is not None:
+        assert told.severity == "warning"
+        assert "from 63 to 315 steps" in told.evidence

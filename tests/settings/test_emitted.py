@@ -216,3 +216,67 @@ def test_scripts_are_written_for_a_checkpoint_too(tmp_path: Path) -> None:
     script = fix_config(tmp_path / "model.zip").as_python()
     assert "learning_rate=1e-4," in script
     assert "learning_starts=100," in script
+
+
+# -- characters that a terminal or an editor obeys ---------------------------------------------
+
+HOSTILE = [chr(c) for c in (0x7F, 0x9B, 0x61C, 0x200F, 0x202E, 0x2028, 0x2066)]
+
+
+def held(text: str, language: str) -> dict[str, Any]:
+    if language == "toml":
+        return tomllib.loads(text)
+    document: dict[str, Any] = (
+        json.loads(text) if language == "json" else YAML(typ="safe", pure=True).load(text)
+    )
+    return dict(document)
+
+
+@pytest.mark.parametrize("target", ["json", "toml", "yaml", None])
+@pytest.mark.parametrize("source", ["json", "toml", "yaml"])
+@pytest.mark.parametrize("character", HOSTILE)
+def test_what_a_terminal_obeys_is_written_as_an_escape(
+    character: str, source: str, target: str | None
+) -> None:
+    settings = {"algorithm": "SAC", "learning_rate": 1e-4, f"é{character}": f"a{character}é"}
+    # YAML and TOML take some only as an escape; JSON has no comments.
+    is_taken = source == "json" or character not in "\x7f\x9b\u2028"
+    stands = character if is_taken else f"\\u{ord(character):04x}"
+    head = f"# a comment{stands}\n" if source != "json" else ""
+    pairs = ['"algorithm"{}"SAC"', '"learning_rate"{}0.0001', f'"é{stands}"{{}}"a{stands}é"']
+    if source == "toml":
+        text = head + "\n".join(pair.format(" = ") for pair in pairs) + "\n"
+    else:
+        text = head + "{" + ", ".join(pair.format(": ") for pair in pairs) + "}\n"
+    fixed = fix_text(text.encode(), language=Language(source))
+    emitted = fixed.as_text(None if target is None else Language(target))
+    assert character not in emitted
+    assert held(emitted, target or source) == settings
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("toml", "algorithm = 'SAC'\nlearning_rate = 1e-4\nname = 'a\u202e'\n"),
+        ("yaml", "algorithm: SAC\nlearning_rate: 0.0001\nname: a\u202e\n"),
+    ],
+)
+def test_where_no_escape_can_stand_the_file_is_not_printed(language: str, text: str) -> None:
+    fixed = fix_text(text.encode(), language=Language(language))
+    with pytest.raises(SacdoctorError, match="control characters"):
+        fixed.as_text()
+    assert json.loads(fixed.as_text(Language.JSON))["name"] == "a\u202e"
+
+
+@pytest.mark.parametrize("text", ["name: שלום é 日本 ✓\n", "# שלום\ta\r\nname: x\r\n"])
+def test_all_other_characters_stay(text: str) -> None:
+    whole = "algorithm: SAC\nlearning_rate: 0.0001\n" + text
+    assert fix_text(whole.encode(), language=Language.YAML).as_text() == whole
+
+
+def test_writing_in_place_changes_nothing_else(run: Any, tmp_path: Path) -> None:
+    source = tmp_path / "run.yml"
+    source.write_text("algorithm: SAC\nlearning_rate: 0.05\nname: a\u200f\n", encoding="utf-8")
+    assert run("fix-config", source, "--write").code == 0
+    after = source.read_text(encoding="utf-8")
+    assert after == "algorithm: SAC\nlearning_rate: 0.0001\nname: a\u200f\n"

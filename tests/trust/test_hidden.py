@@ -111,7 +111,7 @@ def tar(name: str) -> bytes:
     ("name", "content", "reason"),
     [
         ("old.bin", tar("storages"), "a tar archive"),
-        ("buffer.pkl.gz", gzip.compress(pickle.dumps(1)), "compressed"),
+        ("buffer.pkl.gz", gzip.compress(pickle.dumps(1), mtime=0), "compressed"),
         ("a.npy", npy(np.array([{}], dtype=object)), "Python objects"),
         ("a.npz", npz(a=np.array([{}], dtype=object)), "Python objects"),
         ("b.npy", npy(np.array([(1, {})], dtype=[("n", int), ("o", object)])), "Python objects"),
@@ -139,7 +139,7 @@ def texts() -> Iterator[tuple[str, bytes]]:
     yield "picture.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
     yield "table.parquet", b"PAR1\x15\x04\x15\n\x00PAR1"
     yield "a.npy", npy(np.ones(3))
-    yield "data.csv.gz", gzip.compress(b"1,2\n")
+    yield "data.csv.gz", gzip.compress(b"1,2\n", mtime=0)
     yield "zeros", bytes(1000)
 
 

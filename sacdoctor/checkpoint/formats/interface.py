@@ -77,6 +77,10 @@ class Contents(ABC):
         """Return every pickle that loading the file opens, those in its settings aside."""
         return ()
 
+    def python_version(self) -> str | None:
+        """Return the version of Python that wrote the file, None where it does not tell."""
+        return None
+
     def is_repaired(self) -> bool:
         """Return whether it holds a note about earlier repairs."""
         return False

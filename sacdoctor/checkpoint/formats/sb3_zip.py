@@ -6,29 +6,33 @@ stable_baselines3/common/save_util.py, `save_to_zip_file`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from sacdoctor.archive import Archive, Pieces, rewrite
-from sacdoctor.checkpoint.edit import edited_torch_file
+from sacdoctor.checkpoint.edit import edited_torch_file, names_in_torch_file
 from sacdoctor.checkpoint.edits import Edits, ElementEdit
 from sacdoctor.checkpoint.foreign import Foreign, foreign_kind
 from sacdoctor.checkpoint.formats.interface import RECORD, Container, Contents, PickleFile
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters, read_hyperparameters
 from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.optimizer_state import OptimizerState, optimizer_state
-from sacdoctor.checkpoint.settings_edit import edited_settings
+from sacdoctor.checkpoint.settings_edit import edited_settings, with_names_in_settings
 from sacdoctor.checkpoint.state_dict import state_dict
 from sacdoctor.checkpoint.tensors import Tensor
 from sacdoctor.checkpoint.torch_file import LEGACY_MAGIC, read_legacy, read_torch_archive
-from sacdoctor.errors import CorruptCheckpoint, SacdoctorError
-from sacdoctor.pickles import is_pickle
+from sacdoctor.errors import CheckpointError, CorruptCheckpoint, SacdoctorError
+from sacdoctor.pickles import GlobalName, is_pickle
 
 DATA, POLICY, VERSION = "data", "policy.pth", "_stable_baselines3_version"
 VARIABLES = ("pytorch_variables.pth", "tensors.pth")
 """Loose tensors such as `log_ent_coef`; the second name is that of SB3 before 0.9."""
+SYSTEM = "system_info.txt"
+_PYTHON = re.compile(rb"^- Python: (\d{1,3}\.\d{1,3})", re.MULTILINE)
+"""Source: `get_system_info` in stable_baselines3/common/utils.py."""
 _TORCH_ENDINGS, _PICKLE_ENDINGS = (".pth", ".pt"), (".pkl", ".pickle")
 
 
@@ -87,6 +91,13 @@ class Sb3Zip(Contents):
         with _named(VERSION):
             return str(self._archive.read(VERSION), "utf-8", "replace").strip()
 
+    def python_version(self) -> str | None:
+        if SYSTEM not in self._archive:
+            return None
+        with _named(SYSTEM):
+            told = _PYTHON.search(bytes(self._archive.read(SYSTEM)))
+        return None if told is None else told[1].decode()
+
     def is_repaired(self) -> bool:
         return RECORD in self._archive
 
@@ -121,8 +132,10 @@ class Sb3Zip(Contents):
         rated = () if edits.learning_rate is None else self._optimizers()
         replaced: dict[str, Pieces] = {}
         anew = {self.optimizer_file(name): state for name, state in edits.optimizers.items()}
-        renamed = (POLICY,) if edits.wrappers else ()
-        for member in dict.fromkeys([*by_member, *rated, *anew, *renamed]):
+        renamed = {POLICY} if edits.wrappers else set()
+        if edits.names:
+            renamed |= {name for name in self._torch_files() if self._asks_for(name, edits.names)}
+        for member in dict.fromkeys([*by_member, *rated, *anew, *sorted(renamed)]):
             rate = edits.learning_rate if member in rated else None
             data, elements = self._archive.read(member), by_member.get(member, [])
             try:
@@ -133,7 +146,7 @@ class Sb3Zip(Contents):
                 else:
                     wrappers = edits.wrappers if member == POLICY else ()
                     replaced[member] = edited_torch_file(
-                        data, elements, rate, self._limits, wrappers
+                        data, elements, rate, self._limits, wrappers, edits.names
                     )
             except SacdoctorError as error:
                 raise error.within(member) from None
@@ -145,9 +158,22 @@ class Sb3Zip(Contents):
             numbers["learning_rate"] = edits.learning_rate
         if "learning_rate" in numbers:
             removed.append("lr_schedule")
-        if not numbers and not removed:
+        if DATA not in self._archive or not (numbers or removed or edits.names):
             return {}
-        return {DATA: [edited_settings(bytes(self._archive.read(DATA)), numbers, removed)]}
+        data = bytes(self._archive.read(DATA))
+        if numbers or removed:
+            data = edited_settings(data, numbers, removed)
+        return {DATA: [with_names_in_settings(data, edits.names)]}
+
+    def _torch_files(self) -> Iterator[str]:
+        return (name for name in self._archive if name.lower().endswith(_TORCH_ENDINGS))
+
+    def _asks_for(self, member: str, names: Mapping[GlobalName, GlobalName]) -> bool:
+        try:
+            asked = names_in_torch_file(self._archive.read(member), self._limits)
+        except CheckpointError:
+            return False  # what cannot be read stays as it is
+        return not names.keys().isdisjoint(asked)
 
     def _optimizers(self) -> tuple[str, ...]:
         return tuple(name for name in self._archive if name.endswith("optimizer.pth"))

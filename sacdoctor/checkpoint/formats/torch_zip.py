@@ -49,7 +49,7 @@ class TorchZip(Contents):
         yield PickleFile("", lambda: self._archive.buffer, True, self._is_plain)
 
     def edited(self, edits: Edits) -> Pieces:
-        return edited_torch_archive(self._archive, edits.elements)
+        return edited_torch_archive(self._archive, edits.elements, names=edits.names)
 
 
 def _opens(buffer: memoryview) -> bool:

@@ -2,7 +2,8 @@
 
 ## What it does
 Reports a learned entropy coefficient (SAC, TQC, CrossQ: exp of `log_ent_coef`) below 1e-5
-(warning) or 1e-6 (critical). A coefficient that was fixed by hand is not looked at.
+(warning) or 1e-6 (critical). A coefficient that was fixed by hand is not looked at. Where a run has
+no checkpoint that holds it, `sacdoctor history` goes by what SB3 logged (`train/ent_coef`).
 
 ## Why is this bad
 The coefficient is tuned so that the policy's entropy stays near `target_entropy`. At 1e-6 entropy
@@ -30,6 +31,7 @@ from collections.abc import Iterator
 from math import exp
 
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.log_facts import COEFFICIENT, LogFacts
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
@@ -48,10 +50,30 @@ def check(examination: Examination) -> Iterator[Finding]:
     coefficient = exp(min(log_coefficient, 700.0))
     if not coefficient < WARNING:
         return
-    yield RULE.finding(
+    yield _finding(
+        coefficient, f"log_ent_coef {log_coefficient:.3g}: entropy coefficient {coefficient:.1e}"
+    )
+
+
+def check_log(log: LogFacts) -> Iterator[Finding]:
+    """Yield a finding where the coefficient that was logged has sunk: a fixed one has not."""
+    series = log.series.get(COEFFICIENT)
+    if series is None or not len(series.values):
+        return
+    first, last = float(series.values[0]), float(series.values[-1])
+    if last < min(WARNING, first):
+        yield _finding(
+            last,
+            f"{COEFFICIENT} is {last:.1e} at step {int(series.timesteps[-1]):,}; the first that "
+            f"was logged is {first:.3g}",
+        )
+
+
+def _finding(coefficient: float, evidence: str) -> Finding:
+    return RULE.finding(
         Severity.CRITICAL if coefficient < CRITICAL else Severity.WARNING,
         "the entropy coefficient has collapsed",
-        evidence=f"log_ent_coef {log_coefficient:.3g}: entropy coefficient {coefficient:.1e}",
+        evidence=evidence,
         remedy=(
             "Scale the rewards to about 1, raise target_entropy, or fix ent_coef (0.05) for a "
             "while."
@@ -64,5 +86,5 @@ RULE = Rule(
     name="entropy-collapse",
     doc=__doc__,
     severities=(Severity.CRITICAL, Severity.WARNING),
-    checks=(Check(Examination, check),),
+    checks=(Check(Examination, check), Check(LogFacts, check_log)),
 )

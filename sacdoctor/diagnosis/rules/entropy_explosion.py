@@ -3,7 +3,8 @@
 ## What it does
 Reports a learned entropy coefficient (SAC, TQC, CrossQ: exp of `log_ent_coef`) above 5 (warning) or
 50 (critical) that is above the one it started from. A coefficient that was fixed by hand is the
-business of `setting-out-of-range`.
+business of `setting-out-of-range`. Where a run has no checkpoint that holds it, `sacdoctor history`
+goes by what SB3 logged (`train/ent_coef`).
 
 ## Why is this bad
 The coefficient starts at 1 and is raised, by about the learning rate per update and without limit,
@@ -32,9 +33,10 @@ No fix.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import exp
+from math import exp, isfinite
 
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.log_facts import COEFFICIENT, LogFacts
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
@@ -54,13 +56,32 @@ def check(examination: Examination) -> Iterator[Finding]:
     start = _start(checkpoint.hyperparameters.get("ent_coef"))
     if not coefficient > max(WARNING, start):
         return
-    yield RULE.finding(
+    yield _finding(
+        coefficient,
+        f"log_ent_coef {log_coefficient:.3g}: entropy coefficient {coefficient:.3g}; it started at "
+        f"{start:g}",
+    )
+
+
+def check_log(log: LogFacts) -> Iterator[Finding]:
+    """Yield a finding where the coefficient that was logged has grown: a fixed one has not."""
+    series = log.series.get(COEFFICIENT)
+    if series is None or not len(series.values):
+        return
+    first, last = float(series.values[0]), float(series.values[-1])
+    if last > max(WARNING, first) and isfinite(last):
+        yield _finding(
+            last,
+            f"{COEFFICIENT} is {last:.3g} at step {int(series.timesteps[-1]):,}; the first that "
+            f"was logged is {first:.3g}",
+        )
+
+
+def _finding(coefficient: float, evidence: str) -> Finding:
+    return RULE.finding(
         Severity.CRITICAL if coefficient > CRITICAL else Severity.WARNING,
         "the entropy coefficient has grown far above what agents learn with",
-        evidence=(
-            f"log_ent_coef {log_coefficient:.3g}: entropy coefficient {coefficient:.3g}; it "
-            f"started at {start:g}"
-        ),
+        evidence=evidence,
         remedy=(
             'Scale the rewards to about 1, leave target_entropy at "auto", and go back to a '
             "checkpoint from before."
@@ -82,5 +103,6 @@ RULE = Rule(
     name="entropy-explosion",
     doc=__doc__,
     severities=(Severity.CRITICAL, Severity.WARNING),
-    checks=(Check(Examination, check),),
+    checks=(Check(Examination, check), Check(LogFacts, check_log)),
+    explains=("value-out-of-bounds",),
 )

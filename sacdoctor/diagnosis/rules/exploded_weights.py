@@ -69,4 +69,5 @@ RULE = Rule(
     doc=__doc__,
     severities=(Severity.CRITICAL, Severity.WARNING),
     checks=(Check(Examination, check),),
+    explains=("value-out-of-bounds",),
 )

@@ -144,4 +144,5 @@ RULE = Rule(
     severities=(Severity.CRITICAL, Severity.WARNING),
     checks=(Check(Examination, check),),
     needs_optimizers=True,
+    explains=("value-out-of-bounds",),
 )

@@ -7,15 +7,20 @@ every number. A warning are
 - 5 % or more for which the next row has another observation: the environment did move on, and what
   is stored as next is the old one;
 - 25 % or more for which it has not: the environment, or what observes it, stood still. Only where
-  observations take many values: in a grid, one bumps into walls.
+  observations take many values: in a grid, one bumps into walls;
+- all of them, where an observation has several numbers: with one alone it may stand for none.
+
+`sacdoctor history` reports a last observation (`_last_obs`) that is the same, bit for bit, in three
+checkpoints in a row and up to the last one, in the middle of episodes. That needs no buffer, which
+on-policy algorithms have none of. Observations of whole numbers are not compared.
 
 ## Why is this bad
 A transition that leads nowhere teaches that no action matters, and Q(s) = r + γ Q(s) that every
 state is worth r ÷ (1 − γ).
 
 ## Example
-`next_state = state` where the environment writes into one and the same array; a sensor, or a feed
-of prices, that delivers its last value again.
+A loop of one's own that forgets `obs = new_obs`. `next_state = state` where the environment writes
+into one and the same array; a sensor, or a feed of prices, that delivers its last value again.
 
 ## Use instead
 Copy observations where they are stored (`np.array(obs)`), and look at a few of them in turn while
@@ -31,14 +36,18 @@ No fix: what was not observed is not known.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 
 from sacdoctor.diagnosis.buffer_facts import Rows, StoredTransitions, listed
 from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.diagnosis.run_facts import RunFacts
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
 
 ALIASED, FEWEST = 0.05, 20
 """Share of rows that contradict the next one, and their number."""
+CHECKPOINTS = 3
+"""With the same last observation: by chance two may end in the same corner."""
 STILL = 0.25
 """Share of rows in which all stood still. A judgement: healthy agents in continuous spaces, at
 limits and against walls, kept below a tenth."""
@@ -50,8 +59,29 @@ def check(stored: StoredTransitions) -> Iterator[Finding]:
     aliased, still = found.aliased.number, found.still.number
     if aliased >= max(FEWEST, ALIASED * found.compared):
         yield _finding(stored, found.aliased, "while the next row has another")
-    elif found.is_varied and still >= max(FEWEST, STILL * found.compared):
+    elif (found.is_varied and still >= max(FEWEST, STILL * found.compared)) or (
+        found.is_constant and still == found.compared >= FEWEST
+    ):
         yield _finding(stored, found.still, "and so is that of the next row")
+
+
+def check_run(run: RunFacts) -> Iterator[Finding]:
+    """Yield a finding where the agent's observation is the same in the last checkpoints."""
+    seen = {moment.steps: moment.seen for moment in run.moments if moment.seen is not None}
+    steps = [*seen]
+    same = [*takewhile(lambda at: seen[at] == seen[steps[-1]], reversed(steps))]
+    if len(same) < CHECKPOINTS:
+        return
+    yield RULE.finding(
+        Severity.WARNING,
+        f"the last observation is the same in {len(same)} checkpoints",
+        evidence=f"_last_obs is bit for bit the same from {same[-1]:,} to {same[0]:,} steps, in "
+        "the middle of episodes",
+        remedy=(
+            "Print observations for some steps: does the environment return new ones, and does "
+            "your loop hand them on (`obs = new_obs`)? Then train anew."
+        ),
+    )
 
 
 def _finding(stored: StoredTransitions, rows: Rows, besides: str) -> Finding:
@@ -75,6 +105,6 @@ RULE = Rule(
     name="frozen-observation",
     doc=__doc__,
     severities=(Severity.WARNING,),
-    checks=(Check(StoredTransitions, check),),
-    explains=("broken-succession",),
+    checks=(Check(StoredTransitions, check), Check(RunFacts, check_run)),
+    explains=("broken-succession", "ignored-action"),
 )

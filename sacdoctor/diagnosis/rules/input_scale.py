@@ -10,8 +10,9 @@ moments of a first layer is a mean of |xⱼ|. It reports
   (warning) or nine of ten (critical), where the layer would be saturated as SB3 draws it, too;
 - inputs above 100 before Tanh where the file does not tell more (warning);
 - inputs whose root mean square is above 100 before any other activation (warning);
+- images of bytes that SB3's layers get as they are, with `normalize_images=False` (warning);
 
-the last two are critical where a layer has no gradient any more.
+the two before the last are critical where a layer has no gradient any more.
 
 ## Why is this bad
 A saturated unit has no gradient: its layer stays as it was drawn, and the policy answers every
@@ -52,7 +53,7 @@ from sacdoctor.diagnosis.inputs import (
     not_finite,
     saturations,
 )
-from sacdoctor.diagnosis.policy_settings import SATURATING
+from sacdoctor.diagnosis.policy_settings import SATURATING, brightest_raw_pixel
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
@@ -94,6 +95,16 @@ def check(examination: Examination) -> Iterator[Finding]:
             evidence=f"{large.source}: largest {large.largest:.3g}, root mean square "
             f"{large.rms:.3g}",
             remedy=_REMEDY,
+        )
+        return
+    brightest = brightest_raw_pixel(facts.checkpoint)
+    if brightest > LARGE:
+        yield RULE.finding(
+            Severity.WARNING,
+            f"images reach the network as bytes, up to {brightest}",
+            evidence=f"normalize_images is False: the last observation is an image with numbers up "
+            f"to {brightest}, and SB3's layers are drawn for 0 to 1",
+            remedy="Leave normalize_images at SB3's True, which divides by 255, and train anew.",
         )
 
 

@@ -5,9 +5,12 @@ Compares the configured learning rate with the safe range of the algorithm. Wher
 schedule, only the rate that the optimizers last used is known: it is reported only where it is
 critically high, or below 0. A schedule that overshoots its end is critical where it goes below 0 by
 a tenth of the recommended rate or more, and a notice where it does so by less. A rate of 0 in a
-trained model is the end of a schedule, and not reported. Above the range, but not above what
+trained model is the end of a schedule, and not reported: only where, after 100 updates and more, no
+weight is other than its initialiser draws it. Above the range, but not above what
 rl-zoo tuned for some environment, it is a notice: what a rate does hangs on batch size, network and
-normalisation too.
+normalisation too. The ranges are for optimizers that divide gradients by their size (Adam,
+RMSprop). Plain SGD does not: its rate is judged by the rate at which Adam would move weights as
+far, for gradients of a norm of 1, or of `max_grad_norm` where that is smaller.
 
 ## Why is this bad
 Too high a rate makes Q-values diverge and kills ReLU units; with one below 0 each update makes the
@@ -16,6 +19,8 @@ does not learn.
 
 ## Example
 SAC at 5e-3: 50 times the recommended 1e-4, 16.7 times the upper end of the safe range.
+`policy_kwargs={"optimizer_class": torch.optim.SGD}` and nothing else: PPO's 9,000 weights each get
+a hundredth of a gradient of norm 0.5, and move as with Adam at 2e-6.
 
 ## Use instead
 `sacdoctor fix --learning-rate 1e-4 model.zip` corrects the file, `sacdoctor fix-config` the
@@ -26,18 +31,29 @@ Safe: with `--learning-rate` the rate changes in the settings and in every optim
 
 ## References
 - Ranges and their sources: `sacdoctor/algorithms.py`
+- Kingma and Ba 2015, "Adam", section 2.1: a step is about the learning rate, whatever the gradient
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import sqrt
 
+from sacdoctor.algorithms import ALGORITHMS
 from sacdoctor.diagnosis.examination import Examination
+from sacdoctor.diagnosis.facts import Facts
+from sacdoctor.diagnosis.initialisation import was_trained
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
-from sacdoctor.settings import judge_learning_rate
+from sacdoctor.optimizers import optimizer_with
+from sacdoctor.settings import MAX_GRAD_NORM, judge_learning_rate
 from sacdoctor.severity import Severity
 
+SGD_MARGIN = 2.0
+"""How far beyond a range the rate at which SGD moves weights must lie for more than a notice: it is
+an estimate, by the largest gradients that there are, or usually are."""
+LEAST_UPDATES = 100
+"""After so many a weight has left where it was drawn, at any rate above 0."""
 LITTLE = 1e-5
 """A tenth of the rate that is recommended for SAC and DQN, where the file does not tell which."""
 
@@ -58,6 +74,13 @@ def check(examination: Examination) -> Iterator[Finding]:
     if algorithm is None or rate is None:
         return
     if rate <= 0 and (configured is None or any(state.moments for state in optimizers.values())):
+        if configured == 0 and _never_moved(examination.facts):
+            yield _zero(algorithm, examination.facts.n_updates or 0)
+        return
+    slower = _slower_than_adam(examination.facts)
+    if slower is not None and rate > 0:
+        if configured is not None:  # a schedule may have come to its end
+            yield from _of_sgd(algorithm, rate, rate / slower)
         return
     verdict = judge_learning_rate(algorithm, rate)
     if verdict is None or (
@@ -79,6 +102,63 @@ def check(examination: Examination) -> Iterator[Finding]:
         f"the learning rate {rate:g} is outside {algorithm}'s safe range",
         evidence=f"{where} {rate:g}: {verdict.message}",
         remedy=remedy,
+    )
+
+
+def _never_moved(facts: Facts) -> bool:
+    """Return whether updates left every weight as its initialiser drew it, at a rate of 0."""
+    rates = [state.learning_rate for state in facts.policy_optimizers.values()]
+    weights = [name for name in facts.parameters() if facts.anatomy.roles[name].role == "weight"]
+    if (facts.n_updates or 0) < LEAST_UPDATES or not rates or any(rates) or not weights:
+        return False
+    return not any(was_trained(facts.tensors[name]) for name in weights)
+
+
+def _zero(algorithm: str, updates: int) -> Finding:
+    recommended = ALGORITHMS[algorithm].learning_rates.recommended
+    return RULE.finding(
+        Severity.CRITICAL,
+        "the learning rate is 0: nothing was learned",
+        evidence=f"learning_rate 0; after {updates:,} updates no weight is other than its "
+        "initialiser draws it",
+        remedy=f"Set learning_rate to {recommended:g} and train anew; `sacdoctor fix-config` "
+        "corrects settings.",
+    )
+
+
+def _slower_than_adam(facts: Facts) -> float | None:
+    """Return how many times less plain SGD moves a weight than Adam does at the same rate.
+
+    None where not all of the policy is trained by SGD. Adam moves each of n weights by about the
+    rate; SGD all together by rate x norm of the gradient, which is 1/sqrt(n) of it for each, and
+    momentum adds up 1 / (1 - momentum) of such steps.
+    """
+    options = [g.options for state in facts.policy_optimizers.values() for g in state.groups]
+    used = [optimizer_with(of) for of in options]
+    if facts.updates_by_other_means or not used or any(o is None or o.name != "SGD" for o in used):
+        return None
+    roles = facts.anatomy.roles
+    online = [name for name in facts.parameters() if roles[name].online is None]
+    momenta = [m for of in options if isinstance(m := of.get("momentum"), (int, float))]
+    most = facts.checkpoint.hyperparameters.number("max_grad_norm") or MAX_GRAD_NORM
+    steps_added_up = 1 / max(1 - max(momenta, default=0.0), 1e-6)
+    weights = sum(facts.tensors[name].numel for name in online)
+    return sqrt(max(weights, 1)) / (min(most, MAX_GRAD_NORM) * steps_added_up)
+
+
+def _of_sgd(algorithm: str, rate: float, like: float) -> Iterator[Finding]:
+    """Yield a finding where SGD at `rate` moves weights as Adam at `like`, which is not safe."""
+    verdict = judge_learning_rate(algorithm, like)
+    if verdict is None or verdict.low is None or verdict.high is None or not verdict.must_change:
+        return
+    is_near = verdict.low <= like * SGD_MARGIN and like <= verdict.high * SGD_MARGIN
+    yield RULE.finding(
+        Severity.NOTICE if is_near else Severity.WARNING,
+        f"SGD at {rate:g} moves weights as Adam does at {like:.2g}",
+        evidence="SGD does not divide gradients by their size, as Adam does, so that a weight gets "
+        f"its share of them alone; {like:.2g} is {verdict.message}",
+        remedy="Leave optimizer_class at SB3's (Adam, for A2C RMSprop) and train anew, or at a "
+        f"rate near {rate * (verdict.recommended or like) / like:.1g}.",
     )
 
 
@@ -127,5 +207,6 @@ RULE = Rule(
     doc=__doc__,
     severities=(Severity.CRITICAL, Severity.WARNING, Severity.NOTICE),
     checks=(Check(Examination, check),),
+    explains=("destructive-update", "value-out-of-bounds"),
     cured_by=("fix --learning-rate RATE", "fix-config"),
 )

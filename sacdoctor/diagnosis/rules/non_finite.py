@@ -3,7 +3,9 @@
 ## What it does
 Reports tensors with elements that are NaN or infinite, and where the first ones are: the policy,
 the optimizers' moments, and loose variables such as `log_ent_coef`. In tensors that are neither
-weight nor bias only NaN counts: an attention mask holds −inf on purpose.
+weight nor bias only NaN counts: an attention mask holds −inf on purpose. `sacdoctor history` also
+reports losses and entropy coefficients that SB3 logged as NaN or infinite up to the end of the run,
+where none of its checkpoints shows it.
 
 ## Why is this bad
 NaN spreads: one element makes every output NaN, and the next update makes every weight NaN. The
@@ -32,12 +34,22 @@ import numpy as np
 from sacdoctor.checkpoint import Tensor
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
+from sacdoctor.diagnosis.log_facts import LogFacts, Points
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.diagnosis.statistics import as_numbers, count_non_finite, non_finite_positions
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
 
 SHOWN = 3
+LOSSES = (
+    "train/loss",
+    "train/actor_loss",
+    "train/critic_loss",
+    "train/value_loss",
+    "train/policy_gradient_loss",
+    "train/ent_coef",
+)
+"""Not `train/explained_variance`: it is NaN wherever all returns of a rollout are the same."""
 
 
 def check(examination: Examination) -> Iterator[Finding]:
@@ -62,6 +74,33 @@ def check(examination: Examination) -> Iterator[Finding]:
         ),
         tensors=tuple(found),
     )
+
+
+def check_log(log: LogFacts) -> Iterator[Finding]:
+    """Yield one finding over all losses that are not finite at the end of a log."""
+    since = {
+        name: _since(series)
+        for name, series in log.series.items()
+        if name in LOSSES and len(series.values) and not np.isfinite(series.values[-1])
+    }
+    if not since:
+        return
+    first = min(since, key=lambda name: since[name])
+    yield RULE.finding(
+        Severity.CRITICAL,
+        "the losses are NaN or infinite to the end of the log",
+        evidence=f"{first} from step {since[first]:,} on, {log.last(first)} at the end",
+        remedy=(
+            f"Go back to a checkpoint from before step {since[first]:,}; wrap the environment in "
+            "VecCheckNan to find the source, and clip the gradients."
+        ),
+    )
+
+
+def _since(series: Points) -> int:
+    """Return the step from which on no value of the series is finite."""
+    finite = np.flatnonzero(np.isfinite(series.values))
+    return int(series.timesteps[finite[-1] + 1 if len(finite) else 0])
 
 
 def _non_finite(examination: Examination) -> Iterator[tuple[str, tuple[int, Tensor]]]:
@@ -92,6 +131,7 @@ RULE = Rule(
     name="non-finite",
     doc=__doc__,
     severities=(Severity.CRITICAL,),
-    checks=(Check(Examination, check),),
+    checks=(Check(Examination, check), Check(LogFacts, check_log)),
     comes_first=True,
+    explains=("destructive-update", "value-out-of-bounds"),
 )

@@ -13,12 +13,15 @@ It need not be bad: the weights are sound. But `load` raises `ModuleNotFoundErro
 `observation_space` in a model of SB3 1.5 is a `gym.spaces.box.Box`.
 
 ## Use instead
-Load it once with spaces of gymnasium in their place, and save it again:
-`PPO.load(path, custom_objects={"observation_space": env.observation_space,
+`sacdoctor fix --for-this-environment model.zip`, run where the file is to be loaded, writes a copy
+whose pickles ask for gymnasium's spaces. By hand: load it once with spaces of gymnasium in their
+place, `PPO.load(path, custom_objects={"observation_space": env.observation_space,
 "action_space": env.action_space})`, then `model.save(path)`.
 
 ## Fix safety
-No fix.
+Safe. Only names change: gym's spaces become gymnasium's of the same name, which take over their
+state, and numpy's private modules those of the numpy installed. Every other byte stays. It says
+what it cannot cure: code of another Python, and packages that are not installed.
 
 ## References
 - SB3 docs, "Migrating from Gym to Gymnasium", and changelog of 2.0.0
@@ -67,8 +70,9 @@ def check(examination: Examination) -> Iterator[Finding]:
         "it loads only where gym is installed, which gymnasium has replaced",
         evidence=f"{' and '.join(keys)} in `data` ask for {', '.join(modules)}",
         remedy=(
-            "Load it with `custom_objects={'observation_space': env.observation_space, "
-            "'action_space': env.action_space}` and save it again."
+            "`sacdoctor fix --for-this-environment`, where gymnasium is installed, writes a copy "
+            "that asks for its spaces. By hand: load it with `custom_objects={'observation_space': "
+            "env.observation_space, 'action_space': env.action_space}` and save it again."
         ),
         in_passing=True,
     )
@@ -93,4 +97,5 @@ RULE = Rule(
     doc=__doc__,
     severities=(Severity.NOTICE,),
     checks=(Check(Examination, check),),
+    cured_by=("fix --for-this-environment",),
 )

@@ -8,6 +8,8 @@ that went on with it, where the updates (`_n_updates`) went on. It reports
   (warning);
 - a learning rate that a schedule had brought down within the earlier call and that rose by more
   than half (warning);
+- the same share where `rollout/exploration_rate` rose by so much from one row of a `progress.csv`
+  to the next, if the checkpoints do not tell it (warning);
 - timesteps that were counted from 0 again by an algorithm that then acts at random for
   `learning_starts` steps once more, at least a tenth of those until then (notice).
 
@@ -37,6 +39,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
+from sacdoctor.diagnosis.log_facts import LogFacts, LoggedRow
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.diagnosis.run_facts import Moment, RunFacts
 from sacdoctor.model import Finding
@@ -64,6 +67,31 @@ def check(run: RunFacts) -> Iterator[Finding]:
         evidence="the updates went on; learn() began anew with its schedules",
         remedy="To go on with a training: `learn(…, reset_num_timesteps=False)`.",
     )
+
+
+def check_log(log: LogFacts) -> Iterator[Finding]:
+    """Yield one finding over all rows of a log in which exploration began anew."""
+    rows = [row for row in log.rows if row.exploration is not None]
+    found = [(before, after) for before, after in pairwise(rows) if _began_anew(before, after)]
+    if not found:
+        return
+    before, after = found[0]
+    again = len(found) - 1
+    yield RULE.finding(
+        Severity.WARNING,
+        f"exploration began anew, from {before.exploration:.3g} to {after.exploration:.3g}, after "
+        f"{before.timesteps:,} steps"
+        + (f"; {again:,} more such restart{'s' if again > 1 else ''}" if again else ""),
+        evidence=f"the updates went on, from {before.updates:,.0f} to {after.updates:,.0f}; "
+        "learn() began anew with its schedules",
+        remedy="To go on with a training: `learn(…, reset_num_timesteps=False)`.",
+    )
+
+
+def _began_anew(before: LoggedRow, after: LoggedRow) -> bool:
+    """Return whether exploration rose while the same model's updates went on."""
+    rose = (after.exploration or 0.0) - (before.exploration or 0.0) > EXPLORATION
+    return rose and 0 < (before.updates or 0) <= (after.updates or 0)
 
 
 def _calls(run: RunFacts) -> Iterator[tuple[Moment, Moment]]:
@@ -114,5 +142,5 @@ RULE = Rule(
     name="restarted-schedule",
     doc=__doc__,
     severities=(Severity.WARNING, Severity.NOTICE),
-    checks=(Check(RunFacts, check),),
+    checks=(Check(RunFacts, check), Check(LogFacts, check_log)),
 )

@@ -3,8 +3,9 @@
 ## What it does
 Holds the settings in the file against `sacdoctor/settings/ranges.py`: gamma, gae_lambda, tau,
 ent_coef, vf_coef, clip_range, n_epochs, batch_size, n_steps with the number of environments, buffer
-against batch, DQN's exploration, SAC's target entropy, the policy delay, the noise on actions and
-targets, where in the run updates begin, and Adam's weight decay. A warning has a mechanism that
+against batch, DQN's exploration and the copies of its target, SAC's target entropy, the policy
+delay, the noise on actions and targets, where in the run updates begin, the updates for each
+transition, a Sigmoid between the layers, and Adam's weight decay. A warning has a mechanism that
 breaks at that size, which the evidence names; what is merely unusual is a notice, and nothing that
 rl-zoo tuned is more than that. A `tau` of 0 is `stale-target`'s, the learning rate SD401's, the
 clipping of gradients SD402's.
@@ -31,13 +32,26 @@ The value that the remedy names, and a new training: what was learned is bent by
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import sqrt
 
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
+from sacdoctor.diagnosis.pace import sigmoid_layers, target_copies, updates_per_transition
 from sacdoctor.diagnosis.pickled_settings import constant, noise_deviation, optimizer_class
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
-from sacdoctor.settings import RANGED_WITH, Verdict, judge_ranged, spelled
+from sacdoctor.settings import (
+    FARTHEST_SEEN,
+    LEARNING_STARTS,
+    MANY_UPDATES,
+    MOST_UPDATES,
+    RANGED_WITH,
+    REPLAY,
+    WEAKEST_SIGNAL,
+    Verdict,
+    judge_ranged,
+    spelled,
+)
 from sacdoctor.severity import Severity
 
 LARGE_DECAY = 0.05
@@ -57,6 +71,9 @@ def check(examination: Examination) -> Iterator[Finding]:
             continue  # SD209 says so
         yield _finding(verdict)
     yield from _late_start(facts)
+    yield from _few_copies(facts)
+    yield from _many_updates(facts)
+    yield from _sigmoid(facts)
     yield from _weight_decay(facts)
 
 
@@ -98,14 +115,75 @@ def _late_start(facts: Facts) -> Iterator[Finding]:
         return
     if not facts.n_updates or not 0.5 * total <= starts < total:
         return
-    # rl-zoo's TD3 and DDPG start in the middle of their 20,000 steps on Pendulum.
-    is_more = starts > 0.5 * total
+    # rl-zoo's TD3 and DDPG start in the middle of their 20,000 steps on Pendulum, all others within
+    # a tenth of the run; SB3's own 100 steps are half of a run that is but a trial.
+    may_be_half = starts <= LEARNING_STARTS or facts.checkpoint.algorithm in ("TD3", "DDPG")
+    is_more = starts > 0.5 * total or not may_be_half
     yield RULE.finding(
         Severity.WARNING if is_more else Severity.NOTICE,
         f"updates begin after {starts:,.0f} of {total:,.0f} steps",
         evidence=f"learning_starts {starts:,.0f}: {100 * starts / total:.0f} % of the run's steps "
         "are random actions, from which nothing was learned at the time",
         remedy="Set learning_starts to a tenth of the run or less, or train for longer.",
+    )
+
+
+def _few_copies(facts: Facts) -> Iterator[Finding]:
+    """Yield a finding where DQN's target is copied so seldom that Q cannot look far ahead.
+
+    Before the first copy Q learns the next reward and values that are random; with each further
+    one, one reward more.
+    """
+    copies, gamma = target_copies(facts), facts.checkpoint.hyperparameters.number("gamma")
+    if not copies or gamma is None:  # none at all is SD406's
+        return
+    wanted = min(FARTHEST_SEEN, 1 / (1 - gamma) if gamma < 1 else FARTHEST_SEEN)
+    if 1 + copies >= wanted:
+        return
+    interval = facts.checkpoint.hyperparameters.integer("target_update_interval") or 0
+    yield RULE.finding(
+        Severity.WARNING,
+        f"the target is copied {'once' if copies == 1 else f'{copies} times'} in the whole run",
+        evidence=f"target_update_interval {interval:,}: Q adds up {1 + copies} rewards at most, "
+        f"and gamma {gamma:g} asks for some {1 / max(1 - gamma, 1e-4):,.0f}",
+        remedy="Set target_update_interval to a hundredth of the run or less (rl-zoo: 10 to "
+        "1,000), or train for longer.",
+    )
+
+
+def _many_updates(facts: Facts) -> Iterator[Finding]:
+    """Yield a finding where so many updates follow each transition that a critic learns the few
+    that it has by heart."""
+    ratio = updates_per_transition(facts)
+    if facts.checkpoint.algorithm not in REPLAY or ratio is None or ratio <= MANY_UPDATES:
+        return
+    yield RULE.finding(
+        Severity.WARNING if ratio >= MOST_UPDATES else Severity.NOTICE,
+        f"{ratio:.3g} updates follow each transition",
+        evidence=f"gradient_steps {facts.checkpoint.hyperparameters.integer('gradient_steps'):,}: "
+        "the critic fits the first transitions before others come, and does not recover "
+        "(arXiv:2205.07802; of SAC with 20, arXiv:2101.05982)",
+        remedy="Set gradient_steps to 1, or -1 with several environments; for more, give the "
+        "critic LayerNorm, or reset it from time to time.",
+    )
+
+
+def _sigmoid(facts: Facts) -> Iterator[Finding]:
+    """Yield a finding where layers have a Sigmoid behind them, whose slope is 1/4 at most.
+
+    SB3's orthogonal weights multiply a signal by 1.41, PyTorch's own by 0.58.
+    """
+    layers = sigmoid_layers(facts)
+    if not layers:
+        return
+    signal = ((sqrt(2) if facts.biases_start_at_zero else sqrt(1 / 3)) / 4) ** layers
+    yield RULE.finding(
+        Severity.WARNING if signal < WEAKEST_SIGNAL else Severity.NOTICE,
+        "a Sigmoid between the layers weakens gradients and inputs",
+        evidence=f"activation_fn Sigmoid, {layers} in a row: its slope is at most 1/4, so that at "
+        f"the start at most {100 * signal:.2g} % of a gradient comes to the first layer, and of a "
+        "change of the inputs to the last",
+        remedy="Leave activation_fn at SB3's (Tanh or ReLU) and train anew.",
     )
 
 
@@ -143,5 +221,6 @@ RULE = Rule(
     doc=__doc__,
     severities=(Severity.CRITICAL, Severity.WARNING, Severity.NOTICE),
     checks=(Check(Examination, check),),
+    explains=("destructive-update", "value-out-of-bounds"),
     cured_by=("fix-config",),
 )

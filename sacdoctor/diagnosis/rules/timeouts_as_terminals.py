@@ -3,8 +3,10 @@
 ## What it does
 Looks at the lengths of whole episodes. If 95 of 100 have one and the same length below 100 steps,
 all are stored as done, none as a timeout, and no number of the observation tells the agent that the
-end is near, that is a warning. It is a notice where the buffer keeps no next observations
-(`optimize_memory_usage`), as SB3 cannot tell timeouts apart there.
+end is near, that is a warning. Where the buffer was told not to keep timeouts
+(`handle_timeout_termination=False`), three episodes of below 1,000 steps are enough. It is a notice
+where it keeps no next observations (`optimize_memory_usage`), as SB3 cannot tell timeouts apart
+there.
 
 ## Why is this bad
 The target of a terminal state is its reward alone, r instead of r + γ Q(s'). A limit of steps may
@@ -41,6 +43,8 @@ SAME, FEWEST = 0.95, 10
 """Share of the episodes with one length, and the fewest of them."""
 LONG = 100
 """Steps, 1 ÷ (1 − 0.99), from which on most values hardly feel the cut."""
+FEWEST_TOLD, LONG_TOLD = 3, 10 * LONG
+"""The same where the buffer says itself that it drops timeouts: a tenth of the values feels it."""
 
 
 def check(stored: StoredTransitions) -> Iterator[Finding]:
@@ -50,17 +54,21 @@ def check(stored: StoredTransitions) -> Iterator[Finding]:
         return
     whole = sum(episodes.lengths.values())
     length, number = max(episodes.lengths.items(), key=lambda item: item[1], default=(0, 0))
-    if number < max(FEWEST, SAME * whole) or not 1 < length < LONG:
+    told = not episodes.keeps_timeouts and not stored.shares  # there SB3 asks for it
+    fewest, long = (FEWEST_TOLD, LONG_TOLD) if told else (FEWEST, LONG)
+    if number < max(fewest, SAME * whole) or not 1 < length < long:
         return
     yield RULE.finding(
         Severity.NOTICE if stored.shares else Severity.WARNING,
         f"episodes are cut after {length} steps and stored as terminal",
         evidence=(
             f"{number:,} of {whole:,} whole episodes have {length} steps; all ends are stored as "
-            "done, none as a timeout"
+            "done, none as a timeout" + (", as handle_timeout_termination is False" if told else "")
         ),
         remedy=(
-            "Return truncated=True where a limit of steps ends an episode "
+            "Leave handle_timeout_termination at SB3's True; then train anew."
+            if told
+            else "Return truncated=True where a limit of steps ends an episode "
             "(`gymnasium.wrappers.TimeLimit`), or observe the time that is left; then train anew."
         ),
     )

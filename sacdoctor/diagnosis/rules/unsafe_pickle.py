@@ -5,9 +5,10 @@ Walks every pickle in the file without executing it: the base64 ones in `data`, 
 members, pickles inside pickles, a replay buffer or `VecNormalize` given on its own. It reports
 names that are known to be dangerous (picklescan's list and a few more), whether the pickle calls
 them or not, attribute paths through harmless modules into what they keep (`numpy`'s
-`__builtins__`), embedded code that uses such names, changes to something imported, and whatever
+`__builtins__`), embedded code that reaches such names, changes to something imported, and whatever
 cannot be followed: names, attributes, classes or calls that the pickle computes, extension codes, a
-pickle that cannot be read to its end.
+pickle that cannot be read to its end. A name that merely occurs in code, such as an attribute
+called `open`, reaches nothing.
 
 ## Why is this bad
 `SAC.load` unpickles the settings in `data`, `torch.load` the tensors, `load_replay_buffer` the

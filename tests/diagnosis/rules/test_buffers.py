@@ -209,7 +209,89 @@ def test_a_shuffled_data_set_is_healthy(tmp_path: Path) -> None:
     assert rules_of(arrays, tmp_path) == []
 
 
+def test_observations_that_never_change_are_named_unless_they_stand_for_none(
+    tmp_path: Path,
+) -> None:
+    arrays = episodes(100, 10)
+    for numbers, expected in ((3, ["SD903"]), (1, [])):
+        same = np.full((1_000, numbers), 0.3, np.float32)
+        assert rules_of(arrays | {"states": same, "next_states": same}, tmp_path) == expected
+
+
+# -- SD904 -------------------------------------------------------------------------------------
+
+
+def steered(steps: int, *, delay: int = 0) -> dict[str, np.ndarray[Any, Any]]:
+    """A place that the action of `delay` steps ago moves; the reward is the same in each."""
+    random = np.random.default_rng(1)
+    actions = random.uniform(-1, 1, (steps, 1))
+    place, states = np.zeros(2), [np.zeros(2)]
+    for step in range(steps):
+        push = actions[step - delay, 0] if step >= delay else 0.0
+        place = np.array([place[0] + 0.1 * place[1], 0.9 * place[1] + push])
+        states.append(place)
+    return {
+        "states": np.array(states[:-1], np.float32),
+        "actions": actions,
+        "rewards": np.ones(steps),
+        "next_states": np.array(states[1:], np.float32),
+        "dones": np.zeros(steps, bool),
+    }
+
+
+def test_what_follows_from_the_action_is_healthy(tmp_path: Path) -> None:
+    assert rules_of(steered(1_000), tmp_path) == []
+
+
+def test_what_follows_from_the_action_before_is_named(tmp_path: Path) -> None:
+    assert rules_of(steered(1_000, delay=1), tmp_path) == ["SD904"]
+
+
+def test_what_follows_from_nothing_is_named(tmp_path: Path) -> None:
+    """RLMutation's `random`: the observation is any of those that there were."""
+    arrays = steered(1_000)
+    seen = arrays["states"][RANDOM.integers(0, 1_000, 1_001)]
+    assert rules_of(arrays | {"states": seen[:-1], "next_states": seen[1:]}, tmp_path) == ["SD904"]
+
+
+def test_a_market_that_no_action_moves_is_healthy(tmp_path: Path) -> None:
+    """Prices go their way; the reward is the position times a change that nobody foresees."""
+    arrays = steered(1_000)
+    prices = RANDOM.normal(size=(1_001, 2)).cumsum(axis=0).astype(np.float32)
+    change = RANDOM.normal(size=1_000)
+    market = {"states": prices[:-1], "next_states": prices[1:]}
+    assert rules_of(arrays | market | {"rewards": arrays["actions"][:, 0] * change}, tmp_path) == []
+
+
 # -- SD905, SD908 ------------------------------------------------------------------------------
+
+
+def test_a_buffer_without_ends_whose_episodes_end_is_odd(tmp_path: Path) -> None:
+    for buffer in agents(iter([10, 23, 15, 31, 12] * 50).__next__):
+        buffer.dones[:] = 0
+        (finding,) = found(buffer, tmp_path)
+        assert (finding.rule, finding.severity) == ("SD905", "warning")
+        assert "0 of 1,000 transitions" in finding.evidence
+
+
+def test_an_endless_task_that_was_resumed_is_healthy(tmp_path: Path) -> None:
+    for buffer in agents(iter([300, 150, 550, 900] * 2).__next__):
+        buffer.dones[:] = 0
+        assert found(buffer, tmp_path) == []
+
+
+def test_a_buffer_that_drops_timeouts_says_so(tmp_path: Path) -> None:
+    model = SAC(
+        "MlpPolicy",
+        "Pendulum-v1",
+        learning_starts=900,
+        replay_buffer_kwargs={"handle_timeout_termination": False},
+        **small() | {"buffer_size": 2_000},
+    )
+    model.learn(1_000)
+    (finding,) = found(model.replay_buffer, tmp_path)
+    assert (finding.rule, finding.severity) == ("SD908", "warning")
+    assert "handle_timeout_termination is False" in finding.evidence
 
 
 @pytest.mark.parametrize("name", [*TWO, "SAC, 4 environments, wrapped"])

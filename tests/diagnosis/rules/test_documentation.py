@@ -25,9 +25,9 @@ HEADINGS = [
     "References",
 ]
 ELSEWHERE = {"SD207", "SD210", "SD501", "SD502", "SD503", "SD701", "SD702"}
-ELSEWHERE |= {"SD801", "SD802", "SD803", "SD804"}
-"""Faults that show between checkpoints, in replay buffers, or when a file is opened."""
-IN_BUFFERS = {"SD901", "SD902", "SD903", "SD905", "SD906", "SD907", "SD908"}
+ELSEWHERE |= {"SD305", "SD801", "SD802", "SD803", "SD804", "SD807", "SD808"}
+"""Faults that show between checkpoints, in logs, in replay buffers, or when a file is opened."""
+IN_BUFFERS = {"SD901", "SD902", "SD903", "SD904", "SD905", "SD906", "SD907", "SD908"}
 """Faults of the transitions in a replay buffer."""
 OF_CODE = {"SD601", "SD602"}
 """Rules about what pickles refer to, which examine no tensor."""
@@ -46,12 +46,13 @@ NAMES = {
     **{"SD105": "dead-units", "SD107": "identical-units", "SD208": "stopped-network"},
     **{"SD209": "stale-target", "SD304": "input-scale", "SD210": "standing-still"},
     **{"SD901": "non-finite-transitions", "SD902": "broken-succession"},
-    **{"SD903": "frozen-observation", "SD905": "odd-episodes", "SD906": "observation-scale"},
-    **{"SD907": "reward-scale", "SD908": "timeouts-as-terminals"},
+    **{"SD903": "frozen-observation", "SD904": "ignored-action", "SD905": "odd-episodes"},
+    **{"SD906": "observation-scale", "SD907": "reward-scale", "SD908": "timeouts-as-terminals"},
     **{"SD602": "unknown-code", "SD701": "corrupt-record", "SD702": "unreadable"},
     **{"SD801": "normalisation-missing", "SD802": "normalisation-mismatch"},
     **{"SD803": "buffer-missing", "SD804": "restarted-schedule"},
-    **{"SD805": "portability", "SD806": "wrapped-names"},
+    **{"SD805": "portability", "SD806": "wrapped-names", "SD305": "value-out-of-bounds"},
+    **{"SD807": "unexplained-jump", "SD808": "destructive-update"},
 }
 
 each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)

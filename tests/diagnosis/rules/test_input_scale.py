@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
@@ -12,6 +13,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
+from benchmarks.healthy import Catch
 from fixtures.environments import Tracking
 from fixtures.faulty_training import train
 from sacdoctor import Finding, scan
@@ -110,3 +112,22 @@ def _only(code: str) -> Any:
     from sacdoctor import ScanOptions
 
     return ScanOptions(select=(code,))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "expected"),
+    [({"normalize_images": False}, "warning"), ({}, None), ({"normalize_images": True}, None)],
+)
+def test_images_that_nothing_divides_by_255(
+    tmp_path: Path, kwargs: dict[str, Any], expected: str | None
+) -> None:
+    small = {"features_extractor_kwargs": {"features_dim": 8}, "net_arch": [8]}
+    env = gym.wrappers.TransformObservation(
+        Catch(36), lambda image: np.maximum(image, 20), Catch(36).observation_space
+    )
+    model = PPO("CnnPolicy", env, n_steps=32, n_epochs=1, policy_kwargs=small | kwargs)
+    model.learn(32)
+    told = found(tmp_path, model)
+    assert (told.severity.value if told else None) == expected
+    if told is not None:
+        assert "normalize_images is False" in told.evidence

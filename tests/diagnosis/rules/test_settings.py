@@ -33,6 +33,46 @@ def severity(found: Finding | None) -> str | None:
 
 
 @pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"optimizer_class": th.optim.Adam}, None),
+        ({"optimizer_class": th.optim.SGD}, "warning"),  # RLMutation's POC
+        ({"optimizer_class": th.optim.RMSprop}, None),
+    ],
+)
+def test_a_rate_for_adam_is_none_for_sgd(
+    tmp_path: Path, options: dict[str, Any], expected: str | None
+) -> None:
+    for algorithm, env in (
+        (stable_baselines3.PPO, "CartPole-v1"),
+        (stable_baselines3.A2C, "CartPole-v1"),
+        (stable_baselines3.SAC, "Pendulum-v1"),
+    ):
+        kwargs: dict[str, Any] = {**options, "optimizer_kwargs": {}}
+        algorithm("MlpPolicy", env, policy_kwargs=kwargs, device="cpu").save(tmp_path / "m")
+        assert severity(finding(scan(tmp_path / "m.zip"), "SD401")) == expected
+
+
+def test_a_rate_for_sgd_with_momentum_is_left_alone(tmp_path: Path) -> None:
+    kwargs = {"optimizer_class": th.optim.SGD, "optimizer_kwargs": {"momentum": 0.9}}
+    stable_baselines3.PPO(
+        "MlpPolicy", "CartPole-v1", learning_rate=1e-2, policy_kwargs=kwargs, device="cpu"
+    ).save(tmp_path / "m")
+    assert finding(scan(tmp_path / "m.zip"), "SD401") is None
+
+
+def test_sgd_moves_a_weight_less_than_adam_by_what_the_norm_is_spread_over() -> None:
+    """The mechanism, in PyTorch: a gradient of norm 0.5 over 10,000 weights, one step."""
+    moved = []
+    for optimizer in (th.optim.SGD, th.optim.Adam):
+        weight = th.nn.Parameter(th.zeros(10_000))
+        weight.grad = th.full((10_000,), 0.5 / 100)
+        optimizer([weight], lr=1e-3).step()
+        moved.append(float(weight.detach().abs().mean()))
+    assert moved[1] / moved[0] == pytest.approx(100 / 0.5, rel=1e-3)
+
+
+@pytest.mark.parametrize(
     ("settings", "rate", "expected"),
     [
         (SAC, 1e-5, None),
@@ -72,6 +112,32 @@ def test_of_a_schedule_only_a_last_rate_far_too_high_says_anything(
 
 def test_rate_of_zero_in_a_trained_model_is_the_end_of_a_schedule(tmp_path: Path) -> None:
     assert judged(tmp_path, "SD401", {**PPO, "learning_rate": 0.0}, applied=0.0) is None
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(0.0, "critical"), (1e-4, None)])
+def test_rate_of_zero_that_left_every_weight_as_it_was_drawn(
+    tmp_path: Path, rate: float, expected: str | None
+) -> None:
+    for algorithm, env, steps in (
+        (stable_baselines3.DQN, "CartPole-v1", 700),
+        (stable_baselines3.PPO, "CartPole-v1", 640),
+        (stable_baselines3.SAC, "Pendulum-v1", 250),
+    ):
+        options = {"n_steps": 64} if algorithm is stable_baselines3.PPO else {}
+        model = algorithm("MlpPolicy", env, learning_rate=rate, device="cpu", seed=0, **options)
+        model.learn(steps)
+        model.save(tmp_path / "m")
+        assert severity(finding(scan(tmp_path / "m.zip"), "SD401")) == expected
+
+
+def test_rate_of_zero_in_the_settings_of_a_trained_model_is_for_evaluation(tmp_path: Path) -> None:
+    model = stable_baselines3.PPO("MlpPolicy", "CartPole-v1", n_steps=64, device="cpu")
+    model.learn(640)
+    model.learning_rate = 0.0
+    for group in model.policy.optimizer.param_groups:
+        group["lr"] = 0.0
+    model.save(tmp_path / "m")
+    assert finding(scan(tmp_path / "m.zip"), "SD401") is None
 
 
 def test_rate_of_zero_without_moments_never_trains(tmp_path: Path) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from sacdoctor.history import Difference, TensorDifference
-from sacdoctor.report.formats.json.schema import SCHEMA_VERSION
+from sacdoctor.report.formats.json.schema import SCHEMA_VERSION, written
 
 
 def render(difference: Difference) -> str:
@@ -25,7 +24,7 @@ def render(difference: Difference) -> str:
             for setting in difference.settings
         ],
     }
-    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+    return written(document) + "\n"
 
 
 def _tensor(tensor: TensorDifference) -> dict[str, Any]:

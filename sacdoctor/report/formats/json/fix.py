@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from sacdoctor.repair import FixResult, cures
-from sacdoctor.report.formats.json.schema import finding_document, head_document, summary_document
+from sacdoctor.repair import FixResult, RepairPlan, cures
+from sacdoctor.report.formats.json.schema import (
+    finding_document,
+    head_document,
+    summary_document,
+    written,
+)
 from sacdoctor.report.results import Configuration
 
 
@@ -18,7 +22,7 @@ def render(
     documents = [_result(result) for result in results]
     document = head_document(configuration)
     document |= {"checkpoints": documents} if several else documents[0] if documents else {}
-    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+    return written(document) + "\n"
 
 
 def _result(result: FixResult) -> dict[str, Any]:
@@ -64,10 +68,21 @@ def _result(result: FixResult) -> dict[str, Any]:
             for completion in plan.completions
         ],
         "unwrapped": sorted(plan.wrappers),
+        **(_ported(plan) if "fix --for-this-environment" in plan.commands else {}),
         "loads_with": result.loads_with,
         "not_lasting": [
             {"cause": cause, "tensors": list(names)} for cause, names in result.not_lasting.items()
         ],
         "before": summary_document(before) if before else None,
         "after": summary_document(after.summary) if after and after.summary else None,
+    }
+
+
+def _ported(plan: RepairPlan) -> dict[str, Any]:
+    return {
+        "renamed": [
+            {"place": r.place, "before": ".".join(r.before), "after": ".".join(r.after)}
+            for r in plan.renames
+        ],
+        "unported": [{"name": left.name, "reason": left.reason} for left in plan.unported],
     }

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Any
 
 from sacdoctor.history import Crash, History, Norms, Onset, Run, Snapshot
 from sacdoctor.model import Report
-from sacdoctor.report.formats.json.schema import DECIMALS, finding_document, finite, head_document
+from sacdoctor.report.formats.json.schema import (
+    DECIMALS,
+    finding_document,
+    finite,
+    head_document,
+    written,
+)
 from sacdoctor.report.results import Configuration
 
 
@@ -30,11 +35,15 @@ def render(history: History, configuration: Configuration | None = None) -> str:
             {"series": run.name, "path": path, **finding_document(finding)}
             for run in history.runs
             for path, finding in (*((None, finding) for finding in run.findings), *run.code)
+        ]
+        + [
+            {"series": of.run, "path": of.log, **finding_document(of.finding)}
+            for of in history.logged
         ],
         "crashes": [_crash(crash) for crash in history.crashes],
         "notes": [asdict(note) for note in history.notes],
     }
-    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+    return written(document) + "\n"
 
 
 def _checkpoint(run: Run, snapshot: Snapshot) -> dict[str, Any]:

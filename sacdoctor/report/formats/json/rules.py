@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from sacdoctor.diagnosis.rules import Rule
-from sacdoctor.report.formats.json.schema import SCHEMA_VERSION
+from sacdoctor.report.formats.json.schema import SCHEMA_VERSION, written
 
 
 def render(rules: Sequence[Rule]) -> str:
     """Return one JSON document over the rules, in the order of their codes."""
     document = {"schema_version": SCHEMA_VERSION, "rules": [_rule(rule) for rule in rules]}
-    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+    return written(document) + "\n"
 
 
 def _rule(rule: Rule) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from sacdoctor.report.formats.json.schema import (
     finite,
     head_document,
     summary_document,
+    written,
 )
 from sacdoctor.report.results import Configuration
 from sacdoctor.version import __version__
@@ -29,11 +29,10 @@ def render(
     `layers` lists the biases, or with `all_tensors` every tensor.
     """
     head = {**head_document(None), "sacdoctor": __version__, **head_document(configuration)}
-    yield json.dumps(head, indent=1)[:-2] + ',\n "checkpoints": ['
+    yield written(head)[:-2] + ',\n "checkpoints": ['
     separator = ""
     for report in reports:
-        document = json.dumps(_checkpoint(report, all_tensors), indent=1, allow_nan=False)
-        yield separator + document
+        yield separator + written(_checkpoint(report, all_tensors))
         separator = ", "
     yield "]\n}\n"
 

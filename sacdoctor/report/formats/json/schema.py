@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
 from sacdoctor.model import Finding, Summary
+from sacdoctor.printable import escaped
 from sacdoctor.report.results import Configuration
 
 SCHEMA_VERSION = 1
@@ -24,6 +26,14 @@ def head_document(configuration: Configuration | None) -> dict[str, Any]:
             "held": configuration.held,
         }
     return head
+
+
+def written(document: dict[str, Any], *, indent: int | None = 1) -> str:
+    """Return the document as JSON in ASCII, without control characters.
+
+    JSON allows DEL, and Python leaves it; here it can stand in texts only.
+    """
+    return escaped(json.dumps(document, indent=indent, allow_nan=False))
 
 
 def summary_document(counts: Summary) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from sacdoctor.diagnosis.warmup import WarmupReport
-from sacdoctor.report.formats.json.schema import finding_document, head_document
+from sacdoctor.report.formats.json.schema import finding_document, head_document, written
 from sacdoctor.report.results import Configuration
 
 _DECIMALS = 6
@@ -45,4 +44,4 @@ def render(
         "findings": [finding_document(finding) for finding in report.findings],
         "cleaned": cleaned,
     }
-    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+    return written(document) + "\n"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 
 from sacdoctor.model import Report
-from sacdoctor.report.formats.json.schema import head_document
+from sacdoctor.report.formats.json.schema import head_document, written
 from sacdoctor.report.results import Configuration
 
 
@@ -34,4 +33,4 @@ def render(report: Report, time: datetime, configuration: Configuration | None =
             for finding in report.findings
         ],
     }
-    return json.dumps(document, allow_nan=False) + "\n"
+    return written(document, indent=None) + "\n"

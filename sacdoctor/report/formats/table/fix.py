@@ -15,6 +15,7 @@ from sacdoctor.repair import (
     Completion,
     FixResult,
     MomentReset,
+    Rename,
     RepairPlan,
     SettingChange,
     cures,
@@ -69,6 +70,10 @@ def print_result(console: Console, result: FixResult, *, dry_run: bool) -> None:
         words = f"Taken out of the names of tensors, so that SB3 finds them: {paths}"
         console.print(Text("\n".join(textwrap.wrap(words, min(console.width, PROSE)))))
         console.print()
+    if plan.renames:
+        for line in dict.fromkeys(_renamed(rename) for rename in plan.renames):
+            console.print(Text(line))
+        console.print()
     if plan.completions:
         for completion in plan.completions:
             console.print(Text(f"{printable(completion.optimizer)}: {_completed(completion)}"))
@@ -85,13 +90,20 @@ def print_result(console: Console, result: FixResult, *, dry_run: bool) -> None:
         more = f"{_ADVICE[cause]}; see `sacdoctor rules {rule_named(cause).code}`."
         console.print(Text(f"This will not last: {tensors} {cause}. {more}", style="yellow"))
         console.print()
-    if plan.unstripped:
-        console.print(Text("Not stripped; loading the file still uses it:", style="yellow"))
-        for left in plan.unstripped:
-            words = f"  {printable(left.name)}: {printable(left.reason)}"
-            lines = textwrap.wrap(words, min(console.width, PROSE), subsequent_indent="    ")
-            console.print(Text("\n".join(lines)))
-        console.print()
+    for what, pickles in (
+        ("Not stripped; loading the file still uses it:", plan.unstripped),
+        ("Not for this environment, and left as it is:", plan.unported),
+    ):
+        if pickles:
+            console.print(Text(what, style="yellow"))
+            reasons: dict[str, list[str]] = {}
+            for left in pickles:
+                reasons.setdefault(left.reason, []).append(left.name)
+            for reason, places in reasons.items():
+                words = f"  {printable(', '.join(places))}: {printable(reason)}"
+                lines = textwrap.wrap(words, min(console.width, PROSE), subsequent_indent="    ")
+                console.print(Text("\n".join(lines)))
+            console.print()
     if plan.left:
         console.print(_left(plan, console.width))
         console.print()
@@ -139,6 +151,14 @@ def _stays(finding: Finding, result: FixResult, width: int, *, dry_run: bool) ->
     return Text("\n".join(lines), style=STYLES[finding.severity])
 
 
+def _renamed(rename: Rename) -> str:
+    """Return what becomes of a module, or of a name that goes to another place in another one."""
+    (module, name), (other, new) = rename.before, rename.after
+    if name != new:
+        module, other = f"{module}.{name}", f"{other}.{new}"
+    return f"{printable(module)} -> {printable(other)}"
+
+
 def _completed(completion: Completion) -> str:
     entries, joined = len(completion.names), len(completion.added)
     if not joined:
@@ -158,7 +178,8 @@ def _headline(result: FixResult, dry_run: bool) -> Text:
         if result.before.unjudged is not None:
             nothing = "It holds no tensors that could be repaired"
         if "fix" not in plan.commands:
-            nothing = "No code to strip"
+            ported = "fix --for-this-environment" in plan.commands
+            nothing = "No name to change for this environment" if ported else "No code to strip"
         if plan.unstripped:
             nothing = "Nothing could be repaired or stripped"
         if result.output is None:
@@ -173,6 +194,9 @@ def _headline(result: FixResult, dry_run: bool) -> Text:
         parts.append(counted(len(plan.settings), "setting"))
     if plan.completions:
         parts.append(counted(len(plan.completions), "optimizer"))
+    if plan.renames:
+        places = len({rename.place for rename in plan.renames})
+        parts.append(f"what {counted(places, 'pickle asks', 'pickles ask')} for")
     if plan.wrappers:
         parts.append("the names of wrapped tensors")
     what = " and ".join(parts)

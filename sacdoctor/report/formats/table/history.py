@@ -48,6 +48,9 @@ def print_history(console: Console, history: History) -> None:
         console.print()
         _print_curve(console, curve)
     width = min(console.width, PROSE)
+    for of in history.logged:
+        console.print()
+        console.print(_indented(finding_text(of.finding, width), [f"In {of.log}"], width))
     for crash in history.crashes:
         console.print()
         console.print(_crash(crash, width))
@@ -79,7 +82,8 @@ def _headline(history: History) -> Text:
     onsets = sum(len(run.onsets) for run in history.runs)
     if history.crashes:
         parts.append(counted(len(history.crashes), "reward crash", "reward crashes"))
-    together = sum(len(run.findings) + len(run.code) for run in history.runs)
+    together = len(history.logged)
+    together += sum(len(run.findings) + len(run.code) for run in history.runs)
     if onsets + together:
         parts.append(counted(onsets + together, "finding"))
     elif not history.crashes:

@@ -73,3 +73,13 @@ def test_percentages_are_rounded_to_four_decimals(tmp_path: Path) -> None:
     (checkpoint,) = document(scan(path))["checkpoints"]
     assert checkpoint["layers"][0]["zero_percent"] == 33.3333
     assert checkpoint["summary"]["zero_percent"] == 33.3333
+
+
+def test_no_control_character_gets_into_the_document(tmp_path: Path) -> None:
+    name = "".join(map(chr, (*range(32), *range(127, 160), 0x202E, 0x2066, 0x2028)))
+    report = scan(write_sb3(tmp_path / "m.zip", {f"{name}.bias": th.zeros(1)}))
+    text = "".join(render([report]))
+    assert not [
+        character for character in text if not (" " <= character <= "~" or character == "\n")
+    ]
+    assert parse(text)["checkpoints"][0]["layers"][0]["name"] == f"{name}.bias"

@@ -1,0 +1,1 @@
+"""Live models and buffers from their files."""
