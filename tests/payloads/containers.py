@@ -131,6 +131,16 @@ def in_a_folder(members: Members, mark: Marks) -> bytes:
     return zip_of({**members, "a/b/more.pth": torch_file(mark)})
 
 
+def with_plain(**settings: object) -> Callable[[Members, Marks], bytes]:
+    """Settings that need no pickle."""
+
+    def file(members: Members, mark: Marks) -> bytes:
+        data = json.loads(members["data"]) | settings
+        return zip_of({**members, "data": json.dumps(data).encode()})
+
+    return file
+
+
 CHECKPOINTS: dict[str, Callable[[Members, Marks], bytes]] = {
     "data twice, first": lambda n, m: data_twice(n, m, True),
     "data twice, last": lambda n, m: data_twice(n, m, False),
@@ -151,6 +161,8 @@ CHECKPOINTS: dict[str, Callable[[Members, Marks], bytes]] = {
     "base64 with more behind": base64_with(lambda t: t + "=====gASVAgAAAAAAAABOLg=="),
     "key in escapes": escaped_key,
     "member in a folder": in_a_folder,
+    # `SAC.load` makes the environment that `env` names, and gymnasium imports the module before `:`
+    "env of a module": with_plain(env="tests.payloads.on_import:Any-v0"),
 }
 """From a checkpoint's members and a mark."""
 

@@ -130,8 +130,9 @@ def main() -> None:
         if "mark" not in job:
             known[job["loader"]](job["path"])
             continue
-        ending = _forked(functools.partial(known[job["loader"]], job["path"]))
         mark = Marks(job["mark"])
+        os.environ["SACDOCTOR_MARK"] = mark.path  # for what an import does
+        ending = _forked(functools.partial(known[job["loader"]], job["path"]))
         print(json.dumps({"ran": mark.is_there, "ending": ending}), flush=True)
         mark.remove()
 
