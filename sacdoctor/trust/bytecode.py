@@ -1,17 +1,22 @@
 """Code in a pickle: whether it only computes, and which dangerous names it reaches.
 
-Code only computes where every instruction, read as the Python that wrote it reads it, is one of
-those below: it moves numbers, its arguments and its closure about, calculates, compares, jumps
-forwards, and calls, with constants that are numbers and texts without reach, and with names that
-are words of arithmetic. Its stack and its places are followed through every branch, for bytecode
-made by hand can reach past them. It has no handlers, no loops, no code inside it, and neither
-imports nor stores anything.
+Code only computes where every instruction is one of those below: it moves numbers, its arguments
+and its closure about, calculates, compares, jumps forwards, and calls, with constants that are
+numbers (and a docstring), and with names that are words of arithmetic or given to it, each of them
+used. Its stack and its places are followed through every branch, for bytecode made by hand can
+reach past them. It has no handlers, no loops, no code inside it, none that nothing leads to, and
+neither imports nor stores anything.
+
+The same bytes mean something else to another Python. So code that this Python can load is read as
+this one reads it. Code that it cannot load, by the number of its parts, is read as one of the
+Pythons that can; which of these will run it nobody here knows.
 
 Opcode numbers and inline caches: `opcode.py` of CPython 3.6 to 3.13.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -106,11 +111,14 @@ class Code:
         """
         if not self._is_sound() or self.reaches():
             return None
-        for version in self.versions:
+        for version in _HERE if self.versions is _NEW else self.versions:
             try:
-                return frozenset(_Follower(self, version).globals() - BUILTIN_ARITHMETIC)
+                follower = _Follower(self, version)
+                used = follower.globals()
             except _Strange:
                 continue
+            if used | follower.taken == {*self.names}:
+                return frozenset(used - BUILTIN_ARITHMETIC)
         return None
 
     def reaches(self, modules: Mapping[str, str] = MappingProxyType({})) -> tuple[str, ...]:
@@ -136,11 +144,12 @@ class Code:
             and self.arguments + self.keyword_only <= self.locals
             and self.stack <= _MAX_STACK
             and all(map(_is_harmless, self.constants))
+            and all(type(constant) is not str for constant in self.constants[1:])
         )
 
 
 def _is_harmless(constant: Any) -> bool:
-    """Whether a constant is a number, or a text (a docstring) that is no name of Python's own."""
+    """Whether a constant is a number, or a text that is no name of Python's own."""
     if type(constant) is str:
         return "__" not in constant
     if type(constant) is tuple:
@@ -155,7 +164,8 @@ class Version:
     `caches` are the units behind an instruction that belong to it, `jump` the bytes that a jump
     counts by, from the start of the code or from the instruction (`is_relative`). The numbers of
     attributes and globals may carry a bit (`shifts_…`). A call takes something, or none, below what
-    is called or behind it (`null_follows`). `comparisons` are those that exist.
+    is called or behind it (`null_follows`). `comparisons` are those that exist. `leaves_dead`: a
+    function ends with `return None`, though nothing may lead there.
     """
 
     numbers: dict[str, int]
@@ -166,6 +176,7 @@ class Version:
     shifts_globals: bool = False
     null_follows: bool = False
     comparisons: int = 6
+    leaves_dead: bool = False
 
     @cached_property
     def instructions(self) -> dict[int, str]:
@@ -189,8 +200,8 @@ _OLD_NUMBERS = {
 }
 _SINCE_39 = {"IS_OP": 117, "CONTAINS_OP": 118}
 _OLD = (
-    Version(_OLD_NUMBERS, {}, jump=1, is_relative=False, comparisons=10),
-    Version(_OLD_NUMBERS | _SINCE_39, {}, jump=1, is_relative=False),
+    Version(_OLD_NUMBERS, {}, jump=1, is_relative=False, comparisons=10, leaves_dead=True),
+    Version(_OLD_NUMBERS | _SINCE_39, {}, jump=1, is_relative=False, leaves_dead=True),
     Version(_OLD_NUMBERS | _SINCE_39, {}, jump=2, is_relative=False),
 )
 """3.6 to 3.8, 3.9, and 3.10, which counts jumps in instructions."""
@@ -256,6 +267,11 @@ _NEW = (
 )
 
 
+_HERE = {(3, 11): _NEW[:1], (3, 12): _NEW[1:2], (3, 13): _NEW[2:]}.get(sys.version_info[:2], ())
+"""How this Python reads; empty for a later one, in which nothing that it loads is proven."""
+_DEAD = ("LOAD_CONST", "RETURN_VALUE", "JUMP_FORWARD")
+
+
 class _Strange(Exception):
     """The code does something that computing does not take."""
 
@@ -291,12 +307,16 @@ class _State:
 
 
 class _Follower:
-    """Follows the stack through all branches; raises `_Strange` where it leaves the known."""
+    """Follows the stack through all branches; raises `_Strange` where it leaves the known.
+
+    `taken` are the names of the attributes that it takes.
+    """
 
     def __init__(self, code: Code, version: Version) -> None:
         self._code = code
         self._version = version
         self._used: set[str] = set()
+        self.taken: set[str] = set()
         self._coming: dict[int, _State] = {}
         taken = code.arguments + code.keyword_only
         self._now: _State | None = _State("", frozenset(range(taken)))
@@ -311,7 +331,9 @@ class _Follower:
             if any(start < target < end for target in self._coming):
                 raise _Strange
             if self._now is None:
-                continue  # nothing leads there: jumps go forwards
+                if version.leaves_dead and name in _DEAD:
+                    continue
+                raise _Strange  # nothing leads there: jumps go forwards
             if name is None:
                 raise _Strange
             if any(code.code[end - 2 * version.caches.get(name, 0) : end]):
@@ -374,6 +396,7 @@ class _Follower:
     def _name(self, number: int) -> str:
         if number >= len(self._code.names) or self._code.names[number] not in ARITHMETIC:
             raise _Strange
+        self.taken.add(self._code.names[number])
         return self._code.names[number]
 
     def _call(self, count: int) -> None:

@@ -30,6 +30,9 @@ _SCHEDULES = frozenset(
     )
 )
 _KEYWORDS = "policy_kwargs"
+ENVIRONMENT = "env"
+"""SB3 leaves it out of what it saves (`excluded_save_params`), and makes the environment of that
+name where it stands in `data` all the same: `gymnasium.make("module:name")` imports the module."""
 
 
 class Judge(Protocol):
@@ -44,6 +47,8 @@ def fits(judge: Judge, value: Any, place: str) -> bool:
 
     `place` is empty outside the settings. What is named by itself may stand anywhere.
     """
+    if place == ENVIRONMENT:
+        return value is None
     if place in _CLASSES:
         return _is_class(value, _CLASSES[place])
     if place in _SCHEDULES and is_schedule(value):

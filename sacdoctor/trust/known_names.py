@@ -68,6 +68,9 @@ _BY_ROLE: dict[Role, dict[str, str]] = {
         "torch._tensor": "Tensor",
         "torch.nn.parameter": "Parameter Buffer",
     },
+    Role.PLACEHOLDER: {
+        "stable_baselines3.common.policies": "BasePolicy._dummy_schedule",
+    },
     Role.CONSTANT: {
         "torch": (
             "float16 float32 float64 bfloat16 int8 int16 int32 int64 uint8 uint16 uint32 uint64 "

@@ -14,6 +14,7 @@ from sacdoctor.checkpoint.formats import ENDINGS as CHECKPOINT_ENDINGS
 from sacdoctor.errors import CheckpointError, CorruptCheckpoint
 from sacdoctor.files import map_file
 from sacdoctor.pickles import Name, is_pickle
+from sacdoctor.trust.called_by_sb3 import ENVIRONMENT
 from sacdoctor.trust.references import (
     Kind,
     Reference,
@@ -21,6 +22,8 @@ from sacdoctor.trust.references import (
     torch_references,
 )
 
+_MAX_ENVIRONMENT = 100
+"""Characters of an environment's name that are told."""
 _PICKLE_ENDINGS = (".pkl", ".pickle")
 ENDINGS = (
     *dict.fromkeys(end for kind in CONTAINERS if kind.has_pickles for end in kind.endings),
@@ -121,6 +124,7 @@ def parts_of(checkpoint: Checkpoint) -> Iterator[PickledPart]:
 def _parts(checkpoint: Checkpoint) -> Iterator[PickledPart]:
     damage: CheckpointError | None = None
     try:
+        yield from _environments(checkpoint)
         for key, encoded in encoded_pickles(checkpoint):
             yield PickledPart("data", key, references_in_text(encoded, checkpoint.limits, key))
     except CheckpointError as error:
@@ -156,6 +160,20 @@ def encoded_pickles(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
             open_ += [(f"{key}.{name}", item) for name, item in value.items() if _is_open(item)]
         elif isinstance(value, list):
             open_ += [(f"{key}[{at}]", item) for at, item in enumerate(value) if _is_open(item)]
+
+
+def _environments(checkpoint: Checkpoint) -> Iterator[PickledPart]:
+    """Yield the environment that SB3 would make by a name in `data`, where it writes none."""
+    named = (
+        checkpoint.hyperparameters.get(ENVIRONMENT) if checkpoint.container.has_settings else None
+    )
+    if isinstance(named, str):
+        words = f"has SB3 make the environment {named[:_MAX_ENVIRONMENT]!r}"
+        found = [Reference(Kind.FORM, Name("", words))]
+        module, colon, _ = named.partition(":")
+        if colon:
+            found.append(Reference(Kind.IMPORT, Name(module[:_MAX_ENVIRONMENT], "")))
+        yield PickledPart("data", ENVIRONMENT, tuple(found))
 
 
 def _is_open(value: Any) -> bool:

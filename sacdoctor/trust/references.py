@@ -128,10 +128,12 @@ class _Prover(Machine):
     def add_to_set(self) -> None:
         items = self._group()
         target = self._top()
-        if type(target) is not OpenSet and not isinstance(target, Made):
-            self.vocabulary.changed(target, items)  # type: ignore[attr-defined]
-        else:
+        if type(target) is OpenSet:
+            target.extend(items)
+        elif isinstance(target, Made):
             self.vocabulary.append(target, items)  # type: ignore[attr-defined]
+        else:
+            self.vocabulary.changed(target, items)  # type: ignore[attr-defined]
 
 
 class _Walk:
@@ -442,7 +444,7 @@ class _Walk:
 
     def append(self, target: Any, items: list[Any]) -> None:
         kind = type(target)
-        if kind is OpenList or kind is OpenSet:
+        if kind is OpenList:
             target.extend(items)
         elif kind is Made:
             self.holds_data(items)

@@ -19,6 +19,7 @@ class Role(StrEnum):
 
     TYPE = "a type of Python's or numpy's own"
     CONSTANT = "a type of torch's elements"
+    PLACEHOLDER = "the schedule of a policy that is saved alone"
     POLICY = "a policy"
     EXTRACTOR = "a features extractor"
     ACTIVATION = "an activation"
@@ -55,7 +56,7 @@ class Role(StrEnum):
 CLASSES = frozenset(
     (
         *(Role.TYPE, Role.CONSTANT, Role.POLICY, Role.EXTRACTOR, Role.ACTIVATION),
-        *(Role.OPTIMIZER, Role.BUFFER, Role.SPACE),
+        *(Role.OPTIMIZER, Role.BUFFER, Role.SPACE, Role.PLACEHOLDER),
     )
 )
 """Names that may lie about as values: calling them with anything only makes a value."""
