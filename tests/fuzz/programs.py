@@ -1,11 +1,11 @@
 """Pickle programs by the million: what Python's own unpickler does with them, against the gate.
 
 `python -m tests.fuzz.programs --runs 1000000` makes programs opcode by opcode, from the names that
-SB3's own files use, with aliases, memo and states, and by mutating the payloads of `tests.payloads`.
-Each is loaded by Python (as a pickle, or as an old torch file; functions that it makes are called
-once, as SB3 calls a schedule) in a child process under an audit hook. Anything observable, an
-import, code, a file, a process, a socket, a change of what everybody shares, a crash, must make the
-gate fail: programs for which it does not are faults, and are kept.
+SB3's own files use, with aliases, memo and states, and by mutating the payloads of `tests.payloads`
+and honest pickles. Each is loaded by Python (as a pickle, or as an old torch file; functions that it
+makes are called once, as SB3 calls a schedule) in a child process under an audit hook. Anything
+observable, an import, code, a file, a process, a socket, a change of what everybody shares, a crash,
+must make the gate fail: programs for which it does not are faults, and are kept.
 
 Events that would reach outside of the process are stopped as they are observed.
 """
