@@ -1,13 +1,18 @@
 """What pickle scanners say of the same files: the payloads that run, and the honest corpus.
 
 `python benchmarks/scanners.py --scanners BIN` where BIN is the `bin` folder of an environment with
-picklescan, modelscan and fickling. Two tables: the files as they lie there, and the bare pickles of
-the same payloads, each handed to the tool as a `.pkl`, so that it does not count where a tool looks.
+picklescan, modelscan and fickling.
 
-Caught is whatever makes a gate built on the tool fail: an issue (picklescan: a dangerous name;
-modelscan: an issue; fickling: anything above `LIKELY_SAFE`; sacdoctor: exit 1), or an error. A file
-that the tool skips or does not look into is not caught. `weights_only`: the file's own loader, with
-PyTorch's and SB3's present defaults, loads it and no mark is made, or refuses it.
+Named is a file in which a tool finds an issue (picklescan: a dangerous name; modelscan: an issue;
+fickling: anything above `LIKELY_SAFE`; sacdoctor: exit 1). Behind the plus stand files about which
+a tool says that it cannot read them, or part of them (sacdoctor: exit 2): a gate may fail on those,
+and with modelscan it then fails on every checkpoint of SB3. A checkpoint is unpacked for the other
+tools, for none of them looks into the archives in an archive: each member is handed over, too. A
+bare pickle is one that is all of its file, so that it does not count where a tool looks.
+
+`weights_only` is no scanner: the column counts the files that do no harm under their own loaders
+with PyTorch's and SB3's present defaults. Those read pickles of settings, buffers and statistics
+without it.
 """
 
 from __future__ import annotations
@@ -15,14 +20,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import warnings
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -33,142 +38,189 @@ PRESENT = ("SAC.load", "PPO.load", "load_replay_buffer", "VecNormalize.load", "t
 
 # -- one tool, in its own environment --------------------------------------------------------------
 
+NAMED, UNREAD, SILENT = "named", "unread", "silent"
+
 
 def judge(tool: str) -> None:
-    """Read paths from the input; print for each whether the tool catches it."""
-    catches = {
+    """Read paths from the input; print for each what the tool says of it."""
+    says = {
         "sacdoctor": _sacdoctor,
         "picklescan": _picklescan,
         "modelscan": _modelscan,
         "fickling": _fickling,
     }[tool]
     warnings.simplefilter("ignore")
-    for path in sys.stdin.read().splitlines():
-        silent = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-        with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
-            try:
-                caught = catches(path)
-            except Exception:  # a gate fails on what it cannot read
-                caught = True
-        print(json.dumps(caught), flush=True)
+    for line in sys.stdin.read().splitlines():
+        told = set()
+        for path in line.split("\t"):
+            silent = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+            with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent):
+                try:
+                    told.add(says(path))
+                except Exception:  # what a tool cannot read ends it
+                    told.add(UNREAD)
+        print(next(word for word in (NAMED, UNREAD, SILENT) if word in told), flush=True)
 
 
-def _sacdoctor(path: str) -> bool:
+def _sacdoctor(path: str) -> str:
     from sacdoctor.cli.main import main
 
     sys.argv = ["sacdoctor", "scan", "--select", "SD6", path]
     try:
         main()
     except SystemExit as end:
-        return end.code not in (0, None)
-    return False
+        return {1: NAMED, 2: UNREAD}.get(end.code, SILENT)  # type: ignore[arg-type]
+    return SILENT
 
 
-def _picklescan(path: str) -> bool:
+def _picklescan(path: str) -> str:
     from picklescan.scanner import scan_file_path
 
     result = scan_file_path(path)
-    return bool(result.infected_files or result.issues_count or result.scan_err)
+    if result.infected_files or result.issues_count:
+        return NAMED
+    return UNREAD if result.scan_err else SILENT
 
 
-def _modelscan(path: str) -> bool:
+def _modelscan(path: str) -> str:
     from modelscan.modelscan import ModelScan
 
     scan = ModelScan()
     scan.scan(Path(path))
-    return bool(scan.issues.all_issues or scan.errors)
+    if scan.issues.all_issues:
+        return NAMED
+    return UNREAD if scan.errors else SILENT
 
 
-def _fickling(path: str) -> bool:
-    """A pickle as it is; of an archive, every member that is one, or is a torch file."""
-    import zipfile
-
+def _fickling(path: str) -> str:
+    """A file of pickles; of a torch file those in it, as its own wrapper takes them out."""
     from fickling.analysis import Severity, check_safety
     from fickling.fickle import StackedPickle
 
-    def is_bad(data: bytes) -> bool:
-        if data[:2] == b"PK":
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                members = [n for n in archive.namelist() if n.endswith((".pkl", ".pth", ".pt"))]
-                return any(is_bad(archive.read(name)) for name in members)
-        stacked = StackedPickle.load(io.BytesIO(data))
-        return any(check_safety(one).severity > Severity.LIKELY_SAFE for one in stacked)
-
-    return is_bad(Path(path).read_bytes())
+    data = Path(path).read_bytes()
+    if data[:1] == b"{":
+        return SILENT  # settings: JSON
+    if data[:2] == b"PK":
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            pickles = [archive.read(n) for n in archive.namelist() if n.endswith(".pkl")]
+    else:
+        pickles = [data]
+    found = [one for pickle in pickles for one in StackedPickle.load(io.BytesIO(pickle))]
+    is_bad = any(check_safety(one).severity > Severity.LIKELY_SAFE for one in found)
+    return NAMED if is_bad else SILENT
 
 
 # -- all of them -----------------------------------------------------------------------------------
 
 
-def verdicts(tool: str, bin_: Path, paths: Iterable[Path], folder: Path) -> list[bool]:
-    """Return what a tool says of each file."""
+def verdicts(tool: str, bin_: Path, paths: Iterable[Path], folder: Path) -> Counter[str]:
+    """Return how many files a tool names, cannot read, or says nothing of."""
     own = tool == "sacdoctor"
     python = sys.executable if own else str(bin_ / "python")
+    lines = [[path] if own else [path, *_unpacked(path)] for path in paths]
     done = subprocess.run(
         [python, __file__, "--judge", tool],
-        input="".join(f"{path}\n" for path in paths),
+        input="".join("\t".join(map(str, line)) + "\n" for line in lines),
         capture_output=True,
         text=True,
         check=True,
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT) if own else ""},
     )
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(done.stdout.splitlines()) == len(lines), done.stderr
+    return Counter(done.stdout.splitlines())
+
+
+def _unpacked(path: Path) -> list[Path]:
+    """Unpack a checkpoint of SB3 beside it, once, and return its members."""
+    folder = path.with_name(f"{path.name}.unpacked")
+    if path.suffix != ".zip":
+        return []
+    if not folder.exists():
+        folder.mkdir()
+        with contextlib.suppress(Exception), zipfile.ZipFile(path) as archive:
+            for number, name in enumerate(archive.namelist()):
+                data = archive.read(name)
+                folder.joinpath(f"{number}-{name.replace('/', '-')}").write_bytes(data)
+    return sorted(folder.iterdir())
 
 
 def compare(bin_: Path, each_in: int | None) -> None:
-    """Build both corpora, load the payloads, ask the tools, print the tables."""
+    """Build both corpora, load the payloads, ask the tools, print the table."""
     sys.path.insert(0, str(ROOT))
-    from tests.payloads.calls import CALLS
-    from tests.payloads.crashes import CRASHES
-    from tests.payloads.hiding import HIDING
-    from tests.payloads.loading import load_all
-    from tests.payloads.places import PYTHON_PLACES, payloads, sound_files
-
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        files, honest = folder / "payloads", folder / "honest"
-        files.mkdir()
-        written = list(payloads(files, each_in))
-        jobs = [job for payload in written for job in payload.jobs]
-        ran: dict[Path, set[str]] = defaultdict(set)
-        for job, loaded in load_all(jobs, files, sound_files(files)):
-            if loaded.did_harm:
-                ran[job.path].add(job.loader)
-        harmful = [payload for payload in written if ran[payload.path]]
-        groups: dict[str, Callable[[str], bool]] = {
-            "functions called by name": lambda kind: kind in CALLS,
-            "calls that are hidden": lambda kind: kind in HIDING,
-            "classes and code that SB3 calls, crashes, files of two readings": lambda kind: True,
-        }
-        subprocess.run(
-            [sys.executable, ROOT / "tests" / "honest" / "write.py", honest],
-            check=True,
-            capture_output=True,
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        written, harmful, ran = _payloads(folder / "payloads", each_in)
+        print(
+            f"{written} payload files, of which {sum(map(len, harmful.values()))} run", flush=True
         )
-        lists: dict[str, list[Path]] = {group: [] for group in groups}
-        for payload in harmful:
-            group = next(group for group, holds in groups.items() if holds(payload.kind))
-            lists[group].append(payload.path)
-        for part in ("sb3", "own"):
-            lists[f"honest: {part}"] = sorted(
-                path for path in (honest / part).iterdir() if path.is_file()
-            )
-        bare = [p.path for p in harmful if p.path.suffix == ".pkl" and p.place == "replay buffer"]
-        del PYTHON_PLACES, CRASHES
-        lists["bare pickles among them"] = bare
-        print(f"{len(written)} payload files, of which {len(harmful)} run")
-        print(f"{'':64} {'files':>6} " + " ".join(f"{tool:>12}" for tool in (*TOOLS, "weights_only")))
-        for group, paths in lists.items():
-            told = [sum(verdicts(tool, bin_, paths, folder)) for tool in TOOLS]
-            held = (
-                sum(not ran[path].intersection(PRESENT) for path in paths)
-                if not group.startswith("honest")
-                else 0
-            )
-            print(f"{group:64} {len(paths):6} " + " ".join(f"{n:12}" for n in (*told, held)))
+        columns = (*TOOLS, "weights_only")
+        print(f"{'':44} {'files':>6} " + " ".join(f"{column:>12}" for column in columns))
+        for group, paths in harmful.items():
+            held = sum(ran[path].isdisjoint(PRESENT) for path in paths)
+            _row(group, paths, bin_, folder, str(held))
+        for part, paths in _honest(folder / "honest").items():
+            _row(f"honest: {part}", paths, bin_, folder, "")
+
+
+def _row(group: str, paths: list[Path], bin_: Path, folder: Path, last: str) -> None:
+    cells = []
+    for tool in TOOLS:
+        told = verdicts(tool, bin_, paths, folder)
+        cells.append(f"{told[NAMED]} + {told[UNREAD]}" if told[UNREAD] else f"{told[NAMED]}")
+    line = " ".join(f"{cell:>12}" for cell in (*cells, last))
+    print(f"{group:44} {len(paths):6} {line}", flush=True)
+
+
+Groups = dict[str, list[Path]]
+
+
+def _payloads(folder: Path, each_in: int | None) -> tuple[int, Groups, dict[Path, set[str]]]:
+    """Return how many payloads there are, those that run in groups, and under what each runs."""
+    from tests.payloads.calls import CALLS
+    from tests.payloads.hiding import HIDING
+    from tests.payloads.loading import load_all
+    from tests.payloads.places import payloads, sound_files
+
+    folder.mkdir()
+    written = list(payloads(folder, each_in))
+    ran: dict[Path, set[str]] = defaultdict(set)
+    jobs = [job for payload in written for job in payload.jobs]
+    for job, loaded in load_all(jobs, folder, sound_files(folder)):
+        if loaded.did_harm:
+            ran[job.path].add(job.loader)
+    groups: Groups = {
+        f"{what}, {where}": []
+        for what in ("calls by name", "hidden calls")
+        for where in ("a bare pickle", "in other files")
+    }
+    others = "what SB3 calls, crashes, two readings"
+    groups[others] = []
+    for payload in written:
+        if not ran[payload.path]:
+            continue
+        where = "a bare pickle" if payload.place == "replay buffer" else "in other files"
+        group = {
+            payload.kind in CALLS: f"calls by name, {where}",
+            payload.kind in HIDING: f"hidden calls, {where}",
+        }.get(True, others)
+        groups[group].append(payload.path)
+    return len(written), groups, ran
+
+
+def _honest(folder: Path) -> Groups:
+    subprocess.run(
+        [sys.executable, ROOT / "tests" / "honest" / "write.py", folder],
+        check=True,
+        capture_output=True,
+        cwd=folder.parent,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    words = {"sb3": "SB3's own files", "own": "a user's own code in them"}
+    return {
+        words[part]: sorted(path for path in (folder / part).iterdir() if path.is_file())
+        for part in words
+    }
 
 
 def main() -> None:

@@ -2,10 +2,10 @@
 
 `python -m tests.fuzz.programs --runs 1000000` makes programs opcode by opcode, from the names that
 SB3's own files use, with aliases, memo and states, and by mutating the payloads of `tests.payloads`
-and honest pickles. Each is loaded by Python (as a pickle, or as an old torch file; functions that it
-makes are called once, as SB3 calls a schedule) in a child process under an audit hook. Anything
-observable, an import, code, a file, a process, a socket, a change of what everybody shares, a crash,
-must make the gate fail: programs for which it does not are faults, and are kept.
+and honest pickles. Python loads each (as a pickle, or as an old torch file; functions that it makes
+are called once, as SB3 calls a schedule) in a child process under an audit hook. Anything that can
+be observed, an import, code, a file, a process, a socket, a change of what everybody shares, a
+crash, must make the gate fail: programs for which it does not are faults, and are kept.
 
 Events that would reach outside of the process are stopped as they are observed.
 """
