@@ -128,6 +128,8 @@ class Code:
         of that name on something of its own is none. `modules` are the modules among its globals.
         """
         for version in self.versions:
+            if version.lacks & {*self.code[::2]}:
+                continue
             paths = _paths(self, version, modules)
             if paths is not None:
                 return tuple(dict.fromkeys(path for path in paths if reaches_dangerous(path)))
@@ -165,7 +167,8 @@ class Version:
     counts by, from the start of the code or from the instruction (`is_relative`). The numbers of
     attributes and globals may carry a bit (`shifts_…`). A call takes something, or none, below what
     is called or behind it (`null_follows`). `comparisons` are those that exist. `leaves_dead`: a
-    function ends with `return None`, though nothing may lead there.
+    function ends with `return None`, though nothing may lead there. `lacks` are instructions that
+    tell the Pythons apart whose code begins in the same way.
     """
 
     numbers: dict[str, int]
@@ -177,6 +180,7 @@ class Version:
     null_follows: bool = False
     comparisons: int = 6
     leaves_dead: bool = False
+    lacks: frozenset[int] = frozenset()
 
     @cached_property
     def instructions(self) -> dict[int, str]:
@@ -251,6 +255,7 @@ _NEW = (
         shifts_attributes=True,
         shifts_globals=True,
         comparisons=6 << 4,
+        lacks=frozenset((_311["LOAD_METHOD"], _311["PRECALL"])),
     ),
     Version(
         _313,
@@ -586,10 +591,13 @@ def _paths(code: Code, version: Version, modules: Mapping[str, str]) -> list[str
     """
     found: list[str] = []
     locals_: dict[int, str] = {}
-    path, is_its_own = "", "RESUME" not in version.numbers
+    path, before, is_its_own = "", "", "RESUME" not in version.numbers
     try:
         for _, _, name, argument in _instructions(code, version):
             is_its_own |= name == "RESUME"
+            if name == "CALL" and "PRECALL" in version.numbers and before != "PRECALL":
+                return None  # 3.12 calls so
+            before = name or ""
             if name in ("LOAD_GLOBAL", "LOAD_NAME", "IMPORT_NAME"):
                 is_shifted = name == "LOAD_GLOBAL" and version.shifts_globals
                 path = code.names[argument >> is_shifted]

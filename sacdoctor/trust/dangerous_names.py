@@ -59,7 +59,7 @@ ALSO_DANGEROUS: dict[str, frozenset[str]] = {
         "multiprocessing": "*",
         "concurrent.futures": "*",
         "threading": "*",
-        "_thread": "*",
+        "_thread": "start_new_thread start_new start_joinable_thread interrupt_main",
         "signal": "*",
         "atexit": "*",
         "tempfile": "*",

@@ -15,11 +15,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sacdoctor.errors import CheckpointError
 from sacdoctor.pickles import Name, encode
-from sacdoctor.trust.bytecode import Code
 from sacdoctor.trust.known_names import IMPORTS, role_of
 from sacdoctor.trust.things import (
     CLASSES,
@@ -32,6 +31,9 @@ from sacdoctor.trust.things import (
     Thing,
     seal,
 )
+
+if TYPE_CHECKING:
+    from sacdoctor.trust.bytecode import Code
 
 NOT_PROVEN = object()
 """What a form returns for what is not of it."""
@@ -412,6 +414,8 @@ class Function:
 
 
 def _code(walk: Walk, args: Args) -> Any:
+    from sacdoctor.trust.bytecode import Code  # few files hold code, and a scan starts without
+
     code = Code.of(args)
     return NOT_PROVEN if code is None else walk.of_code(code)
 

@@ -13,13 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sacdoctor.archive import Archive
 from sacdoctor.checkpoint import Limits
 from sacdoctor.errors import CheckpointError, CorruptCheckpoint
 from sacdoctor.pickles import Machine, Made, Name, as_key
-from sacdoctor.trust.bytecode import Code
 from sacdoctor.trust.called_by_sb3 import fits
 from sacdoctor.trust.forms import FORMS, NOT_PROVEN, STATES, is_name, is_thing, member, new, storage
 from sacdoctor.trust.known_names import role_of
@@ -36,6 +35,9 @@ from sacdoctor.trust.things import (
     Thing,
     seal,
 )
+
+if TYPE_CHECKING:
+    from sacdoctor.trust.bytecode import Code
 
 MAX_NAME = 500
 """Characters of a name that `getattr` puts together; real ones have under 100."""
