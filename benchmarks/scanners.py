@@ -32,7 +32,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ("sacdoctor", "picklescan", "modelscan", "fickling")
-PRESENT = ("SAC.load", "PPO.load", "load_replay_buffer", "VecNormalize.load", "torch.load")
+PRESENT = (
+    *("SAC.load", "SAC.load and a draw", "PPO.load"),
+    *("load_replay_buffer", "VecNormalize.load", "torch.load"),
+)
 """Loaders with the defaults of today; the others are those of older versions."""
 
 

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import gymnasium
+import numpy as np
 
-from tests.payloads.assembly import NONE, call, dict_, name, program_of, text
+from tests.payloads.assembly import NONE, call, dict_, name, new, program_of, text
 from tests.payloads.calls import Marks
-from tests.payloads.hiding import absorbing, waiting
+from tests.payloads.crashes import at_an_address
+from tests.payloads.hiding import NAMESPACE, absorbing, waiting
 
 Settings = Callable[[Marks], dict[str, bytes]]
 """A program for each key of `data`."""
@@ -160,6 +163,40 @@ def hostile_cell(mark: Marks) -> bytes:
     return program_of(cloudpickle.dumps(sb3.get_linear_fn(1.0, 0.0, hostile()), 3))  # type: ignore[arg-type]
 
 
+# -- spaces ----------------------------------------------------------------------------------------
+
+
+def space(key: str, value: bytes) -> Settings:
+    """An action space that has another attribute; SB3 asks it for its shape, and draws from it."""
+
+    def settings(mark: Marks) -> dict[str, bytes]:
+        made = program_of(cloudpickle.dumps(gymnasium.spaces.Box(-1.0, 1.0, (1,)), 3))
+        assert made.endswith(b"b")
+        return {"action_space": made[:-1] + text(key) + value + b"sb"}
+
+    return settings
+
+
+def beyond_its_state(kind: str, position: int) -> bytes:
+    """A generator that numpy believes to stand far outside of its own state."""
+    generator = getattr(np.random, kind)(0)
+    state = generator.state
+    inner = state if "buffer_pos" in state else state["state"]
+    inner["buffer_pos" if "buffer_pos" in state else "pos"] = position
+    generator.state = state
+    return program_of(cloudpickle.dumps(np.random.Generator(generator), 3))
+
+
+CRASHING: dict[str, Settings] = {
+    "a space whose shape is an address": space("_shape", at_an_address(NAMESPACE + b")R")),
+    "a space whose shape is a noise at an address": space(
+        "_shape",
+        at_an_address(new(name("stable_baselines3.common.noise", "NormalActionNoise"))),
+    ),
+    "MT19937 beyond its state": space("_np_random", beyond_its_state("MT19937", 900_000_000)),
+    "Philox beyond its state": space("_np_random", beyond_its_state("Philox", -900_000_000)),
+}
+"""Settings that end the process of who loads the model, and draws an action."""
 CALLED: dict[str, Settings] = {
     **{
         f"own {key}": in_policy(key, own)

@@ -41,15 +41,19 @@ _INTERFACE = dict_(
     typestr=text("<f8"),
     version=number(3),
 )
+
+
+def at_an_address(thing: bytes) -> bytes:
+    """An object that numpy takes for an array, over whatever lies there."""
+    return build(thing, dict_(__array_interface__=_INTERFACE))
+
+
 CRASHES: dict[str, bytes] = {
     "objects without their flag": _list(_array(_flagged("O8", 0), b"\x41" * 64)),
     "an array at an address": _list(
         call(
             name("numpy", "float64"),
-            build(
-                name("types", "SimpleNamespace") + EMPTY + b"R",
-                dict_(__array_interface__=_INTERFACE),
-            ),
+            at_an_address(name("types", "SimpleNamespace") + EMPTY + b"R"),
         )
     ),
 }

@@ -112,6 +112,7 @@ def loaders() -> dict[str, Callable[[str], Any]]:
 
     return {
         "SAC.load": lambda path: SAC.load(path, device="cpu"),
+        "SAC.load and a draw": lambda path: SAC.load(path, device="cpu").action_space.sample(),
         "PPO.load": lambda path: PPO.load(path, device="cpu"),
         "SAC.load, older": as_before,
         "load_replay_buffer": buffer,

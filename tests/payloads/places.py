@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.archives import members_of, zip_of
 from tests.payloads import containers
 from tests.payloads.assembly import POP, call, data, text, whole
-from tests.payloads.called import CALLED, statistics
+from tests.payloads.called import CALLED, CRASHING, statistics
 from tests.payloads.calls import CALLS, Marks, Program
 from tests.payloads.crashes import CRASHES
 from tests.payloads.hiding import HIDING, LOAD, MAGIC, torch_zip
@@ -91,6 +91,7 @@ def sound_files(folder: Path) -> dict[str, Path]:
     return {
         "SAC.load": paths["sac"],
         "SAC.load, older": paths["sac"],
+        "SAC.load and a draw": paths["sac"],
         "PPO.load": paths["ppo"],
         "load_replay_buffer": paths["buffer"],
         "VecNormalize.load": paths["statistics"],
@@ -259,6 +260,14 @@ def _of_settings(writer: _Writer) -> Iterator[Payload]:
                 (f"{place}.load",),
                 lambda mark, s=settings, m=model: with_settings(m, **s(mark)),
             )
+    for kind, settings in CRASHING.items():
+        yield writer.write(
+            kind,
+            "settings of SAC",
+            ".zip",
+            ("SAC.load and a draw",),
+            lambda mark, s=settings: with_settings(sound().sac, **s(mark)),
+        )
     yield writer.write(
         "method in a state",
         "VecNormalize",

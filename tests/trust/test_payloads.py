@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Run
-from tests.payloads.called import CALLED
+from tests.payloads.called import CALLED, CRASHING
 from tests.payloads.calls import CALLS
 from tests.payloads.containers import CHECKPOINTS, TORCH_FILES
 from tests.payloads.crashes import CRASHES
@@ -20,7 +20,7 @@ from tests.payloads.places import Payload, payloads, sound_files
 pytestmark = pytest.mark.slow
 
 OTHERS = ("method in a state", "second in a row", "zip behind a pickle")
-KINDS = (*CALLS, *HIDING, *CALLED, *CRASHES, *CHECKPOINTS, *TORCH_FILES, *OTHERS)
+KINDS = (*CALLS, *HIDING, *CALLED, *CRASHING, *CRASHES, *CHECKPOINTS, *TORCH_FILES, *OTHERS)
 
 NEVER = {
     "alias by numpy.scalar": "numpy 2 refuses objects there; numpy 1 does not",
