@@ -194,7 +194,7 @@ CALLS: dict[str, Program] = {
         name("multiprocessing.reduction", "ForkingPickler.loads"), data(m.pickle)
     ),
     # -- callers and threads
-    "partial": lambda m: call(
+    "partial of exec": lambda m: call(
         call(name("functools", "partial"), name("builtins", "exec"), text(m.code))
     ),
     "reduce": lambda m: call(
