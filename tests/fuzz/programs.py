@@ -45,8 +45,8 @@ import cloudpickle
 
 from tests.payloads import assembly as asm
 from tests.payloads.calls import Marks
-from tests.payloads.hiding import HIDING, torch_zip
-from tests.payloads.places import old_torch, sound, with_settings
+from tests.payloads.hiding import HIDING, old_torch, torch_zip
+from tests.payloads.places import sound, with_settings
 
 BATCH = 400
 """Programs of one child; most do not change it."""
@@ -270,14 +270,7 @@ class Maker:
         if way == 1:
             return asm.build(asm.new(asm.name(*dice.choice(NAMES[-20:]))), self.state(depth))
         if way == 2:
-            return asm.call(
-                asm.name(_CLOUD, "_make_function"),
-                code_program(dice),
-                asm.dict_(),
-                asm.text("f"),
-                asm.NONE,
-                asm.NONE,
-            )
+            return schedule(dice)
         if way == 3:
             return asm.call(asm.name("functools", "partial"), self.callee(depth), *self.some(depth))
         return asm.build(asm.call(asm.name("types", "SimpleNamespace")), self.state(depth))
@@ -299,39 +292,22 @@ def _sources() -> Iterator[types.CodeType]:
 SOURCES = tuple(_sources())
 
 
-def _plain(value: Any) -> bytes:
-    if value is None or isinstance(value, bool):
-        return {None: asm.NONE, True: asm.TRUE, False: asm.FALSE}[value]
-    if isinstance(value, int):
-        return asm.number(value)
-    if isinstance(value, float):
-        return b"G" + struct.pack(">d", value)
-    if isinstance(value, str):
-        return asm.text(value)
-    if isinstance(value, bytes):
-        return asm.data(value)
-    return asm.tuple_(*map(_plain, value))
-
-
-def code_program(dice: random.Random) -> bytes:
-    """A code object of an honest schedule, changed in a few places or in none."""
+def schedule(dice: random.Random) -> bytes:
+    """A function as cloudpickle writes it, around such code with a few changes, or none."""
     code = dice.choice(SOURCES)
     raw, stack = bytearray(code.co_code), code.co_stacksize
-    names: tuple[Any, ...] = (*code.co_names, *dice.sample(("exec", "max", "sqrt", "f"), 2))
-    constants: tuple[Any, ...] = (*code.co_consts, 0, (1, 2))
+    names, constants = code.co_names, code.co_consts
+    if dice.random() < 0.3:
+        names = (*names, *dice.sample(("exec", "max", "sqrt", "f"), 2))
     for _ in range(dice.choice((0, 1, 1, 2, 3))):
         at = 2 * dice.randrange(len(raw) // 2)
         way = dice.randrange(7)
         if way == 0:
-            raw[at] = dice.choice(
-                (1, 2, 9, 25, 83, 99, 100, 101, 102, 108, 110, 116, 120, 122, 124, 171)
-            )
+            raw[at] = dice.choice(CODES)
         elif way == 1:
             raw[at + 1] = dice.choice((0, 1, 2, 3, 4, 8, 9, 255))
         elif way == 2:
-            raw[at:at] = bytes(
-                (dice.choice((1, 9, 83, 100, 116, 120, 122, 124)), dice.randrange(4))
-            )
+            raw[at:at] = bytes((dice.choice(CODES), dice.randrange(4)))
         elif way == 3:
             del raw[at : at + 2]
         elif way == 4:
@@ -340,39 +316,18 @@ def code_program(dice: random.Random) -> bytes:
         elif way == 5:
             stack = max(0, stack + dice.choice((-2, -1, 1)))
         else:
-            constants = (*constants[: dice.randrange(len(constants) + 1)],)
-    args = (
-        *(code.co_argcount, 0, 0, code.co_nlocals, stack, code.co_flags, bytes(raw)),
-        *(constants, names, code.co_varnames, "f.py", "f", "f", 1, b"", b""),
-        *(code.co_freevars, ()),
-    )
-    return asm.call(asm.name("types", "CodeType"), *map(_plain, args))
+            constants = (*constants, 0, (1, 2))
+    changed = code.replace(co_names=names, co_consts=constants, co_stacksize=stack)
+    cells = tuple(map(types.CellType, (1.0, 0.5)[: len(code.co_freevars)]))
+    pickle_ = cloudpickle.dumps(types.FunctionType(changed, {}, "f", None, cells), 3)
+    # `co_code` shows what stands between instructions as zeros: it is put in by hand.
+    written = b"C" + bytes([len(changed.co_code)]) + changed.co_code
+    assert written in pickle_
+    return asm.program_of(pickle_.replace(written, asm.data(bytes(raw)), 1))
 
 
-def schedule(dice: random.Random) -> bytes:
-    """A function as cloudpickle writes it, around such code."""
-    program = code_program(dice)
-    cells = asm.tuple_(
-        *(
-            asm.call(asm.name(_CLOUD, "_make_cell"), _plain(value))
-            for value in (1.0, 0.5)[: dice.choice((0, 1, 2, 2))]
-        )
-    )
-    made = asm.call(
-        asm.name(_CLOUD, "_make_function"),
-        program,
-        asm.dict_(),
-        asm.text("f"),
-        asm.NONE,
-        cells if dice.random() < 0.7 else asm.NONE,
-    )
-    state = asm.dict_(
-        __globals__=asm.dict_(), __closure__=asm.NONE, _cloudpickle_submodules=asm.list_()
-    )
-    filled = asm.call(
-        asm.name(_CLOUD, "_function_setstate"), asm.kept(990), asm.tuple_(asm.dict_(), state)
-    )
-    return asm.keep(made, 990) + filled + asm.POP
+CODES = (1, 2, 9, 25, 83, 99, 100, 101, 102, 108, 110, 116, 120, 122, 124, 125, 151, 160, 166, 171)
+"""Instructions of Python 3.11."""
 
 
 # -- mutations -------------------------------------------------------------------------------------

@@ -8,10 +8,12 @@ in the file when it looks.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pickle import dumps
 
 from tests.archives import zip_of
 from tests.payloads.assembly import (
     EMPTY,
+    FALSE,
     NONE,
     POP,
     TRUE,
@@ -38,7 +40,6 @@ from tests.payloads.calls import Marks, Program
 
 LOAD = name("torch.storage", "_load_from_bytes")
 EXEC = name("builtins", "exec")
-GETATTR = name("builtins", "getattr")
 NAMESPACE = name("types", "SimpleNamespace")
 PARTIAL = name("functools", "partial")
 ENCODE = name("_codecs", "encode")
@@ -47,8 +48,8 @@ SET_CLASS = name(CLOUD, "_class_setstate")
 SET_FUNCTION = name(CLOUD, "_function_setstate")
 SB3_ENUM = name("stable_baselines3.common.type_aliases", "TrainFrequencyUnit")
 SB3_CLASS = name("stable_baselines3.common.utils", "FloatSchedule")
-U1 = call(name("numpy", "dtype"), text("u1"))
-OBJECTS = call(name("numpy", "dtype"), text("O"))
+U1 = call(name("numpy", "dtype"), text("u1"), FALSE, TRUE)
+OBJECTS = call(name("numpy", "dtype"), text("O8"), FALSE, TRUE)
 MAGIC = b"L119547037146038801333356L\n.L1001L\n.}."
 """What the torch format before PyTorch 1.6 begins with, in letters alone."""
 
@@ -64,7 +65,15 @@ def torch_file(mark: Marks) -> bytes:
 
 
 def legacy_file(program: bytes) -> bytes:
+    """A file of before PyTorch 1.6 in letters alone, for where it has to be a text."""
     return MAGIC + program + b"." + b"]."
+
+
+def old_torch(program: bytes) -> bytes:
+    """A torch file in the format before PyTorch 1.6, as torch writes it."""
+    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
+    before = (0x1950A86A20F9469CFC6C, 1001, system)
+    return b"".join(dumps(part, 2) for part in before) + whole(program) + dumps([], 2)
 
 
 def namespace(**attributes: bytes) -> bytes:
@@ -520,7 +529,7 @@ HIDING: dict[str, Program] = {
     "old strings with escapes": read_as_escapes,
     # -- another name for it
     "load itself": lambda m: call(LOAD, data(torch_file(m))),
-    "load of an old file": lambda m: call(LOAD, data(legacy_file(m.letters))),
+    "load of an old file": lambda m: call(LOAD, data(old_torch(m.run))),
     "load twice": lambda m: call(LOAD, data(torch_zip(whole(call(LOAD, data(torch_file(m))))))),
     "alias by numpy.scalar": as_what_numpy_returns,
     "alias by _class_setstate": returned_by(SET_CLASS, tuple_(dict_(), dict_())),

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from tests.archives import members_of, zip_of
 from tests.payloads import containers
-from tests.payloads.assembly import POP, call, data, text, whole
+from tests.payloads.assembly import POP, call, data, text, tuple_, whole
 from tests.payloads.called import CALLED, CRASHING, statistics
 from tests.payloads.calls import CALLS, Marks, Program
 from tests.payloads.crashes import CRASHES
-from tests.payloads.hiding import HIDING, LOAD, MAGIC, torch_zip
+from tests.payloads.hiding import HIDING, LOAD, old_torch, torch_zip
 from tests.payloads.loading import Job
 
 
@@ -118,15 +118,19 @@ def with_member(model: bytes, **changed: bytes) -> bytes:
 
 
 def with_state(pickle: bytes, **programs: bytes) -> bytes:
-    """Return a pickle whose object is given another state behind its own."""
-    assert pickle.endswith(b".")
-    items = b"".join(text(key) + program for key, program in programs.items())
-    return pickle[:-1] + b"}(" + items + b"ub."
+    """Return a pickle of an object whose state, a dict, has more items than its own."""
+    assert pickle.endswith(b"b.")
+    items = b"".join(text(key) + program + b"s" for key, program in programs.items())
+    return pickle[:-2] + items + text("padding") + PADDING + b"sb."
 
 
-def old_torch(program: bytes) -> bytes:
-    """Return a torch file in the format before PyTorch 1.6."""
-    return MAGIC + whole(program) + b"]."
+PADDING = data(bytes(70_000))
+"""So that no zip that a pickle holds is found at the end of a file, where it alone is refused."""
+
+
+def alone(program: bytes) -> bytes:
+    """Return a pickle of a program and padding."""
+    return whole(tuple_(program, PADDING))
 
 
 def new_torch(program: bytes) -> bytes:
@@ -138,7 +142,7 @@ Place = tuple[str, tuple[str, ...], Callable[[bytes], bytes]]
 PYTHON_PLACES: dict[str, Place] = {
     "settings": (".zip", ("SAC.load",), lambda p: with_settings(sound().sac, ep_info_buffer=p)),
     "another key of settings": (".zip", ("PPO.load",), lambda p: with_settings(sound().ppo, zz=p)),
-    "replay buffer": (".pkl", ("load_replay_buffer",), whole),
+    "replay buffer": (".pkl", ("load_replay_buffer",), alone),
     "state of a replay buffer": (
         ".pkl",
         ("load_replay_buffer",),
@@ -191,7 +195,7 @@ OLD_PLACES: dict[str, Place] = {
         ("SAC.load, older",),
         lambda p: with_member(sound().sac, actor__optimizer__pth=old_torch(p)),
     ),
-    "old bare": (".pth", _TORCH, old_torch),
+    "old bare": (".pth", _TORCH, lambda p: old_torch(tuple_(p, PADDING))),
     "nested old": (
         ".zip",
         ("PPO.load",),

@@ -9,13 +9,43 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Run
+from tests.payloads.assembly import (
+    NONE,
+    aside,
+    attribute,
+    call,
+    data,
+    kept,
+    list_,
+    name,
+    number,
+    numbers,
+    text,
+    whole,
+)
 from tests.payloads.called import CALLED, CRASHING
 from tests.payloads.calls import CALLS
 from tests.payloads.containers import CHECKPOINTS, TORCH_FILES
 from tests.payloads.crashes import CRASHES
-from tests.payloads.hiding import HIDING
+from tests.payloads.hiding import (
+    HIDING,
+    LOAD,
+    PARTIAL,
+    SB3_ENUM,
+    U1,
+    namespace,
+    old_torch,
+    torch_zip,
+)
 from tests.payloads.loading import Loaded, load_all
-from tests.payloads.places import Payload, payloads, sound_files
+from tests.payloads.places import (
+    OLD_PLACES,
+    PYTHON_PLACES,
+    TORCH_PLACES,
+    Payload,
+    payloads,
+    sound_files,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +95,32 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Seen]]:
     for payload in written:
         found[payload.kind].append(Seen(payload, by_path[payload.path]))
     return found
+
+
+HARMLESS: dict[str, bytes] = {
+    "nothing": NONE,
+    "an array": call(
+        name("numpy._core.numeric", "_frombuffer"), data(bytes(8)), U1, numbers(8), text("C")
+    ),
+    "a torch file": call(LOAD, data(torch_zip(whole(NONE)))),
+    "an old torch file": call(LOAD, data(old_torch(NONE))),
+    "a namespace": namespace(x=list_(number(1))),
+    "something that is kept": aside(list_(number(1)), 900) + kept(900),
+    "a partial call": call(PARTIAL, name("builtins", "float")),
+    "a member": attribute(SB3_ENUM, "STEP"),
+}
+
+
+@pytest.mark.parametrize("place", [*PYTHON_PLACES, *TORCH_PLACES, *OLD_PLACES])
+def test_a_place_itself_is_harmless(run: Run, tmp_path: Path, place: str) -> None:
+    """Else it proves nothing that a payload in it is named."""
+    ending, _, make = {**PYTHON_PLACES, **TORCH_PLACES, **OLD_PLACES}[place]
+    path = tmp_path / f"file{ending}"
+    told = {}
+    for what, program in HARMLESS.items():
+        path.write_bytes(make(program))
+        told[what] = run("scan", "--select", "SD6", path).code
+    assert told == dict.fromkeys(HARMLESS, 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
