@@ -74,8 +74,9 @@ def within_a_comment(members: Members, mark: Marks) -> bytes:
 
 def two_zip64_fields(members: Members, mark: Marks, first: bool) -> bytes:
     """Two extra fields say where `data` stands, and each means another."""
-    evil = _settings(members, mark.pickle)
-    sound = members["data"].ljust(len(evil))
+    evil, sound = _settings(members, mark.pickle), members["data"]
+    size = max(len(evil), len(sound))
+    evil, sound = evil.ljust(size), sound.ljust(size)
     places = {evil: 30 + len("data") + len(sound), sound: 0}
     fields = [evil, sound] if first else [sound, evil]
     extra = b"".join(struct.pack("<HHQ", 1, 8, places[field]) for field in fields)

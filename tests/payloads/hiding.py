@@ -137,23 +137,15 @@ def made_by(maker: bytes) -> Program:
     return lambda mark: call(LOAD, call(maker, data(torch_file(mark))))
 
 
-def _two_readings(mark: Marks) -> tuple[bytes, bytes]:
-    """What a reader executes that takes five characters less, and one that takes them."""
-    run = mark.letters
-    return b"X" + len(run).to_bytes(4, "little") + run + POP, run
-
-
 def read_as_utf_8(mark: Marks) -> bytes:
-    """torch reads old strings as UTF-8: fewer characters than bytes."""
-    hidden, _ = _two_readings(mark)
-    inner = b"C\x0a" + "é".encode() * 5 + hidden + NONE + b".]."
-    # As bytes a string of ten and a text; as characters a string that takes the text's head.
-    return call(
-        LOAD,
-        call(
-            ENCODE, b"T" + len(MAGIC + inner).to_bytes(4, "little") + MAGIC + inner, text("latin1")
-        ),
-    )
+    """torch reads old strings as UTF-8: five characters where there are ten bytes.
+
+    As bytes these are bytes and a text behind them; as characters the bytes take the text's head.
+    """
+    hidden = b"X" + len(mark.letters).to_bytes(4, "little") + mark.letters + POP
+    file = MAGIC + b"C\x0a" + "é".encode() * 5 + hidden + NONE + b".]."
+    old = b"T" + len(file).to_bytes(4, "little") + file
+    return call(LOAD, call(ENCODE, old, text("latin1")))
 
 
 def read_as_escapes(mark: Marks) -> bytes:
@@ -161,13 +153,9 @@ def read_as_escapes(mark: Marks) -> bytes:
     skipped = NONE + b"."
     inner = b"U\x06\\u0041" + b"X" + len(skipped).to_bytes(4, "little") + skipped + POP
     inner = legacy_file(inner + POP + mark.letters)
-    line = (
-        b"".join(
-            bytes([byte]) if 32 <= byte < 127 and byte not in b"'" else b"\\x%02x" % byte
-            for byte in inner.replace(b"\\u0041", b"\1\1\1")
-        )
-        .replace(b"\\", b"\\")
-        .replace(b"\\x01\\x01\\x01", b"\\u0041")
+    line = b"".join(
+        bytes([byte]) if 32 <= byte < 127 and byte not in b"'" else b"\\x%02x" % byte
+        for byte in inner
     )
     return call(LOAD, call(ENCODE, b"S'" + line + b"'\n", text("latin1")))
 
@@ -249,7 +237,6 @@ def list_filled_later(mark: Marks) -> bytes:
     """A call is given a list that is empty when it is written."""
     return (
         aside(b"]", 903)
-        + aside(namespace(), 904)
         + kept(903)
         + text(mark.code)
         + b"a"
@@ -358,7 +345,7 @@ def rebuilt(function: bytes) -> bytes:
 
 
 def default_factory(function: bytes) -> bytes:
-    """`defaultdict` calls for what is missing; `Counter.__iadd__` is not needed for that."""
+    """`defaultdict` calls for what is missing."""
     return call(
         attribute(call(name("collections", "defaultdict"), function), "__missing__"), number(1)
     )
