@@ -6,10 +6,11 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -17,29 +18,40 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: fixtures are not installed
 
 from fixtures.faults import build
-from sacdoctor import Report, Severity
+from sacdoctor import Report, Severity, read_history
 from sacdoctor.fleet import find_checkpoints, scan_all
 from sacdoctor.options import ScanOptions
 
 
 @dataclass
 class Recall:
-    """What was labelled, and how much of it was found. Causes count tensors, rules checkpoints."""
+    """What was labelled, and how much of it was found. Causes count tensors, rules files and runs.
+
+    `false` counts what was said where no label bears it out.
+    """
 
     right: int = 0
     labelled: int = 0
-    checkpoints: set[str] = field(default_factory=set)
+    false: int = 0
+    cases: set[str] = field(default_factory=set)
     algorithms: set[str] = field(default_factory=set)
 
     def count(self, name: str, algorithm: str, right: bool) -> None:
         self.right += right
         self.labelled += 1
-        self.checkpoints.add(name)
+        self.cases.add(name)
         self.algorithms.add(algorithm)
 
     @property
-    def percent(self) -> float:
-        return 100.0 * self.right / self.labelled
+    def percent(self) -> str:
+        return f"{100.0 * self.right / self.labelled:.0f} %" if self.labelled else ""
+
+
+class Said(NamedTuple):
+    """What was found: a rule, and how bad."""
+
+    rule: str
+    severity: Severity
 
 
 @dataclass
@@ -52,24 +64,37 @@ class Outcome:
     faulty: list[str] = field(default_factory=list)
     false: list[tuple[str, str]] = field(default_factory=list)
     false_critical: int = 0
+    shown: Counter[int] = field(default_factory=Counter)
 
     def judge(self, name: str, label: Mapping[str, Any], report: Report) -> None:
-        """Hold a report against its label."""
+        """Hold the report of a checkpoint or replay buffer against its label."""
         algorithm: str = label["algorithm"]
         found = {layer.name: layer.cause for layer in report.layers if layer.cause is not None}
         if report.status != "error":
             for tensor, cause in label["causes"].items():
                 right = found.pop(tensor, None) in {cause, label["also_true"].get(tensor, cause)}
                 self.causes.setdefault(cause, Recall()).count(name, algorithm, right)
-            self.false += [(name, f"{tensor} is {cause}") for tensor, cause in found.items()]
-        codes = {finding.rule for finding in report.findings}
+            for tensor, cause in found.items():
+                self.false.append((name, f"{tensor} is {cause}"))
+                self.causes.setdefault(cause, Recall()).false += 1
+        self.judge_rules(name, label, [Said(f.rule, f.severity) for f in report.findings])
+
+    def judge_rules(self, name: str, label: Mapping[str, Any], told: list[Said]) -> None:
+        """Hold what rules found against a label."""
+        codes = {said.rule for said in told}
         for code in label["rules"]:
-            self.rules.setdefault(code, Recall()).count(name, algorithm, code in codes)
-        for finding in report.findings:
-            if finding.rule not in {*label["rules"], *label["allowed"]}:
-                self.false.append((name, f"{finding.rule} {finding.severity.value}"))
-                self.false_critical += finding.severity is Severity.CRITICAL
+            self._of(code).count(name, label["algorithm"], code in codes)
+        for code, severity in told:
+            if code not in {*label["rules"], *label["allowed"]}:
+                self.false.append((name, f"{code} {severity.value}"))
+                self._of(code).false += 1
+                self.false_critical += severity is Severity.CRITICAL
+        if label["faults"] == 1 and label["rules"]:
+            self.shown[len(told)] += 1
         (self.healthy if label["healthy"] else self.faulty).append(name)
+
+    def _of(self, code: str) -> Recall:
+        return self.rules.setdefault(code, Recall())
 
     @property
     def is_perfect(self) -> bool:
@@ -78,27 +103,45 @@ class Outcome:
 
 
 def judged(folder: Path) -> Outcome:
-    """The outcome over all checkpoints of `folder` that have a label beside them."""
+    """The outcome over all files and runs of `folder` that have a label beside them."""
     outcome = Outcome()
-    for path in sorted(folder.glob("*.zip")):
-        label = path.with_suffix(".json")
-        if label.exists():
+    for file in sorted([*folder.glob("*.json"), *folder.glob("*/*.json")]):
+        label = json.loads(file.read_text())
+        path = file.with_name(label["file"])
+        if path.is_dir():
+            outcome.judge_rules(file.stem, label, [*_said_of_run(path)])
+        else:
             (report,) = scan_all([path], ScanOptions())
-            outcome.judge(path.stem, json.loads(label.read_text()), report)
+            outcome.judge(file.stem, label, report)
     return outcome
+
+
+def _said_of_run(folder: Path) -> Iterator[Said]:
+    """Yield what `history` says of a folder: each rule of a run once, and what its logs show."""
+    history = read_history(folder)
+    yield from (Said(of.finding.rule, of.finding.severity) for of in history.logged)
+    for run in history.runs:
+        found = {said.rule: said.severity for said in (*run.onsets, *run.findings)}
+        yield from (Said(rule, severity) for rule, severity in found.items())
 
 
 def recall_table(title: str, what: str, recalls: Mapping[str, Recall]) -> Table:
     """The table of these recalls, by name; `what` is what they count."""
     table = Table(title=title, title_justify="left")
     table.add_column(title.rpartition(" ")[2])
-    for heading in ("recall", what, "checkpoints", "algorithms"):
+    for heading in ("recall", what, "cases", "algorithms", "false alarms"):
         table.add_column(heading, justify="right")
     for name, recall in sorted(recalls.items()):
         counts = f"{recall.right} of {recall.labelled}"
-        sizes = (str(len(recall.checkpoints)), str(len(recall.algorithms)))
-        table.add_row(name, f"{recall.percent:.0f} %", counts, *sizes)
+        sizes = (len(recall.cases), len(recall.algorithms), recall.false)
+        table.add_row(name, recall.percent, counts, *map(str, sizes))
     return table
+
+
+def findings_per_fault(shown: Mapping[int, int]) -> str:
+    """How many single faults are shown in how many findings."""
+    parts = (f"{number} in {count}" for count, number in sorted(shown.items()))
+    return "Findings for one fault: " + ", ".join(parts)
 
 
 def corpus_table(folders: Iterable[str]) -> tuple[Table, int]:
@@ -137,8 +180,9 @@ def main() -> None:
     console.print(recall_table("Recall by rule", "found", outcome.rules))
     for kind, names in (("healthy", outcome.healthy), ("faulty", outcome.faulty)):
         false = [f"{name}: {what}" for name, what in outcome.false if name in names]
-        console.print(f"{len(false)} false findings on {len(names)} {kind} checkpoints")
+        console.print(f"{len(false)} false findings on {len(names)} {kind} cases")
         console.print(*false, sep="\n", end="\n" if false else "", highlight=False)
+    console.print(findings_per_fault(outcome.shown))
     critical = 0
     if arguments.corpus:
         table, critical = corpus_table(arguments.corpus)

@@ -15,16 +15,9 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from fixtures.environments import Tracking
+from fixtures.faulty_buffers import FORCED, small
 from sacdoctor.training import ExecutedActionReplayBuffer, ForcedActionWarmup
 from tests.agents import OBSERVATIONS, TinyEnv
-
-FORCED = 150
-"""Steps of each environment whose action is forced, where any is."""
-
-
-def small() -> dict[str, Any]:
-    """Settings of a small agent; SB3 writes into what it is given."""
-    return {"policy_kwargs": {"net_arch": [8]}, "batch_size": 8, "device": "cpu"}
 
 
 @dataclass

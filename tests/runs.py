@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,8 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
 
 from fixtures.faulty_policies import BranchedExtractor, LateActorCriticPolicy
+from fixtures.faulty_runs import At, freeze_actor, rebuild_critic
+from fixtures.faulty_training import strip_optimizers as strip_file
 from tests.agents import VECTOR, TinyEnv
 from tests.kept import Kept
 
@@ -51,37 +51,11 @@ class _Degrading(TinyEnv):
         return observation, reward, *rest  # type: ignore[return-value]
 
 
-class _At(BaseCallback):
-    """Does something to the model once, at a step."""
-
-    def __init__(self, step: int, do: Callable[[Any], None]) -> None:
-        super().__init__()
-        self._step = step
-        self._do: Callable[[Any], None] | None = do
-
-    def _on_step(self) -> bool:
-        if self._do is not None and self.num_timesteps >= self._step:
-            self._do(self.model)
-            self._do = None
-        return True
-
-
 def _kill_bias(model: SAC) -> None:
     bias = model.actor.latent_pi[0].bias
     with th.no_grad():
         bias.zero_()
     bias.requires_grad_(False)
-
-
-def _freeze_actor(model: SAC) -> None:
-    model.actor.requires_grad_(False)
-
-
-def _rebuild_critic(model: Any) -> None:
-    """The critic is another one than its optimizer was made for."""
-    optimizer = model.critic.optimizer
-    model.critic = model.policy.critic = copy.deepcopy(model.critic)
-    model.critic.optimizer = optimizer
 
 
 def _make_nan(model: SAC) -> None:
@@ -144,7 +118,7 @@ def train(
     model.set_logger(configure(str(folder), list(logs)))
     callbacks: list[BaseCallback] = [CheckpointCallback(EVERY, str(folder))]
     if fault is not None:
-        callbacks.insert(0, _At(at, fault))
+        callbacks.insert(0, At(at, fault))
     if algorithm is PPO:
         model.save(folder / "rl_model_0_steps.zip")
     model.learn(STEPS, callback=CallbackList(callbacks), log_interval=1)
@@ -156,20 +130,15 @@ def train(
 def strip_optimizers(folder: Path, *names: str) -> None:
     """Remove the optimizers' state from checkpoints: all of the folder, or those named."""
     for path in [folder / name for name in names] or list(folder.glob("*.zip")):
-        with zipfile.ZipFile(path) as archive:
-            members = {name: archive.read(name) for name in archive.namelist()}
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, data in members.items():
-                if not name.endswith("optimizer.pth"):
-                    archive.writestr(name, data)
+        strip_file(path)
 
 
 _KINDS: dict[str, dict[str, Any]] = {
     "healthy SAC": {},
     "healthy PPO": {"algorithm": PPO},
     "dead bias": {"fault": _kill_bias},
-    "frozen actor": {"fault": _freeze_actor},
-    "frozen critic": {"algorithm": TD3, "fault": _rebuild_critic},
+    "frozen actor": {"fault": freeze_actor},
+    "frozen critic": {"algorithm": TD3, "fault": rebuild_critic},
     "target left behind": {"algorithm": _TargetLeftBehind},
     "healthy TD3": {"algorithm": TD3},
     "nan": {"fault": _make_nan, "at": STEPS},

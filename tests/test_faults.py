@@ -12,11 +12,17 @@ import pytest
 import torch as th
 
 from fixtures.fault_labels import CODES
-from sacdoctor import Report, scan
-from sacdoctor.diagnosis.rules.registry import rule_of
+from sacdoctor import Report, ScanOptions, scan
+from sacdoctor.diagnosis.buffer_facts import StoredTransitions
+from sacdoctor.diagnosis.normalisation import Normalised
+from sacdoctor.diagnosis.rules.registry import RULES, rule_of
+from sacdoctor.diagnosis.run_facts import RunFacts
+from sacdoctor.diagnosis.warmup_facts import ForcedTransitions
 from sacdoctor.repair import fix
 from tests.corpus import FILES, each_file, needs_corpus
 from tests.labelled import (
+    ALL,
+    BUFFERS,
     CASES,
     FAULTY,
     HEALTHY,
@@ -29,6 +35,7 @@ from tests.labelled import (
 
 WITHOUT_OPTIMIZER = {"unknown", "normalisation-init", "target-out-of-sync"}
 """The causes that need no optimizer's testimony."""
+EXPLAINED = [name for name, case in ALL.items() if case.explained]
 
 
 def causes(report: Report) -> dict[str, str]:
@@ -62,6 +69,8 @@ def test_findings_name_the_tensors_of_their_cause(labelled: Labelled, name: str)
     """Target networks' too, where the finding is not about optimizers: those skip targets."""
     report = labelled.report(name)
     for cause, code in CODES.items():
+        if code in ALL[name].explained:
+            continue
         named = {tensor for f in report.findings if f.rule == code for tensor in f.tensors}
         biases = {tensor for tensor, found in causes(report).items() if found == cause}
         if code in ("SD202", "SD203"):
@@ -79,17 +88,59 @@ def test_every_cause_is_shown_in_three_algorithms() -> None:
 # -- rules -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL)
 def test_rules_are_those_of_the_label(labelled: Labelled, name: str) -> None:
     label = labelled.label(name)
-    found = rules(labelled.report(name))
+    found = {finding.rule for finding in labelled.told(name)}
     assert found >= {*label["rules"]}
     assert found <= {*label["rules"], *label["allowed"]}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_one_fault_is_named_by_its_cause_and_at_most_one_symptom(
+    labelled: Labelled, name: str
+) -> None:
+    shown = [finding for finding in labelled.told(name) if not finding.in_passing]
+    assert len(shown) <= 2 * ALL[name].faults, [finding.rule for finding in shown]
+
+
+@pytest.mark.parametrize("name", EXPLAINED)
+def test_what_a_cause_explains_is_said_where_it_alone_is_asked_for(
+    labelled: Labelled, name: str
+) -> None:
+    codes = ALL[name].explained
+    alone = [scan(labelled.path(name), ScanOptions(select=(code,))) for code in sorted(codes)]
+    assert {code for report in alone for code in rules(report)} == codes
+
+
+@pytest.mark.parametrize("name", EXPLAINED)
+def test_a_cause_is_as_bad_as_what_it_explains(labelled: Labelled, name: str) -> None:
+    whole = labelled.report(name)
+    codes = tuple(ALL[name].explained)
+    alone = scan(labelled.path(name), ScanOptions(select=codes))
+    worst = max(finding.severity.rank for finding in alone.findings)
+    assert max(finding.severity.rank for finding in whole.findings) >= worst
 
 
 @pytest.mark.parametrize("name", HEALTHY)
 def test_healthy_is_healthy(labelled: Labelled, name: str) -> None:
     assert labelled.report(name).status in ("healthy", "notice")
+
+
+@pytest.mark.parametrize("name", [n for n, case in BUFFERS.items() if case.healthy])
+def test_a_healthy_buffer_is_at_most_one_whose_actions_cannot_be_told(
+    labelled: Labelled, name: str
+) -> None:
+    assert labelled.report(name).status in ("healthy", "unknown")
+
+
+def test_every_rule_about_buffers_and_runs_is_shown_in_two_algorithms() -> None:
+    """Of a setting that a file asks for, and of code that loading runs, other tests have faults."""
+    subjects = StoredTransitions, ForcedTransitions, RunFacts, Normalised
+    for rule in RULES:
+        if any(rule.looks_at(subject) for subject in subjects):
+            faulty = [case for case in ALL.values() if rule.code in case.rules]
+            assert len({case.algorithm for case in faulty}) >= 2, rule.code
 
 
 @pytest.mark.parametrize("name", INNOCENT)

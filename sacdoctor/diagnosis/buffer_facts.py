@@ -107,7 +107,8 @@ class StoredTransitions(NamedTuple):
 
     `size` is the root mean square of all rewards. `shares`: the buffer keeps no next observations.
     `is_normalised`: the statistics of a `VecNormalize` are beside it, whose buffers hold what
-    comes before the normalisation.
+    comes before the normalisation. `frozen_head`: of the rows at the head whose varied actions seem
+    not to have been carried out, the share whose next observation is the observation itself.
     """
 
     transitions: int
@@ -123,6 +124,7 @@ class StoredTransitions(NamedTuple):
     size: float
     jump: RewardJump | None
     unrelated: Unrelated | None
+    frozen_head: float = 0.0
 
     @classmethod
     def in_words(cls) -> str:

@@ -66,10 +66,13 @@ Floats = NDArray[np.float64]
 
 
 @np.errstate(all="ignore")  # what is not finite is a finding of its own
-def measured(buffer: ReplayBuffer, path: Path) -> StoredTransitions:
-    """Return what rules look at in a buffer, which was read from `path`."""
+def measured(buffer: ReplayBuffer, path: Path, head: int = 0) -> StoredTransitions:
+    """Return what rules look at in a buffer, which was read from `path`.
+
+    `head`: the rows at its start whose outcomes seem not to follow the stored actions.
+    """
     flags = _Flags.of(buffer)
-    observed = _Observed(buffer, flags)
+    observed = _Observed(buffer, flags, head)
     for start, stop in _blocks(buffer):
         observed.add(start, stop)
     size, jump = _rewards(buffer, flags.ends)
@@ -87,6 +90,7 @@ def measured(buffer: ReplayBuffer, path: Path) -> StoredTransitions:
         size=size,
         jump=jump,
         unrelated=unrelated(buffer, flags.ends),
+        frozen_head=observed.frozen_head(),
     )
 
 
@@ -186,8 +190,8 @@ def _blocks(buffer: ReplayBuffer) -> Iterator[tuple[int, int]]:
 class _Observed:
     """What is gathered about observations, block by block."""
 
-    def __init__(self, buffer: ReplayBuffer, flags: _Flags) -> None:
-        self._buffer, self._flags = buffer, flags
+    def __init__(self, buffer: ReplayBuffer, flags: _Flags, head: int) -> None:
+        self._buffer, self._flags, self._head = buffer, flags, head
         self.rows = 0
         self._compared = self._resumable = 0
         self._found: dict[str, list[Row]] = {}
@@ -215,6 +219,9 @@ class _Observed:
         self._compared += int(going_on.sum())
         broken = going_on & ~same & jumps
         aliased = broken & still
+        in_head = going_on & (np.arange(start, start + rows) < self._head)[:, None]
+        self._counts["head"] += int(in_head.sum())
+        self._counts["frozen head"] += int((in_head & still).sum())
         self._note("aliased", start, aliased)
         self._note("still", start, going_on & still & same)
         self._note("broken", start, broken)
@@ -278,6 +285,10 @@ class _Observed:
             is_constant=self._values == 1 and sum(len(m.means) for m in self._moments.values()) > 1,
             is_explained=self._is_explained(),
         )
+
+    def frozen_head(self) -> float:
+        """Return the share of the head in which the next observation is the observation."""
+        return self._counts["frozen head"] / max(1, self._counts["head"])
 
     def _is_explained(self) -> bool:
         buffer = self._buffer

@@ -51,7 +51,7 @@ def inputs(facts: Facts) -> Iterator[Inputs]:
         flat = rows.reshape(len(rows), -1)
         if flat.size and not _is_normalised(facts, flat.shape[1]):
             yield max((Inputs.of(row, "its last observation") for row in flat), key=_by_size)
-    for name in _first_layers(facts):
+    for name in first_layers(facts):
         sizes = input_sizes(facts, name)
         if sizes is not None:
             yield Inputs.of(sizes, f"by the second moments of {name.rpartition('.')[0]}")
@@ -71,7 +71,7 @@ def not_finite(facts: Facts) -> int:
     return sum(int(np.sum(~np.isfinite(rows))) for rows in facts.last_observations)
 
 
-def _first_layers(facts: Facts) -> Iterator[str]:
+def first_layers(facts: Facts) -> Iterator[str]:
     """Yield the bias of the first layer of each sequence of layers: `….0.bias`.
 
     None that a normalisation follows: it takes the mean out, so that the bias has no gradient but
@@ -115,7 +115,7 @@ def saturations(facts: Facts) -> Iterator[Saturation]:
     if len(seen) != 1 or any("features_extractor" in name for name in facts.tensors):
         return
     rows = seen[0].reshape(len(seen[0]), -1).astype(np.float64)
-    for name in _first_layers(facts):
+    for name in first_layers(facts):
         layer = name.removesuffix(".bias")
         weight, bias = facts.tensors.get(f"{layer}.weight"), facts.tensors[name]
         if facts.activation(name) != "Tanh" or weight is None or not has_floats(weight):

@@ -15,7 +15,16 @@ from sacdoctor.diagnosis.buffer_facts import StoredTransitions
 from sacdoctor.diagnosis.examination import Examination, examine
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.normalisation import Normalised, normalised
-from sacdoctor.diagnosis.rules import RULES, Rule, Subject, findings, rule_of, selected
+from sacdoctor.diagnosis.rules import (
+    RULES,
+    Found,
+    Rule,
+    Subject,
+    causes,
+    findings,
+    rule_of,
+    selected,
+)
 from sacdoctor.diagnosis.warmup_facts import ForcedTransitions
 from sacdoctor.errors import CorruptCheckpoint, SacdoctorError, UnsupportedCheckpoint
 from sacdoctor.files import map_file
@@ -310,10 +319,11 @@ def _report_on_buffer(
 ) -> Report:
     """Return the report of a replay buffer, `code` being the findings about what it would run."""
     audit, stored = audited
-    about = () if stored is None else findings([stored], _rules(options))
-    asked = {rule.code for rule in _rules(options)}
-    found = (*(finding for finding in audit.findings if finding.rule in asked), *about, *code)
-    found = tuple(sorted(found, key=lambda f: (-f.severity.rank, not rule_of(f).comes_first)))
+    asked = _rules(options)
+    subjects = () if stored is None else (stored,)
+    about = [Found(s, rule, f) for s in subjects for rule in asked for f in rule.findings_in(s)]
+    told = [Found(audit, rule_of(f), f) for f in audit.findings if rule_of(f) in asked]
+    found = causes([*told, *about, *(Found(path, rule_of(f), f) for f in code)])
     severities = [finding.severity for finding in found]
     if audit.is_suspected:
         severities.append(Severity.NOTICE)

@@ -118,7 +118,11 @@ def audit_buffer(path: str | Path) -> tuple[WarmupReport, StoredTransitions | No
 
     opened: list[ReplayBuffer] = []
     report = _audit(path, None, None, False, opened.append)
-    return report, measured(opened[0], Path(path)) if opened else None
+    if not opened:
+        return report, None
+    head = report.forced_head
+    rows = head.rows if head is not None and head.stored == "varied" else 0
+    return report, measured(opened[0], Path(path), rows)
 
 
 def _audit(

@@ -14,7 +14,7 @@ from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from torch import nn
 
-from sacdoctor import Checkpoint, Finding, LayerReport, Report, scan
+from sacdoctor import Checkpoint, Finding, LayerReport, Report, ScanOptions, scan
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.gradient_record import input_sizes, most_never_active
 from sacdoctor.repair import fix
@@ -184,8 +184,11 @@ def test_trpos_policy_keeps_no_zero_of_its_start(tmp_path: Path) -> None:
 
 
 def test_tanh_network_saturated_by_its_inputs_is_told_to_scale_them(tmp_path: Path) -> None:
+    """By SD304, which explains SD204, and by SD204 where it alone is asked for."""
     path = trained(tmp_path, env=Walk(size=1e7))
-    found = sd204(scan(path))
+    (told,) = scan(path).findings
+    assert told.rule == "SD304" and "VecNormalize" in told.remedy
+    found = sd204(scan(path, ScanOptions(select=("SD204",))))
     assert found is not None
     assert "VecNormalize" in found.remedy and "Tanh" in found.remedy
     assert "ReLU" not in found.remedy
@@ -197,7 +200,10 @@ def test_repaired_copy_of_a_saturated_network_keeps_its_finding(tmp_path: Path) 
     done = fix(trained(tmp_path, env=Walk(size=1e7)))
     assert done.after is not None
     assert done.after.summary is not None and done.after.summary.all_zero_bias_tensors == 0
-    found = sd204(done.after)
+    (told,) = done.after.findings
+    assert told.rule == "SD304" and "VecNormalize" in told.remedy
+    assert done.output is not None
+    found = sd204(scan(done.output, ScanOptions(select=("SD204",))))
     assert found is not None and "VecNormalize" in found.remedy
     assert done.after.status != "healthy"
 

@@ -47,7 +47,7 @@ def check(stored: StoredTransitions) -> Iterator[Finding]:
     """Yield a finding where the next observation is often not that of the next row."""
     found = stored.succession
     number = found.broken.number
-    if number < max(FEWEST, SHARE * found.compared) or found.is_explained:
+    if not is_often(number, found.compared) or found.is_explained:
         return
     yield RULE.finding(
         Severity.WARNING,
@@ -62,6 +62,11 @@ def check(stored: StoredTransitions) -> Iterator[Finding]:
             "then train anew with a fresh buffer."
         ),
     )
+
+
+def is_often(number: int, compared: int) -> bool:
+    """Return whether so many breaks are more than resumed runs and cut episodes leave."""
+    return number >= max(FEWEST, SHARE * compared)
 
 
 RULE = Rule(

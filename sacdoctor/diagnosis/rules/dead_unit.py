@@ -2,8 +2,9 @@
 
 ## What it does
 Reports layers in which single units (rows of the weight: outputs of a Linear, filters of a Conv)
-have nothing but zeros coming in, and a zero bias where there is one. Whole layers of zeros are
-SD103; untrained models are not looked at.
+have nothing but zeros coming in, and a zero bias where there is one. It is a warning, or critical
+where so much of a bias is zero; that the biases are is not named once more, unless other zeros are
+among them. Whole layers of zeros are SD103; untrained models are not looked at.
 
 ## Why is this bad
 Such a unit puts out 0 for every input. Behind a ReLU it has no gradient either, so it never comes
@@ -31,7 +32,7 @@ import numpy as np
 
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
-from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.diagnosis.rules.interface import Check, Rule, Symptom
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
 
@@ -66,14 +67,28 @@ def check(examination: Examination) -> Iterator[Finding]:
                 "Lower the learning rate, use an activation with a gradient everywhere, or make "
                 "the layer narrower."
             ),
-            tensors=tuple(found),
+            tensors=tuple(
+                name for weight in found for name in _parts(facts, weight, found[weight])
+            ),
         )
+
+
+def _parts(facts: Facts, weight: str, found: tuple[int, int]) -> Iterator[str]:
+    """Yield a weight, and the bias beside it where all its zeros are those of dead units."""
+    yield weight
+    bias = _bias_of(weight)
+    if bias in facts.tensors and facts.measures[bias].zeros == found[0]:
+        yield bias
+
+
+def _bias_of(weight: str) -> str:
+    return weight.removesuffix("weight") + "bias"
 
 
 def _dead_rows(facts: Facts, name: str) -> int:
     weight = facts.tensors[name]
     rows = ~np.any(weight.values.reshape(weight.shape[0], -1), axis=1)
-    bias = facts.tensors.get(name.removesuffix("weight") + "bias")
+    bias = facts.tensors.get(_bias_of(name))
     if bias is not None and bias.shape == weight.shape[:1]:
         rows &= bias.values == 0
     return int(np.count_nonzero(rows))
@@ -83,7 +98,8 @@ RULE = Rule(
     code="SD104",
     name="dead-unit",
     doc=__doc__,
-    severities=(Severity.WARNING,),
+    severities=(Severity.CRITICAL, Severity.WARNING),
     checks=(Check(Examination, check),),
     about_zeros=True,
+    explains=(Symptom("dead-bias"), Symptom("partly-dead-bias")),
 )

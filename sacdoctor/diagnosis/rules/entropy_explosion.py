@@ -37,7 +37,7 @@ from math import exp, isfinite
 
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.log_facts import COEFFICIENT, LogFacts
-from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.diagnosis.rules.interface import Check, Rule, Symptom
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
 
@@ -86,6 +86,7 @@ def _finding(coefficient: float, evidence: str) -> Finding:
             'Scale the rewards to about 1, leave target_entropy at "auto", and go back to a '
             "checkpoint from before."
         ),
+        tensors=("log_ent_coef",),
     )
 
 
@@ -104,5 +105,5 @@ RULE = Rule(
     doc=__doc__,
     severities=(Severity.CRITICAL, Severity.WARNING),
     checks=(Check(Examination, check), Check(LogFacts, check_log)),
-    explains=("value-out-of-bounds",),
+    explains=(Symptom("value-out-of-bounds"),),
 )

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.diagnosis.rules.interface import Check, Rule, Symptom
 from sacdoctor.diagnosis.statistics import largest
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
@@ -69,5 +69,5 @@ RULE = Rule(
     doc=__doc__,
     severities=(Severity.CRITICAL, Severity.WARNING),
     checks=(Check(Examination, check),),
-    explains=("value-out-of-bounds",),
+    explains=(Symptom("value-out-of-bounds"),),
 )

@@ -34,7 +34,7 @@ import numpy as np
 
 from sacdoctor.checkpoint import OptimizerState, Tensor
 from sacdoctor.diagnosis.examination import Examination
-from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.diagnosis.rules.interface import Check, Rule, Symptom
 from sacdoctor.diagnosis.statistics import as_numbers
 from sacdoctor.model import Finding
 from sacdoctor.optimizers import SECOND_MOMENTS, decay_of, starting_at_one
@@ -77,7 +77,15 @@ def estimated_gradient_norm(state: OptimizerState) -> float | None:
     that start hides the gradients: what remains is no more than float32 rounds off. NaN where the
     moments are not finite.
     """
-    moments = list(_second_moments(state))
+    return _norm(list(_second_moments(state)))
+
+
+def norm_of_biases(state: OptimizerState) -> float | None:
+    """Return the same of biases, and of other vectors, alone."""
+    return _norm([of for of in _second_moments(state) if len(of.moment.shape) == 1])
+
+
+def _norm(moments: list[_SecondMoment]) -> float | None:
     started_at_one = bool(moments) and all(of.may_have_started_at_one for of in moments)
     total = rounding = 0.0
     for of in moments:
@@ -144,5 +152,5 @@ RULE = Rule(
     severities=(Severity.CRITICAL, Severity.WARNING),
     checks=(Check(Examination, check),),
     needs_optimizers=True,
-    explains=("value-out-of-bounds",),
+    explains=(Symptom("value-out-of-bounds"),),
 )

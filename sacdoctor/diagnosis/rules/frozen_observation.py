@@ -14,6 +14,9 @@ every number. A warning are
 checkpoints in a row and up to the last one, in the middle of episodes. That needs no buffer, which
 on-policy algorithms have none of. Observations of whole numbers are not compared.
 
+Actions at the head of the buffer that seem not to have been carried out because nothing is seen to
+follow from them are not named beside it.
+
 ## Why is this bad
 A transition that leads nowhere teaches that no action matters, and Q(s) = r + γ Q(s) that every
 state is worth r ÷ (1 − γ).
@@ -39,7 +42,8 @@ from collections.abc import Iterator
 from itertools import takewhile
 
 from sacdoctor.diagnosis.buffer_facts import Rows, StoredTransitions, listed
-from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.diagnosis.rules.broken_succession import is_often
+from sacdoctor.diagnosis.rules.interface import Check, Rule, Symptom
 from sacdoctor.diagnosis.run_facts import RunFacts
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
@@ -51,6 +55,8 @@ CHECKPOINTS = 3
 STILL = 0.25
 """Share of rows in which all stood still. A judgement: healthy agents in continuous spaces, at
 limits and against walls, kept below a tenth."""
+MOST_OF_HEAD = 0.9
+"""Share of the rows with forced actions: where they end is known to a tenth of them."""
 
 
 def check(stored: StoredTransitions) -> Iterator[Finding]:
@@ -100,11 +106,31 @@ def _finding(stored: StoredTransitions, rows: Rows, besides: str) -> Finding:
     )
 
 
+def _breaks_it(stored: StoredTransitions, _frozen: Finding, _other: Finding) -> bool:
+    """Return whether next observations that are the observation are what breaks the succession."""
+    found = stored.succession
+    return not is_often(found.broken.number - found.aliased.number, found.compared)
+
+
+def _hides_outcomes(stored: StoredTransitions, _frozen: Finding, _other: Finding) -> bool:
+    """Return whether the actions at the head seem not to be carried out because nothing is seen.
+
+    What does not change cannot show what an action did.
+    """
+    return stored.frozen_head >= MOST_OF_HEAD
+
+
 RULE = Rule(
     code="SD903",
     name="frozen-observation",
     doc=__doc__,
     severities=(Severity.WARNING,),
     checks=(Check(StoredTransitions, check), Check(RunFacts, check_run)),
-    explains=("broken-succession", "ignored-action"),
+    explains=(
+        Symptom("broken-succession", _breaks_it),
+        Symptom("ignored-action"),
+        Symptom("forced-actions", _hides_outcomes),
+        Symptom("updates-during-warmup", _hides_outcomes),
+        Symptom("long-warmup", _hides_outcomes),
+    ),
 )

@@ -12,7 +12,8 @@ moments of a first layer is a mean of |xⱼ|. It reports
 - inputs whose root mean square is above 100 before any other activation (warning);
 - images of bytes that SB3's layers get as they are, with `normalize_images=False` (warning);
 
-the two before the last are critical where a layer has no gradient any more.
+the last three are critical where a layer has no gradient any more. Layers that read the observation
+and have none are not named once more, nor are gradients that its size explains.
 
 ## Why is this bad
 A saturated unit has no gradient: its layer stays as it was drawn, and the policy answers every
@@ -49,13 +50,17 @@ from sacdoctor.diagnosis.inputs import (
     NO_GRADIENT,
     Inputs,
     Saturation,
+    first_layers,
     inputs,
+    largest,
     not_finite,
     saturations,
 )
 from sacdoctor.diagnosis.policy_settings import SATURATING, brightest_raw_pixel
-from sacdoctor.diagnosis.rules.interface import Check, Rule
-from sacdoctor.model import Finding
+from sacdoctor.diagnosis.rules.exploding_gradients import WARNING as EXPLODING
+from sacdoctor.diagnosis.rules.exploding_gradients import norm_of_biases
+from sacdoctor.diagnosis.rules.interface import Check, Rule, Symptom
+from sacdoctor.model import Cause, Finding
 from sacdoctor.severity import Severity
 
 HALF, NEARLY_ALL = 0.5, 0.9
@@ -135,6 +140,41 @@ def _large(facts: Facts) -> Iterator[Inputs]:
             yield found
 
 
+def _reaches(examination: Examination, _large: Finding, other: Finding) -> bool:
+    """Return whether all that another finding names are layers that read the observation.
+
+    Their units are saturated, or off, by its size; what follows them is not. A bias that was set to
+    zero once it was trained is another matter.
+    """
+    facts, causes = examination.facts, {layer.name: layer.cause for layer in examination.layers}
+    if not_finite(facts):
+        return False  # it is about NaN, not about size
+    widths = {rows.reshape(len(rows), -1).shape[1] for rows in facts.last_observations}
+    first = {*first_layers(facts)}
+    for name in other.tensors:
+        own = facts.anatomy.roles[name].online or name
+        weight = facts.tensors.get(own.removesuffix("bias") + "weight")
+        reads = weight is not None and (not widths or weight.shape[1:] in {(w,) for w in widths})
+        if own not in first or not reads or causes.get(name) not in (None, Cause.ZERO_GRADIENT):
+            return False
+    return True
+
+
+def _makes_gradients_large(examination: Examination, _large: Finding, _other: Finding) -> bool:
+    """Return whether the size of the inputs alone may have made the gradients as large as they are.
+
+    That of a weight is its unit's error times its input, that of a bias the error alone. An error
+    of the size of the inputs is what they make, where layers pass them on; from larger ones rewards
+    are to blame.
+    """
+    facts = examination.facts
+    seen = largest(facts)
+    if seen is None or not_finite(facts):
+        return False
+    errors = [norm_of_biases(state) or 0.0 for state in facts.optimizers.values()]
+    return max(errors, default=0.0) <= max(EXPLODING, seen.largest)
+
+
 RULE = Rule(
     code="SD304",
     name="input-scale",
@@ -142,5 +182,10 @@ RULE = Rule(
     severities=(Severity.CRITICAL, Severity.WARNING),
     checks=(Check(Examination, check),),
     comes_first=True,
-    explains=("exploding-gradients",),
+    explains=(
+        Symptom("exploding-gradients", _makes_gradients_large),
+        Symptom("zero-gradient", _reaches),
+        Symptom("dead-bias", _reaches),
+        Symptom("partly-dead-bias", _reaches),
+    ),
 )

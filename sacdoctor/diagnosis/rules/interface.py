@@ -28,6 +28,22 @@ class Check(NamedTuple, Generic[S]):
     find: Callable[[S], Iterator[Finding]]
 
 
+def within(_judged: Any, cause: Finding, finding: Finding) -> bool:
+    """Return whether a finding names no tensor that its cause does not name, too."""
+    return {*finding.tensors} <= {*cause.tensors}
+
+
+class Symptom(NamedTuple):
+    """A rule, by its name, whose findings may follow from another one's.
+
+    `follows` tells which do, from what the other rule judged, its finding, and the one in question.
+    Where it says no, the two are two faults, and both are named.
+    """
+
+    rule: str
+    follows: Callable[[Any, Finding, Finding], bool] = within
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rule:
     """A rule, one per file in this folder, where it is called `RULE`.
@@ -46,8 +62,8 @@ class Rule:
     biases' severities count in a checkpoint's status themselves: a notice is no finding.
     `comes_first`: it is named before findings as severe as its own: while it stands, nothing else
     in the file is worth mending.
-    `explains`: names of rules whose findings are symptoms of its own: beside one at warning or
-    worse they are left out.
+    `explains`: what follows from its findings: beside one at warning or worse it is left out, and
+    the cause is as bad as the worst of it, where `severities` lets it.
     `takes_initial_zeros`: before the first update it finds zeros that a run may prove innocent.
     """
 
@@ -62,7 +78,7 @@ class Rule:
     grades_biases: bool = False
     takes_initial_zeros: bool = False
     comes_first: bool = False
-    explains: tuple[str, ...] = ()
+    explains: tuple[Symptom, ...] = ()
 
     @property
     def explanation(self) -> str:

@@ -43,7 +43,7 @@ from sacdoctor.algorithms import ALGORITHMS
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.initialisation import was_trained
-from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.diagnosis.rules.interface import Check, Rule, Symptom
 from sacdoctor.model import Finding
 from sacdoctor.optimizers import optimizer_with
 from sacdoctor.settings import MAX_GRAD_NORM, judge_learning_rate
@@ -207,6 +207,6 @@ RULE = Rule(
     doc=__doc__,
     severities=(Severity.CRITICAL, Severity.WARNING, Severity.NOTICE),
     checks=(Check(Examination, check),),
-    explains=("destructive-update", "value-out-of-bounds"),
+    explains=(Symptom("destructive-update"), Symptom("value-out-of-bounds")),
     cured_by=("fix --learning-rate RATE", "fix-config"),
 )

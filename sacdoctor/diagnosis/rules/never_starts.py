@@ -5,6 +5,8 @@ Compares the steps that the run was to take (`_total_timesteps`) with `learning_
 and QR-DQN's `target_update_interval`, and with TD3's and CrossQ's `policy_delay`, and the counters
 in the file with both: only what has not begun yet, and will not in this run, is reported.
 
+That such a model was never trained is not said once more.
+
 ## Why is this bad
 Before `learning_starts` actions are random and nothing is learned. A target network that is not
 updated once stays as random as it began, and Q learns its values. SB3's default interval for DQN is
@@ -31,7 +33,7 @@ from typing import NamedTuple
 
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
-from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.diagnosis.rules.interface import Check, Rule, Symptom
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
 
@@ -88,10 +90,16 @@ def _late(facts: Facts, total: int) -> _Late | None:
     return None
 
 
+def _waits(examination: Examination, _never: Finding, _untrained: Finding) -> bool:
+    """Return whether nothing was trained because no update has begun."""
+    return examination.facts.n_updates == 0
+
+
 RULE = Rule(
     code="SD406",
     name="never-starts",
     doc=__doc__,
     severities=(Severity.WARNING,),
     checks=(Check(Examination, check),),
+    explains=(Symptom("untrained", _waits),),
 )

@@ -35,7 +35,7 @@ from sacdoctor.checkpoint import Tensor
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.log_facts import LogFacts, Points
-from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.diagnosis.rules.interface import Check, Rule, Symptom
 from sacdoctor.diagnosis.statistics import as_numbers, count_non_finite, non_finite_positions
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
@@ -133,5 +133,5 @@ RULE = Rule(
     severities=(Severity.CRITICAL,),
     checks=(Check(Examination, check), Check(LogFacts, check_log)),
     comes_first=True,
-    explains=("destructive-update", "value-out-of-bounds"),
+    explains=(Symptom("destructive-update"), Symptom("value-out-of-bounds")),
 )

@@ -34,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sacdoctor.diagnosis.buffer_facts import StoredTransitions, listed
-from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.diagnosis.rules.interface import Check, Rule, Symptom
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
 
@@ -100,5 +100,5 @@ RULE = Rule(
     doc=__doc__,
     severities=(Severity.WARNING, Severity.NOTICE),
     checks=(Check(StoredTransitions, check),),
-    explains=("timeouts-as-terminals", "broken-succession"),
+    explains=(Symptom("timeouts-as-terminals"), Symptom("broken-succession")),
 )

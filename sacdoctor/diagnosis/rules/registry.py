@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import Any, NamedTuple
 
 from sacdoctor.diagnosis import rules as folder
 from sacdoctor.diagnosis.rules.interface import Rule, Subject
 from sacdoctor.model import Finding
-from sacdoctor.severity import Severity
+from sacdoctor.severity import Severity, worst
 
 _NO_RULES = ("interface", "registry")
 
@@ -50,6 +52,22 @@ def rule_named(name: str) -> Rule:
     return _BY_NAME[name]
 
 
+class Found(NamedTuple):
+    """A finding, the rule that it is of, and what that rule judged."""
+
+    judged: Any
+    rule: Rule
+    finding: Finding
+
+    def explains(self, other: Found) -> bool:
+        """Return whether another finding follows from this one."""
+        return self.finding.severity.rank >= Severity.WARNING.rank and any(
+            symptom.rule == other.rule.name
+            and symptom.follows(self.judged, self.finding, other.finding)
+            for symptom in self.rule.explains
+        )
+
+
 def findings(subjects: Iterable[Subject], rules: Iterable[Rule]) -> tuple[Finding, ...]:
     """Return what the rules find in the subjects, the worst first.
 
@@ -58,21 +76,32 @@ def findings(subjects: Iterable[Subject], rules: Iterable[Rule]) -> tuple[Findin
     finding explains (`Rule.explains`) is left out.
     """
     rules = tuple(rules)
-    found = [
-        (rule, finding)
+    return causes(
+        Found(subject, rule, finding)
         for subject in subjects
         for rule in rules
         for finding in rule.findings_in(subject)
-    ]
-    symptoms = {
-        name
-        for rule, finding in found
-        if finding.severity.rank >= Severity.WARNING.rank
-        for name in rule.explains
-    }
-    causes = [(rule, finding) for rule, finding in found if rule.name not in symptoms]
-    causes.sort(key=lambda pair: (-pair[1].severity.rank, not pair[0].comes_first))
-    return tuple(finding for _, finding in causes)
+    )
+
+
+def causes(found: Iterable[Found]) -> tuple[Finding, ...]:
+    """Return the findings that no other explains, in the order of `findings`.
+
+    Each is as bad as the worst that it explains, where its rule's severities let it.
+    """
+    found = tuple(found)
+    left = []
+    for one in found:
+        if any(other.explains(one) for other in found):
+            continue
+        level = worst(
+            [one.finding.severity, *(o.finding.severity for o in found if one.explains(o))]
+        )
+        if level in one.rule.severities:
+            one = one._replace(finding=replace(one.finding, severity=level))
+        left.append(one)
+    left.sort(key=lambda one: (-one.finding.severity.rank, not one.rule.comes_first))
+    return tuple(one.finding for one in left)
 
 
 def selected(select: Iterable[str], ignore: Iterable[str]) -> tuple[Rule, ...]:

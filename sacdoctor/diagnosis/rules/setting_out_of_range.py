@@ -7,8 +7,9 @@ against batch, DQN's exploration and the copies of its target, SAC's target entr
 delay, the noise on actions and targets, where in the run updates begin, the updates for each
 transition, a Sigmoid between the layers, and Adam's weight decay. A warning has a mechanism that
 breaks at that size, which the evidence names; what is merely unusual is a notice, and nothing that
-rl-zoo tuned is more than that. A `tau` of 0 is `stale-target`'s, the learning rate SD401's, the
-clipping of gradients SD402's.
+rl-zoo tuned is more than that. What a setting has done already, such as a critic that has stopped
+because its loss counts for nothing, is not named beside it. A `tau` of 0 is `stale-target`'s, the
+learning rate SD401's, the clipping of gradients SD402's.
 
 ## Why is this bad
 Such a run ends without an error. With a gamma above 1 values grow without end; with an `ent_coef`
@@ -36,9 +37,10 @@ from math import sqrt
 
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
+from sacdoctor.diagnosis.gradient_record import stopped_networks
 from sacdoctor.diagnosis.pace import sigmoid_layers, target_copies, updates_per_transition
 from sacdoctor.diagnosis.pickled_settings import constant, noise_deviation, optimizer_class
-from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.diagnosis.rules.interface import Check, Rule, Symptom, within
 from sacdoctor.model import Finding
 from sacdoctor.settings import (
     FARTHEST_SEEN,
@@ -58,6 +60,8 @@ LARGE_DECAY = 0.05
 """Of Adam's coupled weight decay: for a weight of 0.1 its pull is 0.005, as large as the share of
 one of 10,000 parameters in a gradient that is clipped to a norm of 0.5."""
 _DECOUPLED = ("AdamW",)
+_OF_VALUES = "critic"
+"""The network that `vf_coef` trains."""
 _IN_PYTHON = {"noise_std": "the sigma of action_noise"}
 
 
@@ -69,7 +73,7 @@ def check(examination: Examination) -> Iterator[Finding]:
     for verdict in judge_ranged(facts.checkpoint.algorithm, _values(facts)):
         if verdict.key == "tau" and verdict.value == 0:
             continue  # SD209 says so
-        yield _finding(verdict)
+        yield _finding(verdict, _concerned(facts, verdict))
     yield from _late_start(facts)
     yield from _few_copies(facts)
     yield from _many_updates(facts)
@@ -92,7 +96,23 @@ def _values(facts: Facts) -> dict[str, float]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _finding(verdict: Verdict) -> Finding:
+def _concerned(facts: Facts, verdict: Verdict) -> tuple[str, ...]:
+    """Return the tensors that show what a setting has done, where the file shows it already.
+
+    A loss of the value function that counts for nothing leaves the critic without gradients; a
+    target that no entropy reaches drives the coefficient, a bonus for entropy the deviation.
+    """
+    match verdict.key:
+        case "vf_coef":
+            return tuple(stopped_networks(facts).get(_OF_VALUES, ()))
+        case "target_entropy":
+            return ("log_ent_coef",)
+        case "ent_coef" if "log_std" in facts.tensors:
+            return ("log_std",)
+    return ()
+
+
+def _finding(verdict: Verdict, tensors: tuple[str, ...]) -> Finding:
     name = _IN_PYTHON.get(verdict.key, verdict.key)
     value = spelled(verdict.value or 0.0)
     advised = spelled(verdict.recommended or 0.0)
@@ -104,6 +124,7 @@ def _finding(verdict: Verdict) -> Finding:
         f"{name} {value} is out of its range",
         evidence=f"{name} {value}: {verdict.message}",
         remedy=remedy,
+        tensors=tensors,
     )
 
 
@@ -215,12 +236,34 @@ def _weight_decay(facts: Facts) -> Iterator[Finding]:
     )
 
 
+def _is_paid_for_entropy(examination: Examination, setting: Finding, other: Finding) -> bool:
+    return within(examination, setting, other) and _bonus(examination) > 0
+
+
+def _pays_for_entropy(examination: Examination, setting: Finding, other: Finding) -> bool:
+    return within(examination, setting, other) and _bonus(examination) < 0
+
+
+def _bonus(examination: Examination) -> float:
+    return examination.facts.checkpoint.hyperparameters.number("ent_coef") or 0.0
+
+
 RULE = Rule(
     code="SD405",
     name="setting-out-of-range",
     doc=__doc__,
     severities=(Severity.CRITICAL, Severity.WARNING, Severity.NOTICE),
     checks=(Check(Examination, check),),
-    explains=("destructive-update", "value-out-of-bounds"),
     cured_by=("fix-config",),
+    explains=(
+        Symptom("stopped-network"),
+        Symptom("zero-gradient"),
+        Symptom("dead-bias"),
+        Symptom("partly-dead-bias"),
+        Symptom("entropy-explosion"),
+        Symptom("exploration-explosion", _is_paid_for_entropy),
+        Symptom("exploration-collapse", _pays_for_entropy),
+        Symptom("destructive-update"),
+        Symptom("value-out-of-bounds"),
+    ),
 )

@@ -4,6 +4,8 @@
 Reports an actor, a critic or a Q-network in which the second moments (Adam's `exp_avg_sq`,
 RMSprop's `square_avg`) of every weight and bias are 0, or below 1e-30, after ten updates and more.
 
+Its layers, and biases that are zero because of that, are not named once more.
+
 ## Why is this bad
 Nothing trains it. An actor whose tanh is saturated, or whose ReLU layers are all dead, stays as it
 is however good the critic becomes; a critic whose loss is multiplied by 0 judges nothing.
@@ -32,7 +34,7 @@ from collections.abc import Iterator
 
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.gradient_record import stopped_networks, updates_of
-from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.diagnosis.rules.interface import Check, Rule, Symptom
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
 
@@ -61,6 +63,14 @@ def check(examination: Examination) -> Iterator[Finding]:
     )
 
 
+def _within(examination: Examination, stopped: Finding, other: Finding) -> bool:
+    """Return whether all tensors that another finding names are of stopped networks, or copies of
+    theirs in a target network."""
+    roles = examination.facts.anatomy.roles
+    owners = {roles[name].online or name for name in other.tensors}
+    return owners <= {*stopped.tensors}
+
+
 RULE = Rule(
     code="SD208",
     name="stopped-network",
@@ -68,4 +78,9 @@ RULE = Rule(
     severities=(Severity.CRITICAL,),
     checks=(Check(Examination, check),),
     needs_optimizers=True,
+    explains=(
+        Symptom("zero-gradient", _within),
+        Symptom("dead-bias", _within),
+        Symptom("partly-dead-bias", _within),
+    ),
 )

@@ -39,7 +39,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.diagnosis.rules.interface import Check, Rule, Symptom
 from sacdoctor.diagnosis.run_facts import Jump, RunFacts
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
@@ -92,5 +92,5 @@ RULE = Rule(
     doc=__doc__,
     severities=(Severity.WARNING,),
     checks=(Check(RunFacts, check),),
-    explains=("standing-still",),
+    explains=(Symptom("standing-still"),),
 )

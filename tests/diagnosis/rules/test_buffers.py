@@ -5,57 +5,41 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
-from stable_baselines3 import DQN, SAC, TD3
-from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3 import DQN, SAC
 
+from fixtures.faulty_buffers import (
+    FILLINGS,
+    FORCED,
+    Ending,
+    Plant,
+    done_nearly_everywhere,
+    head_is_observation,
+    next_from_elsewhere,
+    next_is_observation,
+    observations_moved,
+    one_reward,
+    rewards_rescaled,
+    sensor_stood_still,
+    small,
+)
+from fixtures.faulty_buffers import filled as filled_by_sb3
 from sacdoctor.diagnosis import scan
 from sacdoctor.model import Finding
 from sacdoctor.options import ScanOptions
 from sacdoctor.severity import Severity
 from tests.own_buffers import Ring, filled, transitions
-from tests.replay_buffers import KINDS, of_kind, small
+from tests.replay_buffers import KINDS, of_kind
 
 Buffer = Any
-Plant = Callable[[Buffer], None]
 RANDOM = np.random.default_rng(0)
 
-SETTINGS: dict[str, tuple[Any, str, int, dict[str, Any]]] = {
-    "SAC": (SAC, "Pendulum-v1", 1, {}),
-    "SAC, 4 environments, wrapped": (SAC, "Pendulum-v1", 4, {"buffer_size": 2_000}),
-    "TD3": (TD3, "MountainCarContinuous-v0", 1, {}),
-    "DQN": (DQN, "CartPole-v1", 1, {}),
-    "DQN, 4 environments, wrapped": (DQN, "CartPole-v1", 4, {"buffer_size": 2_000}),
-    "DQN, CliffWalking": (DQN, "CliffWalking-v1", 1, {}),
-    "DQN, FrozenLake": (DQN, "FrozenLake-v1", 1, {}),
-    "DQN, Acrobot": (DQN, "Acrobot-v1", 1, {}),
-    "SAC without next observations": (
-        SAC,
-        "Pendulum-v1",
-        1,
-        {
-            "optimize_memory_usage": True,
-            "replay_buffer_kwargs": {"handle_timeout_termination": False},
-        },
-    ),
-}
 TWO = ("SAC", "DQN")
-
-
-@cache
-def _trained(name: str) -> Buffer:
-    algorithm, env, n_envs, more = SETTINGS[name]
-    venv = make_vec_env(env, n_envs, seed=1)
-    options = {"buffer_size": 4_000, "learning_starts": 2_000, "seed": 1} | small() | more
-    model = algorithm("MlpPolicy", venv, **deepcopy(options))
-    model.learn(2_400)
-    return model.replay_buffer
 
 
 def found(buffer: Buffer, folder: Path) -> list[Finding]:
@@ -66,19 +50,14 @@ def found(buffer: Buffer, folder: Path) -> list[Finding]:
 
 
 def planted(name: str, plant: Plant, folder: Path) -> list[Finding]:
-    buffer = deepcopy(_trained(name))
+    buffer = deepcopy(filled_by_sb3(name))
     plant(buffer)
     return found(buffer, folder)
 
 
-def some_rows(buffer: Buffer, share: float) -> np.ndarray[Any, Any]:
-    size = buffer.buffer_size if buffer.full else buffer.pos
-    return RANDOM.choice(size, int(share * size), replace=False)
-
-
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", FILLINGS)
 def test_a_healthy_buffer_has_no_finding(tmp_path: Path, name: str) -> None:
-    assert found(_trained(name), tmp_path) == []
+    assert found(filled_by_sb3(name), tmp_path) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -90,18 +69,14 @@ def test_a_healthy_buffer_of_each_kind_has_no_finding(tmp_path: Path, kind: str)
 # -- SD901 -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", FILLINGS)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_one_reward_that_is_not_finite_is_critical_and_named(
     tmp_path: Path, name: str, value: float
 ) -> None:
-    def plant(buffer: Buffer) -> None:
-        buffer.rewards[345, buffer.n_envs - 1] = value
-        where.append(f"rewards[345, {buffer.n_envs - 1}]")
-
-    where: list[str] = []
-    (finding,) = planted(name, plant, tmp_path)
-    assert (finding.rule, finding.severity, finding.evidence) == ("SD901", "critical", where[0])
+    (finding,) = planted(name, one_reward(value, 345), tmp_path)
+    where = f"rewards[345, {filled_by_sb3(name).n_envs - 1}]"
+    assert (finding.rule, finding.severity, finding.evidence) == ("SD901", "critical", where)
 
 
 def test_numbers_of_observations_are_named_with_their_component(tmp_path: Path) -> None:
@@ -141,11 +116,7 @@ def test_huge_numbers_are_finite(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [*TWO, "TD3", "SAC, 4 environments, wrapped"])
 def test_next_observations_from_elsewhere_break_the_succession(tmp_path: Path, name: str) -> None:
-    def plant(buffer: Buffer) -> None:
-        rows = some_rows(buffer, 0.1)
-        buffer.next_observations[rows] = buffer.next_observations[RANDOM.permutation(rows)]
-
-    (finding,) = planted(name, plant, tmp_path)
+    (finding,) = planted(name, next_from_elsewhere, tmp_path)
     assert (finding.rule, finding.severity) == ("SD902", "warning")
     assert "the first at [row, environment]" in finding.evidence
 
@@ -155,12 +126,37 @@ def test_next_observations_from_elsewhere_break_the_succession(tmp_path: Path, n
 def test_next_observations_that_are_the_observation_are_one_finding(
     tmp_path: Path, name: str, share: float
 ) -> None:
-    def plant(buffer: Buffer) -> None:
-        rows = some_rows(buffer, share)
-        buffer.next_observations[rows] = buffer.observations[rows]
-
-    (finding,) = planted(name, plant, tmp_path)
+    (finding,) = planted(name, next_is_observation(share), tmp_path)
     assert (finding.rule, finding.severity) == ("SD903", "warning")
+
+
+def test_next_observations_from_elsewhere_are_named_beside_those_that_are_the_observation(
+    tmp_path: Path,
+) -> None:
+    def plant(buffer: Buffer) -> None:
+        next_is_observation(0.1)(buffer)
+        next_from_elsewhere(buffer)
+
+    assert [f.rule for f in planted("SAC", plant, tmp_path)] == ["SD902", "SD903"]
+
+
+@pytest.mark.parametrize("plant", [sensor_stood_still, head_is_observation])
+def test_where_nothing_is_seen_no_action_is_said_to_be_forced(tmp_path: Path, plant: Plant) -> None:
+    """Outcomes do not follow the actions there, as none is seen to follow."""
+    buffer = deepcopy(filled_by_sb3("SAC, tracking"))
+    plant(buffer)
+    path = tmp_path / "model_replay_buffer.pkl"
+    path.write_bytes(pickle.dumps(buffer))
+    assert [finding.rule for finding in scan(path).findings] == ["SD903"]
+
+
+def test_one_action_that_is_stored_throughout_is_named_beside_them(tmp_path: Path) -> None:
+    buffer = deepcopy(filled_by_sb3("SAC, tracking"))
+    sensor_stood_still(buffer)
+    buffer.actions[:FORCED] = 0.25
+    path = tmp_path / "model_replay_buffer.pkl"
+    path.write_bytes(pickle.dumps(buffer))
+    assert {finding.rule for finding in scan(path).findings} == {"SD503", "SD903"}
 
 
 def test_an_environment_that_stands_still_is_found_without_next_observations(
@@ -296,30 +292,8 @@ def test_a_buffer_that_drops_timeouts_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [*TWO, "SAC, 4 environments, wrapped"])
 def test_dones_nearly_everywhere_while_episodes_go_on_are_odd(tmp_path: Path, name: str) -> None:
-    def plant(buffer: Buffer) -> None:
-        buffer.dones[:] = 1
-        buffer.dones[100] = 0
-        buffer.timeouts[:] = 0
-
-    (finding,) = planted(name, plant, tmp_path)
+    (finding,) = planted(name, done_nearly_everywhere, tmp_path)
     assert (finding.rule, finding.severity) == ("SD905", "warning")
-
-
-class Ending(gym.Wrapper[Any, Any, Any, Any]):
-    """Says that the task ended, after so many steps."""
-
-    def __init__(self, env: gym.Env[Any, Any], steps: Callable[[], int]) -> None:
-        super().__init__(env)
-        self._steps = steps
-
-    def reset(self, **more: Any) -> Any:
-        self._left = self._steps()
-        return self.env.reset(**more)
-
-    def step(self, action: Any) -> Any:
-        observation, reward, _, _, info = self.env.step(action)
-        self._left -= 1
-        return observation, reward, self._left <= 0, False, info
 
 
 def agents(steps: Callable[[], int]) -> Iterator[Buffer]:
@@ -360,12 +334,7 @@ def test_an_end_that_is_observed_is_no_timeout(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [*TWO, "TD3", "SAC without next observations"])
 @pytest.mark.parametrize(("factor", "offset"), [(1.0, 1e3), (1e-5, 0.0), (1e5, 0.0)])
 def test_observations_out_of_scale(tmp_path: Path, name: str, factor: float, offset: float) -> None:
-    def plant(buffer: Buffer) -> None:
-        for array in (buffer.observations, getattr(buffer, "next_observations", None)):
-            if array is not None:
-                array[:] = array * factor + offset
-
-    (finding,) = planted(name, plant, tmp_path)
+    (finding,) = planted(name, observations_moved(factor, offset), tmp_path)
     assert (finding.rule, finding.severity) == ("SD906", "warning")
     assert "observations[…, " in finding.evidence
 
@@ -373,11 +342,7 @@ def test_observations_out_of_scale(tmp_path: Path, name: str, factor: float, off
 def test_beside_statistics_of_vecnormalize_the_scale_is_no_fault(tmp_path: Path) -> None:
     (tmp_path / "vecnormalize.pkl").write_bytes(b"")
 
-    def plant(buffer: Buffer) -> None:
-        buffer.observations += 1e3
-        buffer.next_observations += 1e3
-
-    assert planted("SAC", plant, tmp_path) == []
+    assert planted("SAC", observations_moved(1.0, 1e3), tmp_path) == []
 
 
 def test_a_constant_number_is_harmless(tmp_path: Path) -> None:
@@ -390,11 +355,7 @@ def test_a_constant_number_is_harmless(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [*TWO, "DQN, 4 environments, wrapped"])
 @pytest.mark.parametrize("factor", [100.0, 0.01])
 def test_rewards_whose_scale_changes(tmp_path: Path, name: str, factor: float) -> None:
-    def plant(buffer: Buffer) -> None:
-        size = buffer.buffer_size if buffer.full else buffer.pos
-        buffer.rewards[np.roll(np.arange(size), -buffer.pos)[size // 2 :]] *= factor
-
-    (finding,) = planted(name, plant, tmp_path)
+    (finding,) = planted(name, rewards_rescaled(factor), tmp_path)
     assert (finding.rule, finding.severity) == ("SD907", "warning")
 
 

@@ -10,42 +10,30 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from stable_baselines3 import A2C, PPO, SAC, TD3
+from stable_baselines3 import PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import CheckpointCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+from fixtures.faulty_runs import (
+    NORMALISED,
+    lose_statistics,
+    make_statistics_anew,
+    pendulum,
+    shift_statistics,
+    train_normalised,
+)
 from sacdoctor import read_history, scan
 from sacdoctor.model import Finding
 from tests.kept import Kept
 
-STEPS = 600
-SMALL: dict[str, Any] = {"policy_kwargs": {"net_arch": [8]}, "seed": 0, "device": "cpu"}
-OFF_POLICY: dict[str, Any] = {"learning_starts": 500, "buffer_size": 1_000, **SMALL}
-AGENTS: dict[type[BaseAlgorithm], dict[str, Any]] = {
-    SAC: OFF_POLICY,
-    TD3: OFF_POLICY,
-    PPO: {"n_steps": 100, "batch_size": 50, "n_epochs": 1, **SMALL},
-    A2C: SMALL,
-}
-each_algorithm = pytest.mark.parametrize("algorithm", AGENTS, ids=lambda cls: cls.__name__)
-
-
-def trained(folder: Path, algorithm: type[BaseAlgorithm], **normalising: Any) -> Path:
-    """Train under VecNormalize, with a checkpoint in the middle and everything at the end."""
-    env = VecNormalize(DummyVecEnv([lambda: gym.make("Pendulum-v1")]), **normalising)
-    model = algorithm("MlpPolicy", env, **deepcopy(AGENTS[algorithm]))
-    model.learn(STEPS, callback=CheckpointCallback(STEPS // 2, str(folder), save_vecnormalize=True))
-    model.save(folder / "model.zip")
-    env.save(str(folder / "model_vecnormalize.pkl"))
-    return folder
+each_algorithm = pytest.mark.parametrize("algorithm", NORMALISED, ids=lambda cls: cls.__name__)
 
 
 @pytest.fixture
 def run(kept: Kept, tmp_path: Path) -> Any:
     def copy(algorithm: type[BaseAlgorithm], **normalising: Any) -> Path:
         name = "_".join(["normalised", algorithm.__name__, *map(str, normalising.values())])
-        kept_run = kept(name, lambda folder: trained(folder, algorithm, **normalising))
+        kept_run = kept(name, lambda folder: train_normalised(folder, algorithm, **normalising))
         return Path(shutil.copytree(kept_run, tmp_path / "runs" / name))
 
     return copy
@@ -56,7 +44,7 @@ def found(path: Path) -> list[Finding]:
 
 
 def saved(run: Path, name: str = "model_vecnormalize.pkl") -> VecNormalize:
-    return VecNormalize.load(str(run / name), DummyVecEnv([lambda: gym.make("Pendulum-v1")]))
+    return VecNormalize.load(str(run / name), pendulum())
 
 
 @each_algorithm
@@ -72,8 +60,7 @@ def test_missing_statistics_are_a_notice_of_a_file(
     run: Any, algorithm: type[BaseAlgorithm]
 ) -> None:
     folder = run(algorithm)
-    for path in folder.glob("*.pkl"):
-        path.unlink()
+    lose_statistics(folder)
     told = [f for path in folder.glob("*.zip") for f in found(path)]
     assert {f.rule for f in told} == {"SD801"}
     assert {(f.severity, f.in_passing) for f in told} == {("notice", True)}
@@ -82,8 +69,7 @@ def test_missing_statistics_are_a_notice_of_a_file(
 @each_algorithm
 def test_and_a_notice_of_a_run(run: Any, algorithm: type[BaseAlgorithm]) -> None:
     folder = run(algorithm)
-    for path in folder.glob("*.pkl"):
-        path.unlink()
+    lose_statistics(folder)
     onsets = [o for r in read_history(folder).runs for o in r.onsets if o.rule == "SD801"]
     assert {onset.severity for onset in onsets} == {"notice"}
 
@@ -103,9 +89,8 @@ def test_they_are_found_where_people_put_them(run: Any, place: str) -> None:
 def test_statistics_of_another_run_do_not_fit(run: Any, algorithm: type[BaseAlgorithm]) -> None:
     """A fifth of a deviation away, by as many steps: nothing that an eye would see."""
     folder = run(algorithm)
+    shift_statistics(folder)
     env = saved(folder)
-    env.obs_rms.mean += 0.2 * np.sqrt(env.obs_rms.var)
-    env.save(str(folder / "model_vecnormalize.pkl"))
     agent = algorithm.load(folder / "model.zip")
     assert np.abs(env.normalize_obs(agent._last_original_obs) - agent._last_obs).max() > 0.19
     (told,) = found(folder / "model.zip")
@@ -116,9 +101,7 @@ def test_statistics_of_another_run_do_not_fit(run: Any, algorithm: type[BaseAlgo
 @each_algorithm
 def test_fresh_statistics(run: Any, algorithm: type[BaseAlgorithm]) -> None:
     folder = run(algorithm)
-    VecNormalize(DummyVecEnv([lambda: gym.make("Pendulum-v1")])).save(
-        str(folder / "model_vecnormalize.pkl")
-    )
+    make_statistics_anew(folder)
     (told,) = found(folder / "model.zip")
     assert told.rule == "SD802"
     assert "have not seen an observation" in told.message
@@ -161,8 +144,8 @@ def test_rewards_alone_need_no_statistics_of_observations(run: Any) -> None:
 def test_an_agent_without_vec_normalize_is_not_asked_for_any(
     tmp_path: Path, algorithm: type[BaseAlgorithm]
 ) -> None:
-    model = algorithm("MlpPolicy", gym.make("Pendulum-v1"), **deepcopy(AGENTS[algorithm])).learn(
-        STEPS
-    )
+    model = algorithm(
+        "MlpPolicy", gym.make("Pendulum-v1"), **deepcopy(NORMALISED[algorithm])
+    ).learn(600)
     model.save(tmp_path / "model.zip")
     assert found(tmp_path / "model.zip") == []

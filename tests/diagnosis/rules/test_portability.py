@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import importlib.util
-import json
 from pathlib import Path
 
 import pytest
 from stable_baselines3 import PPO
 
+from fixtures.faulty_training import name_spaces_as_gym
 from sacdoctor.diagnosis import scan
 from sacdoctor.model import Finding
 from sacdoctor.report.verdict import verdict
-from tests.archives import members_of, zip_of
 from tests.conftest import Run
 
 
 def found(path: Path) -> list[Finding]:
     return [finding for finding in scan(path).findings if finding.rule == "SD805"]
-
-
-def as_sb3_1_saved_it(path: Path) -> None:
-    """Spaces that are named as in gym 0.21: the same classes, in modules of the same names."""
-    members = members_of(path.read_bytes())
-    data = json.loads(members["data"])
-    for key in ("observation_space", "action_space"):
-        pickled = base64.b64decode(data[key][":serialized:"])
-        for module in (b"gymnasium.spaces.box", b"gymnasium.spaces.discrete"):
-            old = module.replace(b"gymnasium", b"gym")
-            pickled = pickled.replace(
-                bytes([0x8C, len(module)]) + module, bytes([0x8C, len(old)]) + old
-            )
-        # A frame announces its length, which has changed; a pickle is as good without frames.
-        assert pickled[2:3] == b"\x95"
-        pickled = pickled[:2] + pickled[11:]
-        data[key][":serialized:"] = base64.b64encode(pickled).decode()
-    members["data"] = json.dumps(data).encode()
-    path.write_bytes(zip_of(members))
 
 
 @pytest.fixture
@@ -54,7 +33,7 @@ def test_spaces_of_gymnasium_are_nothing_to_say(model: Path) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("gym") is not None, reason="gym is installed")
 def test_spaces_of_gym_are_named_and_sb3_does_not_load_them(model: Path) -> None:
     spaces = PPO.load(model)
-    as_sb3_1_saved_it(model)
+    name_spaces_as_gym(model)
     (finding,) = found(model)
     assert finding.severity == "notice"
     assert "observation_space and action_space in `data`" in finding.evidence
@@ -72,7 +51,7 @@ def test_spaces_of_gym_are_named_and_sb3_does_not_load_them(model: Path) -> None
 
 def test_it_is_said_in_passing(model: Path) -> None:
     before = scan(model)
-    as_sb3_1_saved_it(model)
+    name_spaces_as_gym(model)
     after = scan(model)
     assert [finding.rule for finding in after.findings if finding.in_passing] == ["SD805"]
     assert after.status == before.status
@@ -80,5 +59,5 @@ def test_it_is_said_in_passing(model: Path) -> None:
 
 
 def test_it_raises_nothing_in_ci(run: Run, model: Path) -> None:
-    as_sb3_1_saved_it(model)
+    name_spaces_as_gym(model)
     assert run("scan", "--fail-on", "warning", "--select", "SD805", model).code == 0

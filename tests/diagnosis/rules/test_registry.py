@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.diagnosis.rules.interface import Check, Rule, Symptom
 from sacdoctor.diagnosis.rules.registry import RULES, findings, ordered, rule_of
 from sacdoctor.model import Cause, Finding
 from sacdoctor.severity import Severity
@@ -236,6 +236,65 @@ def test_severities_are_named_the_worst_first(rule: Rule) -> None:
     assert ranks
     assert ranks == sorted(set(ranks), reverse=True)
     assert Severity.OK not in rule.severities
+
+
+# -- causes and symptoms -----------------------------------------------------------------------
+
+
+def sky(
+    name: str,
+    *severities: Severity,
+    tensors: tuple[str, ...] = (),
+    explains: tuple[Symptom, ...] = (),
+) -> Rule:
+    """A rule that finds something in any weather, at the first of its severities."""
+
+    def look(_: Weather) -> Iterator[Finding]:
+        yield rule.finding(severities[0], name, evidence="", remedy="", tensors=tensors)
+
+    ordered = tuple(sorted(severities, key=lambda severity: -severity.rank))
+    rule = Rule(f"SD9{name}", name, "", ordered, (Check(Weather, look),), explains=explains)
+    return rule
+
+
+def told(*rules: Rule) -> list[tuple[str, Severity]]:
+    return [(finding.name, finding.severity) for finding in findings([Weather(True)], rules)]
+
+
+CLOUD = sky(
+    "cloud", Severity.WARNING, Severity.CRITICAL, tensors=("a", "b"), explains=(Symptom("wet"),)
+)
+
+
+def test_a_symptom_is_left_out_beside_its_cause_and_named_without_it() -> None:
+    wet = sky("wet", Severity.WARNING, tensors=("a",))
+    assert told(wet, CLOUD) == told(CLOUD, wet) == [("cloud", Severity.WARNING)]
+    assert told(wet) == [("wet", Severity.WARNING)]
+
+
+def test_what_names_another_tensor_is_another_fault() -> None:
+    wet = sky("wet", Severity.WARNING, tensors=("a", "c"))
+    assert told(wet, CLOUD) == [("wet", Severity.WARNING), ("cloud", Severity.WARNING)]
+
+
+def test_a_cause_is_as_bad_as_its_worst_symptom_where_it_may_be() -> None:
+    wet = sky("wet", Severity.CRITICAL)
+    assert told(wet, CLOUD) == [("cloud", Severity.CRITICAL)]
+    thin = sky("cloud", Severity.WARNING, explains=(Symptom("wet"),))
+    assert told(wet, thin) == [("cloud", Severity.WARNING)]
+
+
+def test_a_notice_explains_nothing() -> None:
+    haze = sky("haze", Severity.NOTICE, explains=(Symptom("wet"),))
+    wet = sky("wet", Severity.NOTICE)
+    assert told(haze, wet) == [("haze", Severity.NOTICE), ("wet", Severity.NOTICE)]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+def test_what_a_rule_explains_is_a_rule_and_not_itself(rule: Rule) -> None:
+    names = [symptom.rule for symptom in rule.explains]
+    assert {*names} <= {other.name for other in RULES} - {rule.name}
+    assert len(names) == len({*names})
 
 
 # -- nobody else knows a rule by its code ------------------------------------------------------

@@ -112,9 +112,11 @@ def headline(report: Report) -> Text:
     text = Text(f"{report.status.upper()}  ", style=STATUS_STYLES[report.status])
     text.append(verdict(report), style="bold")
     are_graded = any(rule_of(finding).grades_biases for finding in report.findings)
-    if are_graded and any(
+    named = {n for f in report.findings if f.severity is Severity.CRITICAL for n in f.tensors}
+    if any(
         layer.severity is Severity.CRITICAL and layer.zero_percent > report.thresholds.stop
         for layer in report.layers
+        if are_graded or layer.name in named
     ):
         text.append("\nStop training and look for the cause before you go on.", style="red")
     return text
