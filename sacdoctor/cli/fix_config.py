@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from sacdoctor.cli.options import ExitZeroOption
 from sacdoctor.cli.outcome import CLEAN, FINDINGS
 from sacdoctor.cli.terminal import open_output
 from sacdoctor.errors import SacdoctorError
@@ -65,6 +66,7 @@ def fix_config(
         int | None,
         typer.Option(min=0, help="How long a checkpoint's environment forced its actions."),
     ] = None,
+    exit_zero: ExitZeroOption = False,
 ) -> int:
     """Print training settings that hold, or correct a settings file.
 
@@ -79,7 +81,7 @@ def fix_config(
     text = _listing(fixed.changes) if check or write else _rendered(fixed, source, format)
     with open_output(output) as file:
         file.write(text)
-    return FINDINGS if check and fixed.changes else CLEAN
+    return FINDINGS if check and fixed.changes and not exit_zero else CLEAN
 
 
 def _refuse_together(source: str | None, output: Path | None, *, check: bool, write: bool) -> None:
