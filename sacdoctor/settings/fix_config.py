@@ -14,7 +14,7 @@ from types import ModuleType
 from sacdoctor.algorithms import ALGORITHMS, TRAINED_VARIABLES, algorithm_in, algorithm_named
 from sacdoctor.checkpoint import Checkpoint, Hyperparameters
 from sacdoctor.checkpoint.formats import ENDINGS as CHECKPOINT_ENDINGS
-from sacdoctor.errors import SacdoctorError
+from sacdoctor.errors import SacdoctorError, unopened
 from sacdoctor.printable import escaped
 from sacdoctor.settings import json_document, toml_document, yaml_document
 from sacdoctor.settings.corrections import (
@@ -229,7 +229,7 @@ def _read(path: Path) -> bytes:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise SacdoctorError(error.strerror or str(error)) from None
+        raise unopened(error) from None
 
 
 def _decoded(data: bytes) -> str:
