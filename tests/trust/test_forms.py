@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import gymnasium
 import numpy as np
 import pytest
 import torch as th
@@ -156,6 +157,15 @@ def test_what_is_not_of_a_form_is_named(kind: str) -> None:
         th.zeros(2, 3),
         {"activation_fn": th.nn.ReLU, "net_arch": [64, 64]},
         {(1, 2), "a", None},
+        {((1, 2), (3, 4)), frozenset((1,))},
+        {np.int64(1): 1, (np.int64(1), 2): 2, np.str_("a"): 3},
+        {TrainFrequencyUnit.STEP: 1, th.float32: 2, frozenset((1, 2)): 3, 2**70: 4},
+        {tuple(range(40)): 1, ((1, 2), (3, 4)): 2, b"x" * 5000: 3},
+        collections.defaultdict(int, {1: collections.defaultdict(dict, {2: {}})}),
+        collections.Counter("aab"),
+        np.random.RandomState(0),
+        np.random.default_rng(np.int64(3)).spawn(1)[0],
+        *(np.random.Generator(kind(1)) for kind in (np.random.SFC64, np.random.Philox)),
         bytearray(b"x"),
     ],
     ids=lambda value: type(value).__name__,
@@ -163,6 +173,14 @@ def test_what_is_not_of_a_form_is_named(kind: str) -> None:
 @pytest.mark.parametrize("protocol", range(2, 6))
 def test_what_the_libraries_write_is_proven(value: Any, protocol: int) -> None:
     assert is_proven(pickle.dumps(value, protocol))
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_keys_of_a_dict_are_no_names(protocol: int) -> None:
+    """A table that counts visits of observations, as an attribute of an object of SB3's."""
+    space = gymnasium.spaces.Discrete(2)
+    space.visits = {np.int64(1): 2, (np.int64(1), np.float64(0.5)): 3}  # type: ignore[attr-defined]
+    assert is_proven(pickle.dumps(space, protocol))
 
 
 def test_hooks_of_a_tensor_stay_empty() -> None:
