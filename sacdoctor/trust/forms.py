@@ -12,7 +12,7 @@ are made by `__new__` and filled by a dict.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
@@ -98,8 +98,9 @@ def _is_class(value: Any, *roles: Role) -> bool:
 _ELEMENTS = re.compile(r"([biufc])(1|2|4|8|16|32)|([US])(\d{1,6})|O8")
 _GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
 MAX_DEPTH = 64
-"""How deep arrays of objects and `defaultdict`s may stand in one another. Python frees them one
-inside the other, and its stack ends after some ten thousands; its pickler after a thousand."""
+"""How deep arrays of objects, `deque`s and `defaultdict`s may stand in one another. Python frees
+them one inside the other, and its stack ends after some ten thousands; its pickler after a
+thousand."""
 
 
 def _dtype(walk: Walk, args: Args) -> Any:
@@ -165,8 +166,13 @@ def _array_state(walk: Walk, thing: Thing, state: Any) -> bool:
     return not isinstance(data, list) or deepened(thing, data)
 
 
-def deepened(thing: Thing, items: Iterable[Any]) -> bool:
-    """Note what stands in a thing without a container between; returns whether it may."""
+def deepened(thing: Thing, items: Collection[Any]) -> bool:
+    """Note what stands in a thing without a container between; returns whether it may.
+
+    An array in itself is as deep as it gets: what numpy does with each of its objects has no end.
+    """
+    if any(item is thing for item in items):
+        return False
     within = max((item.depth for item in items if isinstance(item, Thing)), default=-1)
     thing.depth = max(thing.depth, within + 1)
     return thing.depth <= MAX_DEPTH
@@ -375,7 +381,8 @@ def _deque(walk: Walk, args: Args) -> Any:
         return NOT_PROVEN
     if args and not (isinstance(args[0], (tuple, list)) and walk.holds_data(args[0])):
         return NOT_PROVEN
-    return Thing(Role.DEQUE, Name("collections", "deque"))
+    made = Thing(Role.DEQUE, Name("collections", "deque"))
+    return made if not args or deepened(made, args[0]) else NOT_PROVEN
 
 
 def _default(walk: Walk, args: Args) -> Any:

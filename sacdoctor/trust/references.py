@@ -513,6 +513,7 @@ class _Walk:
         elif is_thing(target, Role.DEQUE) and not target.is_sealed:
             if target.detail is None:
                 target.detail = OpenList()
+            self._nest(target, items)
             target.detail.extend(items)
         elif isinstance(target, (list, Thing)):
             self.changed(target, items)
@@ -545,10 +546,10 @@ class _Walk:
             into[Key(key)] = value
 
     def _nest(self, target: Thing, items: list[Any]) -> None:
-        """Note what stands in a `defaultdict`: it is freed inside of it, and is filled by now."""
+        """Note what a thing is filled with that is freed inside of it, and is full by now."""
         for item in items:
-            if is_thing(item, Role.ORDERED):
-                item.is_sealed = True
+            if is_thing(item, Role.ORDERED, Role.DEQUE) and item is not target:
+                self.holds_data(item)
         if not deepened(target, items):
             self.unusual("nests deeper than any pickler does")
 

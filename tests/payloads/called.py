@@ -34,7 +34,7 @@ from tests.payloads.assembly import (
     tuple_,
 )
 from tests.payloads.calls import Marks
-from tests.payloads.crashes import at_an_address, numpy_text
+from tests.payloads.crashes import an_array_in_itself, at_an_address, numpy_text
 from tests.payloads.hiding import (
     CLOUD,
     LOAD,
@@ -282,6 +282,7 @@ def _of_mersenne(state: bytes) -> bytes:
 
 
 CRASHING: dict[str, Settings] = {
+    "bounds in an array in itself": space("bounded_below", an_array_in_itself()),
     "a position in an OrderedDict": generator(
         _of_mersenne(
             call(name("collections", "OrderedDict"))

@@ -20,6 +20,7 @@ from tests.payloads.assembly import (
     dict_,
     keep,
     kept,
+    list_,
     name,
     number,
     pairs,
@@ -90,6 +91,20 @@ def _deep_defaults() -> bytes:
     return made + (kept(920) + EMPTY + b"R" + NONE) * DEEP + NONE + b"s" * DEEP
 
 
+def _deep_deques() -> bytes:
+    made = aside(name("collections", "deque"), 920)
+    return made + (kept(920) + EMPTY + b"R") * 4 * DEEP + NONE + b"a" * 4 * DEEP
+
+
+def an_array_in_itself() -> bytes:
+    make = name("numpy._core.multiarray", "_reconstruct")
+    array = call(make, name("numpy", "ndarray"), tuple_(number(0)), data(b"b"))
+    objects = call(_DTYPE, text("O8"), FALSE, TRUE)
+    content = list_(kept(930))
+    state = tuple_(number(1), tuple_(number(1)), objects, FALSE, content)
+    return aside(array, 930) + build(kept(930), state)
+
+
 def _defaults_from_the_outside() -> bytes:
     """Each is put into the one around it first, and gets its own then."""
     made = aside(name("collections", "defaultdict"), 920)
@@ -106,6 +121,7 @@ CRASHES: dict[str, bytes] = {
     "hash of a deep key": b"}" + _deep_tuple() + NONE + b"s",
     "arrays in arrays": _deep_arrays(),
     "defaultdicts in defaultdicts": _deep_defaults(),
+    "deques in deques": _deep_deques(),
     "defaultdicts from the outside": _defaults_from_the_outside() + kept(927),
     "an array under numpy's text": _list(
         call(

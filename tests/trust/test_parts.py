@@ -35,7 +35,7 @@ RECALLED = b"\x80\x02ccollections\nOrderedDict\n)R}X\x09\x00\x00\x00_metadata}sb
 
 
 DEEP = b"N" + b"\x85" * 100
-"""A tuple in a tuple, and so on: a hash of it takes as many of Python's own calls in one another."""
+"""Tuples in one another: a hash of it takes as many of Python's own calls in one another."""
 DEFAULTS = b"ccollections\ndefaultdict\nq\x000" + b"h\x00)RN" * 100 + b"N" + b"s" * 100
 
 
