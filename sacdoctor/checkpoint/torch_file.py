@@ -99,11 +99,11 @@ def read_torch_archive(
     return Saved(content, is_plain)
 
 
-def read_legacy(data: memoryview) -> Any:
+def read_legacy(data: memoryview, budget: WalkBudget | None = None) -> Any:
     """Return what a non-zip torch file holds, in the same form as `Saved.content`."""
     from sacdoctor.checkpoint.legacy import load
 
-    return load(data)
+    return load(data, budget)
 
 
 def _open_storage(archive: Archive, record: str, key: str, dtype: DType, numel: int) -> Storage:
