@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _CANNOT = "torch cannot read its old format"
 _PICKLES = 5
 """Magic number, protocol, system, the object, keys of its storages: torch/serialization.py."""
+_DEARER = 2
+"""Times what an opcode takes here that it takes torch, once more for what torch itself takes."""
 _HASHING = frozenset(
     Name(module, kind)
     for module in ("builtins", "__builtin__", "collections")
@@ -66,7 +68,7 @@ def _refuse_what_has_no_end(data: memoryview, budget: WalkBudget) -> None:
     Hashes of tuples that nest, of which it takes a few hundred bytes, take for ever or end the
     process.
     """
-    at = 0
+    at, operations, memory = 0, budget.operations, budget.memory
     for _ in range(_PICKLES):
         machine = _Checked(data, _CheckedNames(), budget, at)
         try:
@@ -78,6 +80,8 @@ def _refuse_what_has_no_end(data: memoryview, budget: WalkBudget) -> None:
         if machine.hashes:
             raise CorruptCheckpoint("its pickle has keys that no state dict has")
         at = machine.at
+    budget.take(_DEARER * (operations - budget.operations))
+    budget.hold(_DEARER * (memory - budget.memory))
 
 
 def load(data: memoryview, budget: WalkBudget | None = None) -> Any:
