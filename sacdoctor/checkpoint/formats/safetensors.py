@@ -65,7 +65,7 @@ class _Entry:
 
 
 class Safetensors(Contents):
-    """A safetensors file over its mapped bytes; no two of its tensors share any."""
+    """A safetensors file over its bytes; no two of its tensors share any."""
 
     def __init__(self, buffer: memoryview, _limits: Limits) -> None:
         self._buffer = buffer

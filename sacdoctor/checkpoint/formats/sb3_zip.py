@@ -40,7 +40,7 @@ _TORCH_ENDINGS, _PICKLE_ENDINGS = (".pth", ".pt"), (".pkl", ".pickle")
 
 
 class Sb3Zip(Contents):
-    """A checkpoint of SB3 over its mapped bytes."""
+    """A checkpoint of SB3 over its bytes."""
 
     def __init__(self, buffer: memoryview, limits: Limits) -> None:
         self._archive = Archive(buffer, position=0, budget=limits.expansion)
