@@ -2,7 +2,8 @@
 
 `scan(path)` returns a `Report`, `fix(path)` writes a repaired copy, `fix_config(source)` corrects
 training settings, `diff(a, b)` compares two checkpoints, `read_history(folder)` follows a run,
-`audit_warmup(path)` finds forced actions in a replay buffer. Nothing in a file is ever executed.
+`audit_warmup(path)` finds forced actions in a replay buffer, `load(path)` returns a live model and
+`probe(path)` says what its networks do on observations. Nothing in a file is ever executed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
     from sacdoctor.errors import CheckpointError, SacdoctorError
     from sacdoctor.history import Difference, History, diff, read_history
     from sacdoctor.model import Finding, LayerReport, Report, Summary
-    from sacdoctor.network import LeftOut, load, load_replay_buffer
+    from sacdoctor.network import (
+        LeftOut,
+        ProbeReport,
+        activity_of,
+        load,
+        load_replay_buffer,
+        probe,
+    )
     from sacdoctor.options import ScanOptions
     from sacdoctor.repair import FixResult, RepairError, RepairOptions, RepairPlan, fix
     from sacdoctor.settings.fix_config import FixedConfig, fix_config
@@ -35,6 +43,7 @@ __all__ = [
     "History",
     "LayerReport",
     "LeftOut",
+    "ProbeReport",
     "RepairError",
     "RepairOptions",
     "RepairPlan",
@@ -46,12 +55,14 @@ __all__ = [
     "Thresholds",
     "WarmupReport",
     "__version__",
+    "activity_of",
     "audit_warmup",
     "diff",
     "fix",
     "fix_config",
     "load",
     "load_replay_buffer",
+    "probe",
     "read_history",
     "scan",
 ]
@@ -64,7 +75,14 @@ _HOMES = {
     "sacdoctor.errors": ("CheckpointError", "SacdoctorError"),
     "sacdoctor.history": ("Difference", "History", "diff", "read_history"),
     "sacdoctor.model": ("Finding", "LayerReport", "Report", "Summary"),
-    "sacdoctor.network": ("LeftOut", "load", "load_replay_buffer"),
+    "sacdoctor.network": (
+        "LeftOut",
+        "ProbeReport",
+        "activity_of",
+        "load",
+        "load_replay_buffer",
+        "probe",
+    ),
     "sacdoctor.repair": ("FixResult", "RepairError", "RepairOptions", "RepairPlan", "fix"),
     "sacdoctor.settings.fix_config": ("FixedConfig", "fix_config"),
     "sacdoctor.severity": ("Severity", "Thresholds"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sacdoctor.diagnosis.warmup import WarmupReport
     from sacdoctor.history import Difference, History
     from sacdoctor.model import Report
+    from sacdoctor.network import ProbeReport
     from sacdoctor.repair import FixResult
 
 
@@ -86,6 +87,13 @@ class WarmupResult(NamedTuple):
     report: WarmupReport
     cleaned: str | None
     """The buffer that was written without the forced transitions, if one was."""
+    configuration: Configuration | None = None
+
+
+class ProbeResult(NamedTuple):
+    """What the networks of one checkpoint do on observations."""
+
+    report: ProbeReport
     configuration: Configuration | None = None
 
 

@@ -31,7 +31,7 @@ from sacdoctor.errors import (
 )
 from sacdoctor.files import map_file, release
 from sacdoctor.replay.buffer import Origin, ReplayBuffer
-from sacdoctor.replay.fields import buffer_of, fields_among, lacking, quoted
+from sacdoctor.replay.fields import OBSERVATIONS, buffer_of, fields_among, lacking, quoted
 from sacdoctor.replay.filling import COUNTERS, Filling
 from sacdoctor.replay.formats.interface import Kind
 from sacdoctor.replay.shortening import PIECE, pieces_of, shortened
@@ -249,6 +249,48 @@ def read_arrays(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
         return {name: origin.array(name) for name in names if name in origin.headers}
     except SacdoctorError as error:
         raise error.at(path) from None
+
+
+def read_observations(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the observations in a `.npy`, or those in a `.npz`, alone or beside other arrays.
+
+    Parts of a dict of observations come by their names, any other under the empty text. Raises
+    `SacdoctorError` where there are none.
+    """
+    try:
+        data = map_file(path)
+        if bytes(data[: len(npy.MAGIC_PREFIX)]) == npy.MAGIC_PREFIX:
+            return {"": _alone(data)}
+        if not _opens(data):
+            raise NotACheckpoint("it is neither a .npy nor a .npz that numpy wrote")
+        origin = _NumpyZip(data)
+        fields = fields_among(origin.headers)
+        found = {field: name for field, name in fields.items() if field.startswith(OBSERVATIONS)}
+        if not found and len(origin.headers) == 1:
+            found = {OBSERVATIONS: next(iter(origin.headers))}
+        if not found:
+            raise UnsupportedCheckpoint(
+                f"none of its arrays ({quoted(origin.headers)}) is called observations"
+            )
+        start = len(f"{OBSERVATIONS}.")
+        return {field[start:]: origin.array(name) for field, name in found.items()}
+    except SacdoctorError as error:
+        raise error.at(path) from None
+
+
+def _alone(data: memoryview) -> NDArray[Any]:
+    header = _header(bytes(data[:_MAX_HEADER]), "it")
+    if header.dtype.hasobject:
+        raise UnsupportedCheckpoint("it holds Python objects; save it as numbers")
+    elements = data[header.size :]
+    needed = prod(header.shape) * header.dtype.itemsize
+    if needed != len(elements) or not needed:
+        raise CorruptCheckpoint(
+            f"an array of shape {header.shape} takes {needed:,} bytes, and {len(elements):,} are "
+            "there"
+        )
+    flat = np.frombuffer(elements, header.dtype)
+    return flat.reshape(header.shape, order="F" if header.is_fortran else "C")
 
 
 KIND = Kind(
