@@ -2,8 +2,9 @@
 
 `scan(path)` returns a `Report`, `fix(path)` writes a repaired copy, `fix_config(source)` corrects
 training settings, `diff(a, b)` compares two checkpoints, `read_history(folder)` follows a run,
-`audit_warmup(path)` finds forced actions in a replay buffer, `load(path)` returns a live model and
-`probe(path)` says what its networks do on observations. Nothing in a file is ever executed.
+`check_up(folder)` looks at all that it left, `audit_warmup(path)` finds forced actions in a replay
+buffer, `load(path)` returns a live model and `probe(path)` says what its networks do on
+observations. Nothing in a file is ever executed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from sacdoctor.version import __version__
 
 if TYPE_CHECKING:
     from sacdoctor.checkpoint import Checkpoint
+    from sacdoctor.checkup import Checkup, check_up
     from sacdoctor.diagnosis import scan
     from sacdoctor.diagnosis.warmup import WarmupReport, audit_warmup
     from sacdoctor.errors import CheckpointError, SacdoctorError
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Checkpoint",
     "CheckpointError",
+    "Checkup",
     "Difference",
     "Finding",
     "FixResult",
@@ -57,6 +60,7 @@ __all__ = [
     "__version__",
     "activity_of",
     "audit_warmup",
+    "check_up",
     "diff",
     "fix",
     "fix_config",
@@ -69,6 +73,7 @@ __all__ = [
 
 _HOMES = {
     "sacdoctor.checkpoint": ("Checkpoint",),
+    "sacdoctor.checkup": ("Checkup", "check_up"),
     "sacdoctor.options": ("ScanOptions",),
     "sacdoctor.diagnosis.scan": ("scan",),
     "sacdoctor.diagnosis.warmup": ("WarmupReport", "audit_warmup"),

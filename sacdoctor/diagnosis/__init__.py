@@ -31,7 +31,14 @@ from sacdoctor.diagnosis.scan import (
     scan,
     status_of,
 )
-from sacdoctor.diagnosis.statistics import as_floats, as_numbers, chunks, has_floats, zero_positions
+from sacdoctor.diagnosis.statistics import (
+    as_floats,
+    as_numbers,
+    chunks,
+    has_floats,
+    pieces,
+    zero_positions,
+)
 from sacdoctor.diagnosis.vec_normalize import Statistics, read_statistics, statistics_beside
 from sacdoctor.diagnosis.wording import biases
 from sacdoctor.diagnosis.wrapped import needless_wrappers
@@ -80,6 +87,7 @@ __all__ = [
     "needless_wrappers",
     "normalised",
     "observations",
+    "pieces",
     "read_statistics",
     "report_of",
     "report_of_error",
