@@ -85,26 +85,24 @@ def of_file(path: Path, model: BaseAlgorithm, count: int, *, in_order: bool) -> 
         except SacdoctorError:
             if path.suffix not in (".npy", ".npz"):
                 raise
-            return _of_arrays(path, read_observations(path), model, count, in_order)
+            return _of_arrays(path, model, count, in_order)
         return _of_buffer(path, buffer, model, count, in_order)
     except SacdoctorError as error:
         raise error.at(path) from None
 
 
-def _of_arrays(
-    path: Path, arrays: Mapping[str, Array], model: BaseAlgorithm, count: int, in_order: bool
-) -> Source:
+def _of_arrays(path: Path, model: BaseAlgorithm, count: int, in_order: bool) -> Source:
+    arrays = read_observations(path, lambda rows: _chosen(range(rows), count, in_order))
     fitted = {key: _fitted(array, key, model) for key, array in arrays.items()}
     _refuse_others(fitted, model)
     size = min(map(len, fitted.values()))
-    chosen = _chosen(range(size), count, in_order)
 
     def batches() -> Iterator[Seen]:
-        for some in _pieces(chosen):
-            first = (some == chosen[0]).astype(np.float32)
+        for some in _pieces(np.arange(size)):
+            first = (some == 0).astype(np.float32)
             yield Seen(_parts({key: array[some] for key, array in fitted.items()}), starts=first)
 
-    return Source("file", str(path), len(chosen), batches())
+    return Source("file", str(path), size, batches())
 
 
 def _of_buffer(
@@ -154,6 +152,7 @@ def _of_buffer(
                 ends,
                 starts,
             )
+        buffer.origin.refuse_changed()
 
     return Source(
         "buffer",

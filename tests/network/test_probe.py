@@ -208,3 +208,18 @@ def test_the_files_are_left_as_they_were(tmp_path: Path) -> None:
     sacdoctor.probe(tmp_path / "model.zip")
     for file in (tmp_path / "before").iterdir():
         assert (tmp_path / file.name).read_bytes() == file.read_bytes()
+
+
+def test_rows_of_a_large_file_are_read_where_they_stand(tmp_path: Path) -> None:
+    """Beyond 8 MiB a file is no longer read whole."""
+    path = saved(train("PPO", "MlpPolicy"), tmp_path)
+    x = np.zeros((1_000_000, 3), np.float32)
+    x[::2] = 1.0
+    np.save(tmp_path / "x.npy", x)
+    report = sacdoctor.probe(path, observations=tmp_path / "x.npy", count=1000)
+    np.savez(tmp_path / "x.npz", observations=x)
+    same = sacdoctor.probe(path, observations=tmp_path / "x.npz", count=1000)
+    actions = report.networks[0].actions
+    assert report.count == 1000
+    assert actions is not None and min(actions.spread) > 0.0
+    assert report.networks == same.networks

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from math import prod
@@ -252,35 +252,54 @@ def read_arrays(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
         raise error.at(path) from None
 
 
-def read_observations(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the observations in a `.npy`, or those in a `.npz`, alone or beside other arrays.
+def read_observations(
+    path: Path, chosen: Callable[[int], NDArray[np.int64]]
+) -> dict[str, NDArray[Any]]:
+    """Return some observations of a `.npy`, or of a `.npz`, where others may stand beside them.
 
-    Parts of a dict of observations come by their names, any other under the empty text. Raises
-    `SacdoctorError` where there are none.
+    `chosen` says of how many rows there are which to read. Parts of a dict of observations come by
+    their names, any other under the empty text. Raises `SacdoctorError` where there are none.
     """
     try:
         data = map_file(path)
-        if bytes(data[: len(npy.MAGIC_PREFIX)]) == npy.MAGIC_PREFIX:
-            return {"": _alone(data)}
-        if not _opens(data):
+        if bytes(fetched(data[: len(npy.MAGIC_PREFIX)])) == npy.MAGIC_PREFIX:
+            origin: Origin = _Numpy(data)
+            arrays = {"": _alone(data)}
+        elif _opens(data):
+            origin = zipped = _NumpyZip(data)
+            arrays = {key: zipped.array(name) for key, name in _observed(zipped.headers).items()}
+        else:
             raise NotACheckpoint("it is neither a .npy nor a .npz that numpy wrote")
-        origin = _NumpyZip(data)
-        fields = fields_among(origin.headers)
-        found = {field: name for field, name in fields.items() if field.startswith(OBSERVATIONS)}
-        if not found and len(origin.headers) == 1:
-            found = {OBSERVATIONS: next(iter(origin.headers))}
-        if not found:
-            raise UnsupportedCheckpoint(
-                f"none of its arrays ({quoted(origin.headers)}) is called observations"
-            )
-        start = len(f"{OBSERVATIONS}.")
-        return {field[start:]: origin.array(name) for field, name in found.items()}
+        found = {key: _rows(origin, array, chosen) for key, array in arrays.items()}
+        origin.refuse_changed()
+        return found
     except SacdoctorError as error:
         raise error.at(path) from None
 
 
+def _observed(names: Collection[str]) -> dict[str, str]:
+    """Return which arrays of a `.npz` are observations, by the parts of a dict that they are."""
+    fields = fields_among(names)
+    found = {field: name for field, name in fields.items() if field.startswith(OBSERVATIONS)}
+    if not found and len(names) == 1:
+        return {"": next(iter(names))}
+    if not found:
+        raise UnsupportedCheckpoint(f"none of its arrays ({quoted(names)}) is called observations")
+    return {field[len(f"{OBSERVATIONS}.") :]: name for field, name in found.items()}
+
+
+class _Numpy(Origin):
+    """An open `.npy`, which is only read."""
+
+    def __init__(self, data: memoryview) -> None:
+        self.data = data
+
+    def without_oldest(self, buffer: ReplayBuffer, rows: int) -> Callable[[BinaryIO], None]:
+        raise UnsupportedCheckpoint("it holds observations alone")
+
+
 def _alone(data: memoryview) -> NDArray[Any]:
-    header = _header(bytes(data[:_MAX_HEADER]), "it")
+    header = _header(bytes(fetched(data[:_MAX_HEADER])), "it")
     if header.dtype.hasobject:
         raise UnsupportedCheckpoint("it holds Python objects; save it as numbers")
     elements = data[header.size :]
@@ -292,6 +311,19 @@ def _alone(data: memoryview) -> NDArray[Any]:
         )
     flat = np.frombuffer(elements, header.dtype)
     return flat.reshape(header.shape, order="F" if header.is_fortran else "C")
+
+
+def _rows(
+    origin: Origin, array: NDArray[Any], chosen: Callable[[int], NDArray[np.int64]]
+) -> NDArray[Any]:
+    if not array.ndim:
+        raise UnsupportedCheckpoint("it holds a single number")
+    rows = chosen(len(array))
+    if not origin.is_held(array) or not array.flags.c_contiguous:
+        return np.take(origin.read(array), rows, axis=0)
+    taken = np.empty((len(rows), *array.shape[1:]), array.dtype)
+    origin.read_rows(array, rows, taken)
+    return taken
 
 
 KIND = Kind(
