@@ -23,9 +23,10 @@ class LayerActivity(NamedTuple):
     `name` is that of the last module with parameters, `activation` the class of what follows it,
     None where nothing does that is a module of PyTorch's. Of a convolution a unit is a channel, at
     all places of the image. `dead` units are exactly 0 on every observation. `saturated` are at
-    their limits on nearly all of them, None where the activation has no limits; `stuck` those
-    whose gradient there is exactly 0 in float32 on all of them. `dormant` units are small beside
-    their layer's. `rank` is the effective rank of the outputs, None where it was not worked out.
+    their limits on nearly all of them, and `at_limit` is the share of all outputs that are; None
+    where the activation has no limits. `stuck` units have a gradient of exactly 0 there, in
+    float32, on all of them. `dormant` units are small beside their layer's. `rank` is the effective
+    rank of the outputs, None where it was not worked out.
     """
 
     name: str
@@ -33,6 +34,7 @@ class LayerActivity(NamedTuple):
     units: int
     dead: int
     saturated: int | None
+    at_limit: float | None
     stuck: int
     dormant: int
     rank: int | None
@@ -49,7 +51,8 @@ class ActionActivity(NamedTuple):
     share of numbers that a Tanh squashes where its gradient is exactly 0 in float32.
 
     Of choices: `commonest` is the share of observations with the commonest deterministic choice,
-    and `likeliest` the mean probability of the likeliest one, None where there are none.
+    and `likeliest` the mean probability of the likeliest one, None where there are none. `random`
+    is the share of steps at which exploration draws another, None where it does not do so.
 
     `sensitivity` is how far each number of the observation moves the outputs when it changes by its
     standard deviation: the mean norm of the gradient; empty for images.
@@ -62,6 +65,7 @@ class ActionActivity(NamedTuple):
     flat: float | None = None
     commonest: float | None = None
     likeliest: float | None = None
+    random: float | None = None
     sensitivity: tuple[float, ...] = ()
 
 
@@ -99,24 +103,32 @@ class ValueActivity(NamedTuple):
 
 
 class NetworkActivity(NamedTuple):
-    """One network: its layers in the order in which they work, and what comes out."""
+    """One network: its layers in the order in which they work, and what comes out.
+
+    `is_policy`: it is trained to choose actions, and no target. `is_target`: it follows another.
+    """
 
     name: str
     layers: tuple[LayerActivity, ...]
     actions: ActionActivity | None = None
     values: ValueActivity | None = None
+    is_policy: bool = False
+    is_target: bool = False
 
 
 class Activity(NamedTuple):
     """The networks of an agent at work on `observations` observations.
 
-    `is_trained`: it made updates. `knows_rewards`: rewards are of the size in which its critic saw
-    them. `knows_largest`: they are all that it saw.
+    `is_trained`: it made updates. `replays`: it learns from a replay buffer. `follows_slowly`: its
+    target networks never are to be equal to what they follow. `knows_rewards`: rewards are of the
+    size in which its critic saw them. `knows_largest`: they are all that it saw.
     """
 
     algorithm: str | None
     observations: int
     is_trained: bool
+    replays: bool
+    follows_slowly: bool
     knows_rewards: bool
     knows_largest: bool
     networks: tuple[NetworkActivity, ...]

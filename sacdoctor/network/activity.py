@@ -188,6 +188,7 @@ class _Units:
             units=len(sizes),
             dead=int((sizes == 0).sum()),
             saturated=int((at_limit >= NEARLY_ALL * self._rows).sum()) if has_limits else None,
+            at_limit=float(at_limit.sum()) / (self._rows * len(sizes)) if has_limits else None,
             stuck=int((beyond >= self._rows).sum()) if has_limits else 0,
             dormant=int((sizes <= DORMANT * sizes.mean()).sum()),
             rank=_effective_rank(self._gram) if isinstance(self._gram, torch.Tensor) else None,

@@ -78,6 +78,11 @@ class Part(NamedTuple):
     work: Callable[[Batch], Said]
     target_of: str | None = None
 
+    @property
+    def is_policy(self) -> bool:
+        """Whether it is trained to choose actions."""
+        return self.target_of is None and self.name not in ("critic", "value")
+
 
 class Target(NamedTuple):
     """What values are to become, beside the reward and discounted: shape (n,).
@@ -96,6 +101,8 @@ class Agent(ABC):
     """The network whose values the target is for; empty where there is none."""
     is_recurrent = False
     critic_takes_actions = False
+    follows_slowly = False
+    """Whether targets are moved a part of the way after each update, and so never are equal."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -114,6 +121,11 @@ class Agent(ABC):
         """What SAC and its kind multiply entropy with; 0 for others."""
         return 0.0
 
+    @property
+    def random(self) -> float | None:
+        """The share of steps at which an action is drawn in place of the best; None for others."""
+        return None
+
     def values_of(self, batch: Batch) -> torch.Tensor | None:
         """Return what the critic says, with gradients for the actions; None for other agents."""
         return None
@@ -124,6 +136,7 @@ class _Continuous(Agent):
 
     judged = "critic"
     critic_takes_actions = True
+    follows_slowly = True
 
     def parts(self) -> Iterator[Part]:
         yield Part("actor", lambda batch: Said(self._act(self.policy.actor, batch.observations)))
@@ -203,7 +216,7 @@ class _Deterministic(_Continuous):
 
     def _act(self, actor: Any, observations: Tensors) -> Acting:
         chosen = actor(observations)
-        return Acting(chosen, chosen)
+        return Acting(chosen, chosen, mean=torch.atanh(chosen))
 
     def target(self, batch: Batch) -> Target:
         actions = self.policy.actor_target(batch.following)
@@ -222,6 +235,10 @@ class _OfChoices(Agent):
         net, target = self._net(), self._net("_target")
         yield Part(self.judged, lambda batch: self._say(net, batch))
         yield Part(f"{self.judged}_target", lambda batch: self._say(target, batch), self.judged)
+
+    @property
+    def random(self) -> float:
+        return float(self.model.exploration_rate)
 
     def _net(self, which: str = "") -> Any:
         return getattr(self.policy, self.judged + which)

@@ -66,8 +66,13 @@ class Heard:
         found = self.all(name)
         return None if found is None else float(found.mean())
 
-    def actions(self, sensitivity: tuple[float, ...]) -> ActionActivity | None:
-        """Return the figures of its actions, None where it chooses none."""
+    def actions(
+        self, sensitivity: tuple[float, ...], random: float | None
+    ) -> ActionActivity | None:
+        """Return the figures of its actions, None where it chooses none.
+
+        `sensitivity` is that to each input, `random` the share of steps without it.
+        """
         chosen = self.all("chosen")
         if chosen is None:
             return None
@@ -75,6 +80,7 @@ class Heard:
             return ActionActivity(
                 commonest=_commonest(chosen),
                 likeliest=self._mean("likelihood"),
+                random=random,
                 sensitivity=sensitivity,
             )
         chosen = chosen.astype(np.float64)

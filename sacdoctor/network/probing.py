@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from sacdoctor.checkpoint import Checkpoint
 from sacdoctor.diagnosis import Activity, NetworkActivity
@@ -116,7 +116,7 @@ def probe(
         source = of_checkpoint(last, model)
     networks = _networks(agent, source, scaling, advance)
     return _report(
-        path, model, source, scaling, networks, options, [str(one.message) for one in left_out]
+        path, agent, source, scaling, networks, options, [str(one.message) for one in left_out]
     )
 
 
@@ -170,24 +170,27 @@ def _tensors(seen: Seen, agent: Agent, source: Source, scaling: Scaling) -> Batc
 
 def _report(
     path: Path,
-    model: BaseAlgorithm,
+    agent: Agent,
     source: Source,
     scaling: Scaling,
     networks: tuple[NetworkActivity, ...],
     options: ScanOptions,
     notes: list[str],
 ) -> ProbeReport:
+    model = agent.model
     subjects: list[Subject] = [] if scaling.subject is None else [scaling.subject]
     is_judged = source.count >= FEWEST and not scaling.is_missing
     if is_judged:
         subjects.append(
             Activity(
-                type(model).__name__,
-                source.count,
-                model._n_updates > 0,
-                scaling.is_reward_known,
-                source.is_whole,
-                networks,
+                algorithm=type(model).__name__,
+                observations=source.count,
+                is_trained=model._n_updates > 0,
+                replays=isinstance(model, OffPolicyAlgorithm),
+                follows_slowly=agent.follows_slowly,
+                knows_rewards=scaling.is_reward_known,
+                knows_largest=source.is_whole,
+                networks=networks,
             )
         )
     found = findings(subjects, selected(options.select, options.ignore))

@@ -54,9 +54,12 @@ def at_work(
             one.part.name,
             one.watch.layers(),
             one.heard.actions(
-                () if agent.is_recurrent else sensitivity(one.part.work, looked_into)
+                () if agent.is_recurrent else sensitivity(one.part.work, looked_into),
+                agent.random,
             ),
             _values(one, agent, outcomes, effect, equal.get(one.part.name), largest_reward),
+            is_policy=one.part.is_policy,
+            is_target=one.part.target_of is not None,
         )
         for one in watched
     )

@@ -1,4 +1,4 @@
-"""Outcomes that do not follow from the stored action.
+"""Outcomes that do not follow from the stored action, and critics that do not heed it.
 
 ## What it does
 Takes up to 1,500 transitions of a replay buffer whose observations are floats, 24 numbers at most,
@@ -8,6 +8,9 @@ and reports
   observations as different as those of any two (nine tenths and more, in every number that varies);
 - that next observations or rewards follow from the action of the row before (it explains half or
   more of what the observation leaves open), and not from their own.
+
+`sacdoctor probe` reports a critic whose values do not change with the action: going through half of
+its range moves them by less than a ten-thousandth of their standard deviation.
 
 Worlds in which the action moves the reward alone, or next to nothing, are not reported: there the
 next observation follows from the observation.
@@ -37,6 +40,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sacdoctor.diagnosis.activity_facts import Activity
 from sacdoctor.diagnosis.buffer_facts import StoredTransitions
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
@@ -72,10 +76,31 @@ def check(stored: StoredTransitions) -> Iterator[Finding]:
     )
 
 
+NO_EFFECT = 1e-4
+"""Of the values' standard deviation; at least 2e-2 in healthy critics."""
+
+
+def check_activity(activity: Activity) -> Iterator[Finding]:
+    """Yield a finding where a critic's values do not depend on the action."""
+    for network in activity.networks:
+        effect = None if network.values is None else network.values.action_effect
+        if effect is not None and effect < NO_EFFECT and activity.is_trained:
+            yield RULE.finding(
+                Severity.WARNING,
+                "the critic's values do not depend on the action",
+                evidence=f"{network.name}: going through half of the action's range moves them by "
+                f"{effect:.2g} of their standard deviation",
+                remedy=(
+                    "Look whether the critic is given the action, and whether `env.step` heeds it; "
+                    "an actor that climbs such values climbs noise."
+                ),
+            )
+
+
 RULE = Rule(
     code="SD904",
     name="ignored-action",
     doc=__doc__,
     severities=(Severity.WARNING,),
-    checks=(Check(StoredTransitions, check),),
+    checks=(Check(StoredTransitions, check), Check(Activity, check_activity)),
 )
