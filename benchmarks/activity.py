@@ -7,8 +7,12 @@ With `--healthy FOLDER` also at the trainings that `benchmarks/healthy.py --keep
 
 from __future__ import annotations
 
+import argparse
 import sys
+import tempfile
+import warnings
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch as th
+from rich.console import Console
+from rich.table import Table
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
@@ -25,7 +31,8 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: benchmarks are not installed
 
-from sacdoctor import ProbeReport, probe
+from benchmarks.healthy import trainings
+from sacdoctor import ProbeReport, Severity, probe
 
 SEEDS = (70, 71)
 COUNT = 2000
@@ -155,7 +162,7 @@ class Planted:
     def run(self, folder: Path, seed: int) -> Path:
         """Train it, and return its checkpoint."""
         folder.mkdir(parents=True, exist_ok=True)
-        options = {**_SETTINGS[self.algorithm], **self.options}
+        options = deepcopy({**_SETTINGS[self.algorithm], **self.options})  # SB3 adds to them
         model = self.algorithm(env=self.env, seed=seed, device="cpu", **options)  # type: ignore[arg-type]
         if self.before is not None:
             self.before(model)
@@ -260,7 +267,7 @@ def planted() -> Iterator[Planted]:
     for algorithm, steps in cart.items():
         word = algorithm.__name__.lower()
         yield Planted(f"{word}_healthy", algorithm, "CartPole-v1", steps)
-        rules = frozenset(("SD106", "SD508", "SD105"))
+        rules = frozenset(("SD106", "SD508", "SD105", "SD305"))  # a DQN's values grow with them
         yield Planted(f"{word}_inputs", algorithm, "TimesCartPole-v0", steps, rules)
     yield Planted(
         "dqn_reward_sign_in_loss",
@@ -294,3 +301,66 @@ def planted() -> Iterator[Planted]:
             _DEEP,
             each=kill,
         )
+
+
+# -- what is said of them ----------------------------------------------------------------------
+
+
+def _named(report: ProbeReport, least: Severity) -> set[str]:
+    return {one.rule for one in report.findings if one.severity.rank >= least.rank}
+
+
+def _healthy(folder: Path) -> Iterator[tuple[str, ProbeReport]]:
+    """Yield what `probe` says of healthy trainings, each in an environment of its own."""
+    for training in trainings():
+        if training.wrap is not None and not training.name.startswith("ppo_normalised"):
+            continue  # frames that are stacked: no single environment gives them
+        name = f"Healthy-{training.name.replace('_', '-')}-v0"
+        gym.register(name, training.env)
+        for path in sorted(folder.glob(f"{training.name}_[0-9]/model.zip")):
+            yield path.parent.name, probe(path, env=name, count=500)
+
+
+def main() -> None:
+    """Print a row per training; exits with 1 where under 90 % are named, or a healthy one is."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep", type=Path, help="train into this folder, and keep it")
+    parser.add_argument("--only", default="", help="trainings whose names contain this")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--healthy", type=Path, help="look at these healthy trainings, too")
+    arguments = parser.parse_args()
+    th.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    _register()
+    faults = named = healthy = false = 0
+    table = Table("training", "fault", "said")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.keep or Path(temporary)
+        for kind in (one for one in planted() if arguments.only in one.name):
+            for seed in arguments.seeds:
+                path = folder / f"{kind.name}_{seed}" / "model.zip"
+                report = kind.looked_at(path if path.exists() else kind.run(path.parent, seed))
+                if kind.rules:
+                    found = kind.rules & _named(report, Severity.NOTICE)
+                    faults, named = faults + 1, named + bool(found)
+                    result = "named" if found else "missed"
+                else:
+                    found = _named(report, Severity.WARNING)
+                    healthy, false = healthy + 1, false + bool(found)
+                    result = "false alarm" if found else "healthy"
+                said = ", ".join(f"{one.rule} {one.severity}" for one in report.findings)
+                table.add_row(path.parent.name, result, said)
+    for name, report in _healthy(arguments.healthy) if arguments.healthy else ():
+        found = _named(report, Severity.WARNING)
+        healthy, false = healthy + 1, false + bool(found)
+        table.add_row(name, "false alarm" if found else "healthy", ", ".join(sorted(found)))
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{named} of {faults} faults named; {false} of {healthy} healthy ones warned about"
+    )
+    sys.exit(bool(false or named < 0.9 * faults))
+
+
+if __name__ == "__main__":
+    main()

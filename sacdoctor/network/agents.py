@@ -127,7 +127,7 @@ class Agent(ABC):
         return None
 
     def values_of(self, batch: Batch) -> torch.Tensor | None:
-        """Return what the critic says, with gradients for the actions; None for other agents."""
+        """Return what the critic says of actions, shape (twins, n); None where it takes none."""
         return None
 
 

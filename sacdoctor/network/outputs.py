@@ -6,7 +6,7 @@ Of each observation a few numbers are kept, whatever its own size.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,10 @@ from sacdoctor.network.agents import Acting, Agent, Batch, Said, Target, Tensors
 
 SAMPLE = 256
 """Observations that gradients are taken at."""
+COMPARED = 1024
+"""Observations at which other actions are tried."""
+_OTHERS = 8
+"""Other actions that are tried at each."""
 MOST_INPUTS = 1024
 """Numbers of an observation up to which the sensitivity to each is worked out."""
 MOST_OUTPUTS = 32
@@ -142,8 +146,9 @@ class Outcomes:
         self._next: list[Floats] = []
         self._rewards: list[Floats] = []
         self._surprise = self._reward = 0.0
+        self._added: list[tuple[Floats, Floats]] = []
 
-    def add(self, batch: Batch, target: Target) -> None:
+    def add(self, batch: Batch, target: Target, added: Added | None) -> None:
         """Take in the targets of a batch whose rewards and ends are known."""
         assert batch.rewards is not None and batch.ends is not None
         values = target.values.detach().cpu().numpy().astype(np.float64)
@@ -151,6 +156,9 @@ class Outcomes:
         rewards = batch.rewards.cpu().numpy().astype(np.float64)
         self._rewards.append(rewards)
         self._reward = max(self._reward, float(np.abs(rewards).max()))
+        if added is not None:
+            whole = rewards + self._next[-1]
+            self._added.append((added.by_action, whole[added.rows] - added.without))
         if target.log_likelihood is not None:
             self._surprise = max(self._surprise, float(target.log_likelihood.abs().max()))
 
@@ -178,7 +186,42 @@ class Outcomes:
             error=_share(root, float(target.std())),
             reward_correlation=_correlation(implied, rewards),
             reward_share=_share(float(rewards.std()), float(implied.std())),
+            action_correlation=self._of_actions(),
         )
+
+    def _of_actions(self) -> float | None:
+        if not self._added:
+            return None
+        by_action, by_target = (np.concatenate(parts) for parts in zip(*self._added, strict=True))
+        return _correlation(by_action, by_target)
+
+
+class Added(NamedTuple):
+    """What actions add to values, of some rows of a batch: `without` is the mean over others."""
+
+    rows: slice
+    by_action: Floats
+    without: Floats
+
+
+def added_by_actions(agent: Agent, batch: Batch, start: int, step: int) -> Added | None:
+    """Return what each action adds to the critic's value, against actions of other observations.
+
+    Of every `step`-th row from `start` on; None where they are few, or no critic takes actions.
+    """
+    some = thinned(batch, start, step)
+    if some.actions is None or len(some.actions) <= _OTHERS:
+        return None
+    with torch.no_grad():
+        tried = [
+            agent.values_of(some._replace(actions=some.actions.roll(turn, 0)))
+            for turn in range(_OTHERS + 1)
+        ]
+    values = [one.mean(dim=0).cpu().numpy().astype(np.float64) for one in tried if one is not None]
+    if not values:
+        return None
+    without = np.mean(values[1:], axis=0)
+    return Added(slice(start, None, step), values[0] - without, without)
 
 
 def _correlation(first: Floats, second: Floats) -> float | None:

@@ -10,10 +10,12 @@ from sacdoctor.diagnosis import NetworkActivity, ValueActivity
 from sacdoctor.network.activity import Watch
 from sacdoctor.network.agents import Agent, Batch, Part, Said
 from sacdoctor.network.outputs import (
+    COMPARED,
     SAMPLE,
     Heard,
     Outcomes,
     action_effect,
+    added_by_actions,
     joined,
     sensitivity,
     thinned,
@@ -43,7 +45,11 @@ def at_work(
             with torch.no_grad():
                 target = agent.target(batch)
             if target is not None:
-                outcomes.add(batch, target)
+                added = None
+                if agent.critic_takes_actions:
+                    every = max(1, count // COMPARED)
+                    added = added_by_actions(agent, batch, -done % every, every)
+                outcomes.add(batch, target, added)
         sample.append(thinned(batch, -done % step, step))
         done += batch.size
     looked_into = joined(sample)

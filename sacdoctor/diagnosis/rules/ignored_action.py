@@ -10,7 +10,10 @@ and reports
   more of what the observation leaves open), and not from their own.
 
 `sacdoctor probe` reports a critic whose values do not change with the action: going through half of
-its range moves them by less than a ten-thousandth of their standard deviation.
+its range moves them by less than a ten-thousandth of their standard deviation. In a notice it says,
+of 1,000 transitions and more, where what the action adds to the value has nothing to do with what
+followed: a correlation below 0.15. Where the action matters at each step, that of critics a
+thousand updates old is 0.5 and more. Where rewards are rare, nothing is said.
 
 Worlds in which the action moves the reward alone, or next to nothing, are not reported: there the
 next observation follows from the observation.
@@ -76,23 +79,47 @@ def check(stored: StoredTransitions) -> Iterator[Finding]:
     )
 
 
+FEWEST = 1000
+"""Transitions, of which a correlation by chance is 0.03."""
+BORNE_OUT = 0.15
+OFTEN = 0.5
+"""The deviation of rewards as a share of that of what was learned of them; rare ones are learned
+slowly."""
 NO_EFFECT = 1e-4
 """Of the values' standard deviation; at least 2e-2 in healthy critics."""
 
 
 def check_activity(activity: Activity) -> Iterator[Finding]:
-    """Yield a finding where a critic's values do not depend on the action."""
+    """Yield a finding where a critic's values do not depend on the action, or not as they ought."""
     for network in activity.networks:
-        effect = None if network.values is None else network.values.action_effect
-        if effect is not None and effect < NO_EFFECT and activity.is_trained:
+        values = network.values
+        if values is None or values.action_effect is None or not activity.is_trained:
+            continue
+        if values.action_effect < NO_EFFECT:
             yield RULE.finding(
                 Severity.WARNING,
                 "the critic's values do not depend on the action",
                 evidence=f"{network.name}: going through half of the action's range moves them by "
-                f"{effect:.2g} of their standard deviation",
+                f"{values.action_effect:.2g} of their standard deviation",
                 remedy=(
                     "Look whether the critic is given the action, and whether `env.step` heeds it; "
                     "an actor that climbs such values climbs noise."
+                ),
+            )
+        elif (
+            values.action_correlation is not None
+            and values.action_correlation < BORNE_OUT
+            and (values.reward_share or 0.0) >= OFTEN
+            and activity.observations >= FEWEST
+        ):
+            yield RULE.finding(
+                Severity.NOTICE,
+                "what the action adds to the critic's values has nothing to do with what followed",
+                evidence=f"{network.name}: a correlation of {values.action_correlation:.2g} with "
+                f"what followed, in {activity.observations:,} transitions",
+                remedy=(
+                    "Look whether `env.step` carries out the action that is stored. Where single "
+                    "actions hardly matter, all may be well."
                 ),
             )
 
@@ -101,6 +128,6 @@ RULE = Rule(
     code="SD904",
     name="ignored-action",
     doc=__doc__,
-    severities=(Severity.WARNING,),
+    severities=(Severity.WARNING, Severity.NOTICE),
     checks=(Check(StoredTransitions, check), Check(Activity, check_activity)),
 )

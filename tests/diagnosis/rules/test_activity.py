@@ -127,6 +127,9 @@ def test_values_beyond_all_rewards_are_named(
         ({"equals_target": True}, ["SD306"]),
         ({"action_effect": 0.02}, []),
         ({"action_effect": 0.0}, ["SD904"]),
+        ({"action_effect": 0.03, "action_correlation": 0.5, "reward_share": 1.0}, []),
+        ({"action_effect": 0.03, "action_correlation": 0.07, "reward_share": 0.1}, []),
+        ({"action_effect": 0.03, "action_correlation": 0.07, "reward_share": 1.0}, ["SD904"]),
     ],
 )
 def test_values_that_do_not_follow_are_named(figures: dict[str, Any], found: list[str]) -> None:
