@@ -82,7 +82,8 @@ class ValueActivity(NamedTuple):
     share of the mean |target|, `correlation` that of both, and `error` the root mean square
     of the difference as a share of the target's standard deviation. `reward_correlation` is that
     of the rewards with value − discounted next value; `reward_share` is the standard deviation of
-    the rewards as a share of that difference's. `action_correlation` is that of what the action
+    the rewards as a share of that difference's. Where all rewards are the same, as CartPole's, both
+    are taken about 0 in place of the mean. `action_correlation` is that of what the action
     adds to the value with what it adds to the target. `largest` is the largest discounted sum
     that rewards, and the entropy that SAC adds to them, can come to, and `equals_target` says that
     the target network gives exactly the same values.

@@ -180,12 +180,17 @@ class Outcomes:
         target = rewards + later
         difference, implied = values - target, values - later
         root = float(np.sqrt(np.mean(difference**2)))
+        if not rewards.std():  # the same at each step, as CartPole's: sizes and signs are left
+            correlation, share = _cosine(implied, rewards), _share(_size(rewards), _size(implied))
+        else:
+            correlation = _correlation(implied, rewards)
+            share = _share(float(rewards.std()), float(implied.std()))
         return figures._replace(
             residual=_share(float(np.abs(difference).mean()), float(np.abs(target).mean())),
             correlation=_correlation(values, target),
             error=_share(root, float(target.std())),
-            reward_correlation=_correlation(implied, rewards),
-            reward_share=_share(float(rewards.std()), float(implied.std())),
+            reward_correlation=correlation,
+            reward_share=share,
             action_correlation=self._of_actions(),
         )
 
@@ -225,9 +230,16 @@ def added_by_actions(agent: Agent, batch: Batch, start: int, step: int) -> Added
 
 
 def _correlation(first: Floats, second: Floats) -> float | None:
-    a, b = first - first.mean(), second - second.mean()
-    sizes = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / sizes if sizes > 0.0 else None
+    return _cosine(first - first.mean(), second - second.mean())
+
+
+def _cosine(first: Floats, second: Floats) -> float | None:
+    sizes = float(np.sqrt((first @ first) * (second @ second)))
+    return float(first @ second) / sizes if sizes > 0.0 else None
+
+
+def _size(values: Floats) -> float:
+    return float(np.sqrt(np.mean(values**2)))
 
 
 # -- gradients ---------------------------------------------------------------------------------

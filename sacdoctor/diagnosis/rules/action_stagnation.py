@@ -36,7 +36,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sacdoctor.diagnosis.activity_facts import NEARLY_ALL, ActionActivity, Activity
-from sacdoctor.diagnosis.rules.interface import Check, Rule
+from sacdoctor.diagnosis.rules.interface import Check, Rule, Symptom
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
 
@@ -98,4 +98,5 @@ RULE = Rule(
     doc=__doc__,
     severities=(Severity.CRITICAL,),
     checks=(Check(Activity, check),),
+    explains=(Symptom("exploration-collapse"),),
 )

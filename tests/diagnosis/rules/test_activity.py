@@ -70,6 +70,12 @@ def test_a_policy_that_stands_still_is_named(actions: dict[str, Any]) -> None:
     assert named(actor(layer(), **actions)) == ["SD508"]
 
 
+@pytest.mark.parametrize(("deviation", "found"), [(0.02, []), (0.005, ["SD505"])])
+def test_a_deviation_that_is_a_layer_is_judged_at_work(deviation: float, found: list[str]) -> None:
+    actions = {"spread": (0.5,), "lower": (0.0,), "upper": (0.0,), "deviation": deviation}
+    assert named(actor(layer(), **actions)) == found
+
+
 def test_a_policy_that_never_learned_is_not_said_to_stand_still() -> None:
     assert named(actor(layer(), commonest=1.0, likeliest=1.0), is_trained=False) == []
 
