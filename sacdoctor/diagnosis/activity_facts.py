@@ -122,14 +122,14 @@ class NetworkActivity(NamedTuple):
 class Activity(NamedTuple):
     """The networks of an agent at work on `observations` observations.
 
-    `is_trained`: it made updates. `replays`: it learns from a replay buffer. `follows_slowly`: its
-    target networks never are to be equal to what they follow. `knows_rewards`: rewards are of the
-    size in which its critic saw them. `knows_largest`: they are all that it saw.
+    `updates` are those that it made. `replays`: it learns from a replay buffer. `follows_slowly`:
+    its target networks never are to be equal to what they follow. `knows_rewards`: rewards are of
+    the size in which its critic saw them. `knows_largest`: they are all that it saw.
     """
 
     algorithm: str | None
     observations: int
-    is_trained: bool
+    updates: int
     replays: bool
     follows_slowly: bool
     knows_rewards: bool

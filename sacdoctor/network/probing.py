@@ -185,7 +185,7 @@ def _report(
             Activity(
                 algorithm=type(model).__name__,
                 observations=source.count,
-                is_trained=model._n_updates > 0,
+                updates=model._n_updates,
                 replays=isinstance(model, OffPolicyAlgorithm),
                 follows_slowly=agent.follows_slowly,
                 knows_rewards=scaling.is_reward_known,

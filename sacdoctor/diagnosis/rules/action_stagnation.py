@@ -50,7 +50,7 @@ def check(activity: Activity) -> Iterator[Finding]:
     """Yield a finding for the policy that stands still."""
     for network in activity.networks:
         actions = network.actions
-        if not network.is_policy or actions is None or not activity.is_trained:
+        if not network.is_policy or actions is None or not activity.updates:
             continue
         evidence = _standing_choice(actions) or _standing_numbers(actions)
         if evidence is not None:

@@ -11,6 +11,9 @@ critic of an off-policy algorithm
   rewards (correlation −0.5 or less);
 - whose target network gives exactly its own values, though it is to follow slowly.
 
+Before 500 updates it says nothing: a target that follows with `tau=0.005` takes some 200 to come
+round.
+
 Value networks of PPO and A2C are not judged: healthy ones are no better than that, and the policy
 learns with advantages all the same.
 
@@ -50,6 +53,7 @@ AWAY = 0.25
 updates old."""
 FOLLOWS = 0.5
 """A correlation: a quarter of the variance."""
+LEAST_UPDATES = 500
 SMALL_SHARE = 0.1
 """Of the deviation of what was learned: where rewards hardly vary beside it, their sign is
 noise."""
@@ -57,7 +61,7 @@ noise."""
 
 def check(activity: Activity) -> Iterator[Finding]:
     """Yield a finding for what is wrong with the critic's values."""
-    if not activity.is_trained or not activity.replays:
+    if not activity.replays or activity.updates < LEAST_UPDATES:
         return
     for network in activity.networks:
         values = network.values

@@ -81,6 +81,7 @@ def check(stored: StoredTransitions) -> Iterator[Finding]:
 
 FEWEST = 1000
 """Transitions, of which a correlation by chance is 0.03."""
+FEWEST_UPDATES = 500
 BORNE_OUT = 0.15
 OFTEN = 0.5
 """The deviation of rewards as a share of that of what was learned of them; rare ones are learned
@@ -93,7 +94,7 @@ def check_activity(activity: Activity) -> Iterator[Finding]:
     """Yield a finding where a critic's values do not depend on the action, or not as they ought."""
     for network in activity.networks:
         values = network.values
-        if values is None or values.action_effect is None or not activity.is_trained:
+        if values is None or values.action_effect is None or not activity.updates:
             continue
         if values.action_effect < NO_EFFECT:
             yield RULE.finding(
@@ -111,6 +112,7 @@ def check_activity(activity: Activity) -> Iterator[Finding]:
             and values.action_correlation < BORNE_OUT
             and (values.reward_share or 0.0) >= OFTEN
             and activity.observations >= FEWEST
+            and activity.updates >= FEWEST_UPDATES
         ):
             yield RULE.finding(
                 Severity.NOTICE,

@@ -34,7 +34,7 @@ def critic(**figures: Any) -> NetworkActivity:
 
 def named(*networks: NetworkActivity, **known: Any) -> list[str]:
     facts = {
-        **{"algorithm": "SAC", "observations": 1000, "is_trained": True, "replays": True},
+        **{"algorithm": "SAC", "observations": 1000, "updates": 1000, "replays": True},
         **{"follows_slowly": True, "knows_rewards": True, "knows_largest": True},
     }
     activity = Activity(networks=networks, **{**facts, **known})
@@ -77,7 +77,7 @@ def test_a_deviation_that_is_a_layer_is_judged_at_work(deviation: float, found: 
 
 
 def test_a_policy_that_never_learned_is_not_said_to_stand_still() -> None:
-    assert named(actor(layer(), commonest=1.0, likeliest=1.0), is_trained=False) == []
+    assert named(actor(layer(), commonest=1.0, likeliest=1.0), updates=0) == []
 
 
 @pytest.mark.parametrize(("share", "found"), [(0.5, []), (0.95, ["SD106"])])
@@ -149,3 +149,8 @@ def test_value_networks_of_on_policy_algorithms_are_not_judged_by_their_targets(
 def test_a_target_that_jumps_may_be_equal() -> None:
     """DQN's, each time it is renewed."""
     assert named(critic(equals_target=True), follows_slowly=False) == []
+
+
+def test_a_young_critic_may_be_wrong() -> None:
+    wrong = critic(residual=0.9, correlation=0.0, reward_correlation=-0.9, reward_share=1.0)
+    assert named(wrong, updates=100) == []
