@@ -184,10 +184,7 @@ class _Soft(_Continuous):
         return float(self.model.ent_coef_tensor)
 
     def target(self, batch: Batch) -> Target:
-        actor = self.policy.actor
-        if actor.use_sde:
-            actor.reset_noise()
-        actions, log_likelihood = actor.action_log_prob(batch.following)
+        actions, log_likelihood = self.policy.actor.action_log_prob(batch.following)
         log_likelihood = log_likelihood.reshape(-1)
         values = self._target_values(batch.following, actions)
         return Target(values - self.entropy_coefficient * log_likelihood, log_likelihood)
