@@ -15,6 +15,8 @@ from stable_baselines3.common.utils import obs_as_tensor
 from sacdoctor.diagnosis import NetworkActivity
 from sacdoctor.network import Batch, agent_of, at_work
 
+__all__ = ["ActivityCallback"]
+
 
 class ActivityCallback(BaseCallback):
     """Sets the networks to work on a sample of what was seen, every so many steps, and logs it.
