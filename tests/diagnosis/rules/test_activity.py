@@ -127,7 +127,7 @@ def test_values_beyond_all_rewards_are_named(
         ({"residual": 0.21, "correlation": 0.3, "error": 1.0}, []),
         ({"residual": 0.4, "correlation": 0.9, "error": 0.4}, []),
         ({"residual": 0.4, "correlation": 0.1, "error": 1.4}, ["SD306"]),
-        ({"reward_correlation": -0.2, "reward_share": 0.9}, []),
+        ({"reward_correlation": -0.6, "reward_share": 0.9}, []),
         ({"reward_correlation": -0.9, "reward_share": 0.01}, []),
         ({"reward_correlation": -0.9, "reward_share": 0.9}, ["SD306"]),
         ({"equals_target": True}, ["SD306"]),
