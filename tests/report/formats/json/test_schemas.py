@@ -9,12 +9,15 @@ from typing import Any
 
 import jsonschema
 import pytest
+from stable_baselines3 import SAC
 
+from fixtures.faulty_runs import train_normalised
 from fixtures.make import CHECKPOINTS
 from sacdoctor.model import Cause
 from sacdoctor.report.formats.json.schemas import schema, schema_names
 from sacdoctor.severity import Severity, Status
 from tests.conftest import Run
+from tests.kept import Kept
 from tests.report.formats.reports import hostile
 from tests.runs import Runs
 
@@ -142,6 +145,13 @@ def test_a_landing(run: Run, many: Path, broken: Path) -> None:
     assert len(lines) == 7
     for line in lines:
         check("watch", json.loads(line))
+
+
+@pytest.mark.slow
+def test_a_probe(run: Run, kept: Kept) -> None:
+    folder = kept("normalised_SAC", lambda folder: train_normalised(folder, SAC))
+    outcome = run("probe", "--format", "json", folder / "model.zip")
+    check("probe", json.loads(outcome.out))
 
 
 def test_a_history_with_all_that_can_happen(run: Run, runs: Runs) -> None:
