@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
 
-from sacdoctor.checkup import Checkup
 from sacdoctor.diagnosis.rules import rule_of
 from sacdoctor.model import Cause, Finding, Report, Unjudged
 from sacdoctor.report.text import counted
 from sacdoctor.severity import Severity, Status, worst
+
+if TYPE_CHECKING:
+    from sacdoctor.checkup import Checkup
 
 _HARMLESS = (Status.UNKNOWN, Status.NOTICE)
 _UNJUDGED = {
