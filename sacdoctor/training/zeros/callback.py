@@ -10,7 +10,12 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from sacdoctor.severity import Thresholds
 from sacdoctor.training.gradients import GRADIENT_WARNING, SAMPLED, GradientHooks, GradientRecord
-from sacdoctor.training.live import LiveModel, MissingParameters, add_missing_parameters
+from sacdoctor.training.live import (
+    LiveModel,
+    MissingParameters,
+    Settings,
+    add_missing_parameters,
+)
 from sacdoctor.training.zeros import messages
 from sacdoctor.training.zeros.checks import Check
 from sacdoctor.training.zeros.watch import ModelWatch
@@ -158,6 +163,7 @@ class ZeroWeightsPreventionCallback(BaseCallback):
             auto_fix=self.auto_fix,
             thresholds=self.thresholds,
             seed=self.seed,
+            settings=Settings(self.model),
         )
 
     def _complete(self, live: LiveModel) -> None:
