@@ -6,8 +6,6 @@ import logging
 from collections.abc import Mapping
 from typing import Literal, get_args
 
-from stable_baselines3.common.callbacks import BaseCallback
-
 from sacdoctor.severity import Thresholds
 from sacdoctor.training.gradients import GRADIENT_WARNING, SAMPLED, GradientHooks, GradientRecord
 from sacdoctor.training.live import (
@@ -16,16 +14,16 @@ from sacdoctor.training.live import (
     Settings,
     add_missing_parameters,
 )
+from sacdoctor.training.manners import TrainingCallback, say
 from sacdoctor.training.zeros import messages
 from sacdoctor.training.zeros.checks import Check
 from sacdoctor.training.zeros.watch import ModelWatch
 
-LOGGER = logging.getLogger("sacdoctor")
 OnMissing = Literal["warn", "error", "add"]
 THRESHOLDS = Thresholds()
 
 
-class ZeroWeightsPreventionCallback(BaseCallback):
+class ZeroWeightsPreventionCallback(TrainingCallback):
     """Checks all biases of the policy during training, and repairs those that are dead.
 
     Kinds, severities and new values are those of `sacdoctor scan` and `fix`. Works for SB3's and
@@ -93,9 +91,7 @@ class ZeroWeightsPreventionCallback(BaseCallback):
         self.history: list[Check] = []
         watches = max_grad_norm is not None or gradient_warning is not None
         self._hooks = (
-            GradientHooks(max_grad_norm, gradient_warning, explosions_only=True, sampled=SAMPLED)
-            if watches
-            else None
+            GradientHooks(max_grad_norm, gradient_warning, sampled=SAMPLED) if watches else None
         )
         self._watch: ModelWatch | None = None
         self._checked_at = (-1, -1)
@@ -119,7 +115,12 @@ class ZeroWeightsPreventionCallback(BaseCallback):
         if frozen := watch.live.frozen():
             self._say(messages.frozen(watch.live, frozen))
         if self._hooks is not None:
-            self._hooks.attach(self.model, watch.live.optimizers)
+            start = self.model.start_time
+            self._hooks.attach(
+                watch.live.optimizers,
+                timesteps=lambda: self.model.num_timesteps,
+                is_over=lambda: self.model.start_time != start,
+            )
         self._ends = self._must_stop(self.check())
 
     def _on_step(self) -> bool:
@@ -128,8 +129,13 @@ class ZeroWeightsPreventionCallback(BaseCallback):
             self._ends = self._must_stop(self.check())
         return not self._ends
 
+    def _on_rollout_start(self) -> None:
+        if self._hooks is not None:
+            self._hooks.pause()
+
     def _on_rollout_end(self) -> None:
         if self._hooks is not None:
+            self._hooks.resume()
             self._hooks.log(self.logger, now=False)
 
     def _on_training_end(self) -> None:
@@ -138,10 +144,10 @@ class ZeroWeightsPreventionCallback(BaseCallback):
         if self._hooks is not None:
             self._hooks.log(self.logger)
             self._hooks.detach()
-        if self.verbose >= 1:
-            self._say(messages.summary(self.history, self._elements_repaired))
-            for line in self._hooks.summary() if self._hooks is not None else ():
-                self._say(line)
+        summary = messages.summary(self.history, self._elements_repaired)
+        if self._hooks is not None and (gradients := self._hooks.summary()):
+            summary += f"; {gradients}"
+        self._say(summary)
 
     def check(self) -> Check:
         """Look at all biases now, repair what is to be repaired, and return what was found.
@@ -183,21 +189,19 @@ class ZeroWeightsPreventionCallback(BaseCallback):
             live = LiveModel.of(self.model)
             missing = live.missing()
             if homes:
-                LOGGER.warning(messages.added(found, homes))
+                say(messages.added(found, homes), logging.WARNING)
         if missing:
-            LOGGER.warning(messages.never_trained(live, missing, can_be_added=not adds))
+            line = messages.never_trained(live, missing, can_be_added=not adds)
+            say(line, logging.WARNING)
 
     def _report(self, check: Check) -> None:
         """Warn of what is new since the last check, and say what was repaired."""
         for finding in check.findings:
-            if (level := messages.level(finding)) >= logging.WARNING:
-                LOGGER.log(level, messages.line(check, finding))
-            elif self.verbose >= 2:
-                self._say(messages.line(check, finding))
+            level, line = messages.level(finding), messages.line(check, finding)
+            say(line, level, shown=self.verbose >= 2)
         for line in messages.repairs(check, singly=self.verbose >= 2):
             self._say(line)
-        if self.verbose >= 2:
-            self._say(messages.state(check))
+        self._say(messages.state(check), least=2)
 
     def _log(self, check: Check) -> None:
         worst = max((bias.zero_percent for bias in check.dead), default=0.0)
@@ -211,12 +215,5 @@ class ZeroWeightsPreventionCallback(BaseCallback):
             return False
         reason = messages.reason_to_stop(check, self.thresholds.stop)
         if reason is not None:
-            LOGGER.error("training stops at %s steps: %s", f"{check.num_timesteps:,}", reason)
+            say(f"training stops at {check.num_timesteps:,} steps: {reason}", logging.ERROR)
         return reason is not None
-
-    def _say(self, line: str) -> None:
-        """Print as SB3's callbacks do, or log where somebody listens to that."""
-        if LOGGER.isEnabledFor(logging.INFO):
-            LOGGER.info(line)
-        elif self.verbose >= 1:
-            print(f"sacdoctor: {line}")
