@@ -12,7 +12,7 @@ from sacdoctor.extras import imported
 if TYPE_CHECKING:
     from sacdoctor.training.gradients import GradientGuard
     from sacdoctor.training.health import TrainingHealthCallback
-    from sacdoctor.training.live import MissingParameters, add_missing_parameters
+    from sacdoctor.training.live import MissingParameters, NonFinite, add_missing_parameters
     from sacdoctor.training.warmup import (
         ExecutedActionDictReplayBuffer,
         ExecutedActionMixin,
@@ -32,6 +32,7 @@ __all__ = [
     "ForcedActionWarmup",
     "GradientGuard",
     "MissingParameters",
+    "NonFinite",
     "TrainingHealthCallback",
     "WarmupGuard",
     "ZeroWeightsPreventionCallback",
@@ -46,6 +47,7 @@ _HOMES = {
     "ForcedActionWarmup": "warmup",
     "GradientGuard": "gradients",
     "MissingParameters": "live",
+    "NonFinite": "live",
     "TrainingHealthCallback": "health",
     "WarmupGuard": "warmup",
     "ZeroWeightsPreventionCallback": "zeros",

@@ -8,12 +8,15 @@ from sacdoctor.training.live.missing_parameters import (
     listed,
 )
 from sacdoctor.training.live.model import LiveModel, Pace, is_target, parameters_of
+from sacdoctor.training.live.non_finite import NonFinite, NonFiniteWatch
 
 __all__ = [
     "InMemory",
     "LiveFacts",
     "LiveModel",
     "MissingParameters",
+    "NonFinite",
+    "NonFiniteWatch",
     "Pace",
     "Settings",
     "add_missing_parameters",

@@ -12,7 +12,11 @@ from sacdoctor.training.zeros.checks import Check, DeadBias, Repair
 from sacdoctor.training.zeros.watch import ModelWatch
 
 if TYPE_CHECKING:
-    from sacdoctor.training.zeros.callback import OnMissing, ZeroWeightsPreventionCallback
+    from sacdoctor.training.zeros.callback import (
+        OnMissing,
+        OnNonFinite,
+        ZeroWeightsPreventionCallback,
+    )
     from sacdoctor.training.zeros.system import create_zero_prevention_system
 
 __all__ = [
@@ -20,6 +24,7 @@ __all__ = [
     "DeadBias",
     "ModelWatch",
     "OnMissing",
+    "OnNonFinite",
     "Repair",
     "ZeroWeightsPreventionCallback",
     "create_zero_prevention_system",
@@ -27,6 +32,7 @@ __all__ = [
 
 _NEED_SB3 = {
     "OnMissing": "callback",
+    "OnNonFinite": "callback",
     "ZeroWeightsPreventionCallback": "callback",
     "create_zero_prevention_system": "system",
 }
