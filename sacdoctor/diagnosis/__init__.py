@@ -7,7 +7,7 @@ from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.log_facts import COEFFICIENT, LogFacts, LoggedRow, Points
 from sacdoctor.diagnosis.pickled_settings import largest_rate
-from sacdoctor.diagnosis.returns import SPREADS, WINDOW, least_spread
+from sacdoctor.diagnosis.returns import LEVEL, SPREADS, STANDARD_ERRORS, WINDOW, least_spread
 from sacdoctor.diagnosis.run_facts import Jump, Leap, Moment, RunFacts, Still, Stored
 from sacdoctor.diagnosis.scan import (
     examined,
@@ -24,8 +24,10 @@ from sacdoctor.diagnosis.wrapped import needless_wrappers
 
 __all__ = [
     "COEFFICIENT",
+    "LEVEL",
     "OUTLAST_REPAIR",
     "SPREADS",
+    "STANDARD_ERRORS",
     "WINDOW",
     "Attribution",
     "Completion",
