@@ -12,7 +12,7 @@ from sacdoctor.extras import imported
 if TYPE_CHECKING:
     from sacdoctor.training.gradients import GradientGuard
     from sacdoctor.training.health import TrainingHealthCallback
-    from sacdoctor.training.live import MissingParameters, add_missing_parameters
+    from sacdoctor.training.live import MissingParameters, add_missing_parameters, load_added
     from sacdoctor.training.warmup import (
         ExecutedActionDictReplayBuffer,
         ExecutedActionMixin,
@@ -37,6 +37,7 @@ __all__ = [
     "ZeroWeightsPreventionCallback",
     "add_missing_parameters",
     "create_zero_prevention_system",
+    "load_added",
 ]
 
 _HOMES = {
@@ -51,6 +52,7 @@ _HOMES = {
     "ZeroWeightsPreventionCallback": "zeros",
     "add_missing_parameters": "live",
     "create_zero_prevention_system": "zeros",
+    "load_added": "live",
 }
 
 

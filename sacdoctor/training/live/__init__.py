@@ -5,6 +5,7 @@ from sacdoctor.training.live.missing_parameters import (
     MissingParameters,
     add_missing_parameters,
     listed,
+    load_added,
 )
 from sacdoctor.training.live.model import LiveModel, parameters_of
 
@@ -14,5 +15,6 @@ __all__ = [
     "add_missing_parameters",
     "cause_of",
     "listed",
+    "load_added",
     "parameters_of",
 ]
