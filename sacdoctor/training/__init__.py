@@ -12,7 +12,12 @@ from sacdoctor.extras import imported
 if TYPE_CHECKING:
     from sacdoctor.training.gradients import GradientGuard
     from sacdoctor.training.health import TrainingHealthCallback
-    from sacdoctor.training.live import MissingParameters, NonFinite, add_missing_parameters
+    from sacdoctor.training.live import (
+        MissingParameters,
+        NonFinite,
+        add_missing_parameters,
+        load_added,
+    )
     from sacdoctor.training.warmup import (
         ExecutedActionDictReplayBuffer,
         ExecutedActionMixin,
@@ -38,6 +43,7 @@ __all__ = [
     "ZeroWeightsPreventionCallback",
     "add_missing_parameters",
     "create_zero_prevention_system",
+    "load_added",
 ]
 
 _HOMES = {
@@ -53,6 +59,7 @@ _HOMES = {
     "ZeroWeightsPreventionCallback": "zeros",
     "add_missing_parameters": "live",
     "create_zero_prevention_system": "zeros",
+    "load_added": "live",
 }
 
 

@@ -47,6 +47,11 @@ class GradientGuard(TrainingCallback):
         return self._hooks.records
 
     @property
+    def gradients(self) -> Mapping[str, GradientRecord]:
+        """The same, by the name that the other callbacks have for it."""
+        return self._hooks.records
+
+    @property
     def findings(self) -> Sequence[TrainingFinding]:
         """Norms that exploded and steps that were skipped."""
         return self._hooks.findings

@@ -6,6 +6,7 @@ from sacdoctor.training.live.missing_parameters import (
     MissingParameters,
     add_missing_parameters,
     listed,
+    load_added,
 )
 from sacdoctor.training.live.model import LiveModel, Pace, is_target, parameters_of
 from sacdoctor.training.live.non_finite import NonFinite, NonFiniteWatch
@@ -23,5 +24,6 @@ __all__ = [
     "cause_of",
     "is_target",
     "listed",
+    "load_added",
     "parameters_of",
 ]

@@ -174,8 +174,8 @@ def added(found: str, homes: Mapping[str, str]) -> str:
     counts = Counter(homes.values()).items()
     return (
         f"{found}: added {', '.join(f'{number:,} to {home}' for home, number in counts)}; a model "
-        "saved from now on loads only into a policy that creates its optimizer after all layers, "
-        "or with add_missing_parameters and set_parameters"
+        "saved from now on loads with load_added, or into a policy that creates its optimizer "
+        "after all layers"
     )
 
 

@@ -92,7 +92,7 @@ def test_applied_norms_of_sac_never_exceed_the_limit(guard: Callable[[], BaseCal
     model = train("SAC", steps=0, environment={"reward_scale": 100.0})
     callback = guard()
     model.learn(150, callback=[callback, spy])
-    records = getattr(callback, "records", None) or callback.gradients  # type: ignore[attr-defined]
+    records = callback.gradients  # type: ignore[attr-defined]
     for name in OPTIMIZERS:
         assert len(applied[name]) == 118  # 150 steps, 32 of them before learning starts
         assert records[name].steps == 118
@@ -235,11 +235,24 @@ def test_an_explosion_is_warned_of_sparsely(build: Any, caplog: pytest.LogCaptur
             found.param_groups[0]["params"][0].grad.mul_(1e6)
 
     callback = build(verbose=0)
-    train("SAC", steps=0).learn(455, callback=[Spy(explode, after=False), callback])
+    train("SAC", steps=0).learn(550, callback=[Spy(explode, after=False), callback])
     said = [r for r in caplog.records if "gradient norm" in r.getMessage()]
+    assert [finding.kind for finding in callback._hooks.findings] == ["gradient-norm"] * len(said)
     assert {r.levelno for r in said} == {logging.WARNING}
     assert 1 <= len(said) <= 3
     assert all("critic.optimizer" in r.getMessage() for r in said)
+
+
+def test_one_batch_that_stands_out_is_no_explosion() -> None:
+    weight = th.nn.Parameter(th.zeros(2))  # a single number is not judged
+    optimizer = th.optim.SGD([weight], lr=0.0)
+    hooks = GradientHooks(None, 10.0)
+    hooks.attach({"agent": optimizer})
+    for step in range(200):
+        weight.grad = th.full((2,), 1.0 if step % 10 else 1e5)
+        optimizer.step()
+    assert hooks.findings == []
+    hooks.detach()
 
 
 def test_norms_are_in_the_csv_that_sb3_writes(tmp_path: Path) -> None:
@@ -296,7 +309,7 @@ def test_norms_are_those_before_the_algorithms_own_clipping(
     callback = build()
     model.learn(128, callback=callback)
     assert in_pytorch() is spy
-    records = getattr(callback, "records", None) or callback.gradients
+    records = callback.gradients
     ((_, record),) = records.items()
     assert record.steps == record.measured == len(returned) > 0
     assert record.largest == pytest.approx(max(returned), rel=1e-5)
