@@ -13,14 +13,15 @@ from sacdoctor.diagnosis.activity_facts import (
 )
 from sacdoctor.diagnosis.causes import OUTLAST_REPAIR, Attribution
 from sacdoctor.diagnosis.completion import Completion, completions, loading_call
-from sacdoctor.diagnosis.coverage import Slot
+from sacdoctor.diagnosis.coverage import Coverage, Slot
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
+from sacdoctor.diagnosis.gradient_record import LEAST_UPDATES, decayed_start
 from sacdoctor.diagnosis.log_facts import COEFFICIENT, LogFacts, LoggedRow, Points
 from sacdoctor.diagnosis.normalisation import Normalised, normalised
 from sacdoctor.diagnosis.pickled_settings import largest_rate
 from sacdoctor.diagnosis.policy_settings import observations
-from sacdoctor.diagnosis.returns import SPREADS, WINDOW, least_spread
+from sacdoctor.diagnosis.returns import LEVEL, SPREADS, STANDARD_ERRORS, WINDOW, least_spread
 from sacdoctor.diagnosis.run_facts import Jump, Leap, Moment, RunFacts, Still, Stored
 from sacdoctor.diagnosis.scan import (
     examined,
@@ -46,16 +47,20 @@ from sacdoctor.diagnosis.wrapped import needless_wrappers
 __all__ = [
     "COEFFICIENT",
     "DORMANT",
+    "LEAST_UPDATES",
     "LEFT_OUT",
+    "LEVEL",
     "NEAR",
     "NEARLY_ALL",
     "OUTLAST_REPAIR",
     "SPREADS",
+    "STANDARD_ERRORS",
     "WINDOW",
     "ActionActivity",
     "Activity",
     "Attribution",
     "Completion",
+    "Coverage",
     "Examination",
     "Facts",
     "Jump",
@@ -78,6 +83,7 @@ __all__ = [
     "biases",
     "chunks",
     "completions",
+    "decayed_start",
     "examined",
     "has_floats",
     "largest_rate",

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from sacdoctor.training.activity import ActivityCallback
     from sacdoctor.training.gradients import GradientGuard
     from sacdoctor.training.health import TrainingHealthCallback
-    from sacdoctor.training.live import MissingParameters, add_missing_parameters
+    from sacdoctor.training.live import (
+        MissingParameters,
+        NonFinite,
+        add_missing_parameters,
+        load_added,
+    )
     from sacdoctor.training.warmup import (
         ExecutedActionDictReplayBuffer,
         ExecutedActionMixin,
@@ -34,11 +39,13 @@ __all__ = [
     "ForcedActionWarmup",
     "GradientGuard",
     "MissingParameters",
+    "NonFinite",
     "TrainingHealthCallback",
     "WarmupGuard",
     "ZeroWeightsPreventionCallback",
     "add_missing_parameters",
     "create_zero_prevention_system",
+    "load_added",
 ]
 
 _HOMES = {
@@ -49,11 +56,13 @@ _HOMES = {
     "ForcedActionWarmup": "warmup",
     "GradientGuard": "gradients",
     "MissingParameters": "live",
+    "NonFinite": "live",
     "TrainingHealthCallback": "health",
     "WarmupGuard": "warmup",
     "ZeroWeightsPreventionCallback": "zeros",
     "add_missing_parameters": "live",
     "create_zero_prevention_system": "zeros",
+    "load_added": "live",
 }
 
 

@@ -6,16 +6,23 @@ calling it is in no optimizer, and stays at its initial values for ever.
 
 from __future__ import annotations
 
+import io
+import pathlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch as th
-from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.training.live.model import LiveModel, parameters_of
 
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.type_aliases import GymEnv
+
+AlgorithmT = TypeVar("AlgorithmT", bound="BaseAlgorithm")
 _NAMED = 5
 """How many names a message lists."""
 
@@ -34,8 +41,8 @@ def add_missing_parameters(model: BaseAlgorithm) -> dict[str, str]:
     it is the only one, the parameters join it at their place in `parameters()` order, so that a
     saved model fits a policy that creates its optimizer last.
 
-    Before `model.set_parameters(path)` it makes room for a model that was saved with them:
-    `load` itself fails there, as it builds the policy as it was.
+    A model that was saved with them is loaded by `load_added`: `load` itself fails there, as it
+    builds the policy as it was.
     """
     live = LiveModel.of(model)
     chosen: dict[str, str] = {}
@@ -48,6 +55,34 @@ def add_missing_parameters(model: BaseAlgorithm) -> dict[str, str]:
         added = {n: live.parameters[n] for n, optimizer in chosen.items() if optimizer == home}
         _add(live.optimizers[home], added, order)
     return chosen
+
+
+def load_added(
+    algorithm: type[AlgorithmT],
+    path: str | pathlib.Path | io.BufferedIOBase,
+    env: GymEnv | None = None,
+    *,
+    device: th.device | str = "auto",
+    **options: Any,
+) -> AlgorithmT:
+    """Load a model that was trained with `on_missing_parameters="add"`, its optimizer included.
+
+    As `algorithm.load(path, env, device=…, **options)` would, but with the parameters added to the
+    optimizers that the policy builds, as they were when the model was saved: `best_model.zip` of
+    such a run, too. A model without missing parameters is loaded as ever.
+
+    Raises what `load` raises.
+    """
+
+    class Adding(algorithm):  # type: ignore[valid-type,misc]
+        def _setup_model(self) -> None:
+            super()._setup_model()
+            add_missing_parameters(self)
+
+    Adding.__name__, Adding.__qualname__ = algorithm.__name__, algorithm.__qualname__
+    model: AlgorithmT = Adding.load(path, env=env, device=device, **options)
+    model.__class__ = algorithm
+    return model
 
 
 def home_of(name: str, optimizers: Mapping[str, th.optim.Optimizer]) -> str | None:

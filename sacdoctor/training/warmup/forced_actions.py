@@ -57,6 +57,7 @@ class ForcedActionWarmup(gym.Wrapper[ObsType, Action, ObsType, Action]):
         if steps < 0:
             raise ValueError(f"steps must be at least 0, got {steps}")
         self.forced_steps = int(steps)
+        self.forced_action_space = env.action_space
         self.forced_steps_taken = 0
         self._sampler: spaces.Space[Any] | None = None
         self._action: Action = None

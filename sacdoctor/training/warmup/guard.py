@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import logging
 import types
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from sacdoctor.diagnosis.rules import Rule, long_warmup, updates_during_warmup
 from sacdoctor.settings import WARMUP_STEPS, judge_learning_starts, judge_warmup_steps
+from sacdoctor.training.manners import TrainingCallback, say
+from sacdoctor.training.warmup.executed_actions import ExecutedActionMixin
 from sacdoctor.training.warmup.forced_actions import FORCED, ForcedActionWarmup
 
 Strategy = Literal["no-update", "random", "clear"]
-
-LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class WarmupFinding:
         return f"{self.code} {self.name}: {self.message}"
 
 
-class WarmupGuard(BaseCallback):
+class WarmupGuard(TrainingCallback):
     """Lets no network update happen before the warm-up is over, whatever `learning_starts` says.
 
     The warm-up lasts for `warmup_steps` of the model's timesteps, and longer where a
@@ -57,7 +57,7 @@ class WarmupGuard(BaseCallback):
         agent's own actions are drawn from the action space. "clear": the replay buffer is emptied
         at the end of the warm-up, so the first updates see few transitions. On-policy algorithms
         throw every rollout away that a forced step is in; for them the three are the same
-    :param verbose: 1 prints when updates begin; 0 leaves it to Python's `logging`
+    :param verbose: 0 warnings only, 1 tells when updates begin as well
 
     Raises `ValueError` for a negative `warmup_steps` or an unknown strategy, and at the start of
     training for "clear" with a `HerReplayBuffer`; `TypeError` there for an algorithm that does not
@@ -107,13 +107,16 @@ class WarmupGuard(BaseCallback):
             self._say(f"the warm-up of {self._end:,} steps is over: updates begin at once")
             return
         self.findings = self._check()
+        for mistake in self._mistakes():
+            say(mistake, logging.WARNING)
         for finding in self.findings:
-            LOG.warning("%s", finding)
+            say(str(finding), logging.WARNING)
         if forced and forced != self.warmup_steps:
-            LOG.warning(
-                "ForcedActionWarmup forces %s steps (all environments together), WarmupGuard was "
-                "given warmup_steps=%s: updates wait for the later, step %s",
-                *(f"{steps:,}" for steps in (forced, self.warmup_steps, self._end)),
+            steps, given, end = (f"{n:,}" for n in (forced, self.warmup_steps, self._end))
+            say(
+                f"ForcedActionWarmup forces {steps} steps (all environments together), WarmupGuard "
+                f"was given warmup_steps={given}: updates wait for the later, step {end}",
+                logging.WARNING,
             )
         self._hold_back()
 
@@ -183,6 +186,26 @@ class WarmupGuard(BaseCallback):
             found.append(_finding(long_warmup.RULE, message))
         return tuple(found)
 
+    def _mistakes(self) -> Iterator[str]:
+        """Yield what makes a forced warm-up store actions that were not carried out."""
+        env, wrapped = self.training_env, self._wrapped()
+        if not wrapped:
+            return
+        forced = env.get_attr("forced_action_space", wrapped)[0]
+        if forced != self.model.action_space:
+            yield (
+                f"the agent's actions are of {self.model.action_space}, those that "
+                f"ForcedActionWarmup forces and reports of {forced}: a wrapper outside of it "
+                "changes them (RescaleAction), and they would be stored wrong; put "
+                "ForcedActionWarmup outermost"
+            )
+        buffer = getattr(self.model, "replay_buffer", None)
+        if buffer is not None and not isinstance(buffer, ExecutedActionMixin):
+            yield (
+                f"actions are forced, and {type(buffer).__name__} stores those that the agent "
+                "chose: use replay_buffer_class=ExecutedActionReplayBuffer"
+            )
+
     def _hold_back(self) -> None:
         self._hold.hold(self.model, self._end if self.strategy == "random" else 0)
 
@@ -191,11 +214,6 @@ class WarmupGuard(BaseCallback):
             past = self.num_timesteps > self.model.learning_starts
             return past and self.model.gradient_steps != 0
         return True
-
-    def _say(self, message: str) -> None:
-        LOG.info("%s", message)
-        if self.verbose >= 1:
-            print(f"WarmupGuard: {message}")
 
 
 def _finding(rule: Rule, message: str) -> WarmupFinding:

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping
 from typing import Literal, get_args
 
-from stable_baselines3.common.callbacks import BaseCallback
-
 from sacdoctor.severity import Thresholds
 from sacdoctor.training.gradients import GRADIENT_WARNING, SAMPLED, GradientHooks, GradientRecord
-from sacdoctor.training.live import LiveModel, MissingParameters, add_missing_parameters
+from sacdoctor.training.live import (
+    LiveModel,
+    MissingParameters,
+    NonFinite,
+    NonFiniteWatch,
+    Settings,
+    add_missing_parameters,
+    listed,
+)
+from sacdoctor.training.manners import TrainingCallback, say
 from sacdoctor.training.zeros import messages
-from sacdoctor.training.zeros.bias_tensors import count
-from sacdoctor.training.zeros.checks import Check, dead_biases
-from sacdoctor.training.zeros.repair import repair
+from sacdoctor.training.zeros.checks import Check
+from sacdoctor.training.zeros.watch import ModelWatch
 
-LOGGER = logging.getLogger("sacdoctor")
 OnMissing = Literal["warn", "error", "add"]
+OnNonFinite = Literal["warn", "raise"]
 THRESHOLDS = Thresholds()
 
 
-class ZeroWeightsPreventionCallback(BaseCallback):
+class ZeroWeightsPreventionCallback(TrainingCallback):
     """Checks all biases of the policy during training, and repairs those that are dead.
 
     Kinds, severities and new values are those of `sacdoctor scan` and `fix`. Works for SB3's and
@@ -49,8 +54,11 @@ class ZeroWeightsPreventionCallback(BaseCallback):
         skipped
     :param on_missing_parameters: trainable parameters that are in no optimizer: "warn", "error"
         (refuse to train) or "add" (see `add_missing_parameters`)
-    :param stop_training: end training where a bias is above `stop`, before any repair, or a
-        parameter is NaN or infinite
+    :param stop_training: end training where a bias is above `stop`, before any repair, a
+        parameter is NaN or infinite, or an optimizer skips ten steps in a row
+    :param on_non_finite: "raise": end training by `NonFinite` where a reward, an observation or a
+        parameter is NaN or infinite, or an optimizer skips ten steps in a row; "warn": say so once,
+        and count
     :param seed: of the draws, which depend on it and the tensor's name alone; no random number
         generator is touched
 
@@ -71,6 +79,7 @@ class ZeroWeightsPreventionCallback(BaseCallback):
         gradient_warning: float | None = GRADIENT_WARNING,
         on_missing_parameters: OnMissing = "warn",
         stop_training: bool = False,
+        on_non_finite: OnNonFinite = "warn",
         seed: int = 0,
     ) -> None:
         super().__init__(verbose)
@@ -81,26 +90,31 @@ class ZeroWeightsPreventionCallback(BaseCallback):
                 f"on_missing_parameters is {on_missing_parameters!r}, not one of "
                 f"{', '.join(map(repr, get_args(OnMissing)))}"
             )
+        if on_non_finite not in get_args(OnNonFinite):
+            raise ValueError(
+                f"on_non_finite is {on_non_finite!r}, not one of "
+                f"{', '.join(map(repr, get_args(OnNonFinite)))}"
+            )
         self.check_frequency = check_frequency
         self.auto_fix = auto_fix
         self.thresholds = Thresholds(warning=warning, critical=critical, stop=stop)
         self.on_missing_parameters = on_missing_parameters
         self.stop_training = stop_training
+        self.on_non_finite = on_non_finite
         self.seed = seed
         self.history: list[Check] = []
         watches = max_grad_norm is not None or gradient_warning is not None
         self._hooks = (
-            GradientHooks(max_grad_norm, gradient_warning, explosions_only=True, sampled=SAMPLED)
-            if watches
-            else None
+            GradientHooks(max_grad_norm, gradient_warning, sampled=SAMPLED) if watches else None
         )
-        self._live: LiveModel | None = None
-        self._repairs: Counter[str] = Counter()
-        self._elements_repaired = 0
-        self._outcomes: dict[str, messages.Outcome] = {}
-        self._non_finite: tuple[str, ...] = ()
+        self._watch: ModelWatch | None = None
+        self._finite = NonFiniteWatch()
         self._checked_at = (-1, -1)
         self._ends = False
+
+    @property
+    def _elements_repaired(self) -> int:
+        return sum(repair.elements for check in self.history for repair in check.repaired)
 
     @property
     def gradients(self) -> Mapping[str, GradientRecord]:
@@ -108,26 +122,61 @@ class ZeroWeightsPreventionCallback(BaseCallback):
         return {} if self._hooks is None else self._hooks.records
 
     def _init_callback(self) -> None:
-        self._live = None  # that of another model
+        self._watch = None  # that of another model
 
     def _on_training_start(self) -> None:
-        self._repairs.clear()
-        self._outcomes, self._non_finite = {}, ()
-        self._live = live = self._complete(LiveModel.of(self.model))
-        if frozen := live.frozen():
-            self._say(messages.frozen(live, frozen))
+        self._complete(LiveModel.of(self.model))
+        self._watch = watch = self._new_watch()
+        self._finite = NonFiniteWatch()
+        if frozen := watch.live.frozen():
+            self._say(messages.frozen(watch.live, frozen))
         if self._hooks is not None:
-            self._hooks.attach(self.model, live.optimizers)
+            start = self.model.start_time
+            self._hooks.attach(
+                watch.live.optimizers,
+                timesteps=lambda: self.model.num_timesteps,
+                is_over=lambda: self.model.start_time != start,
+                cause=lambda name: self._finite.cause(watch.live, name),
+                is_told=lambda: self._finite.first is not None,
+            )
         self._ends = self._must_stop(self.check())
 
     def _on_step(self) -> bool:
+        self._look_at_the_environment()
         due = self.num_timesteps // self.check_frequency
         if not self._ends and due != self._checked_at[0] // self.check_frequency:
             self._ends = self._must_stop(self.check())
-        return not self._ends
+        return not self._ends and not self._is_stuck()
+
+    def _look_at_the_environment(self) -> None:
+        """Tell of the first reward or observation that is not finite."""
+        first = self._finite.look(self.locals, self.num_timesteps)
+        if first is not None:
+            say(f"critical: {first}; what comes of it is counted", logging.ERROR)
+            self._raise_if_asked(first)
+
+    def _is_stuck(self) -> bool:
+        """Return whether training stops because an optimizer takes no step any more."""
+        if self._hooks is None or not self._hooks.stuck:
+            return False
+        name, cause = next(iter(self._hooks.stuck.items()))
+        self._raise_if_asked(f"{name} takes no step any more: {cause}")
+        if self.stop_training and not self._ends:
+            self._ends = True
+            say(f"training stops at {self.num_timesteps:,} steps: {name} is stuck", logging.ERROR)
+        return self._ends
+
+    def _raise_if_asked(self, what: str) -> None:
+        if self.on_non_finite == "raise":
+            raise NonFinite(what)
+
+    def _on_rollout_start(self) -> None:
+        if self._hooks is not None:
+            self._hooks.pause()
 
     def _on_rollout_end(self) -> None:
         if self._hooks is not None:
+            self._hooks.resume()
             self._hooks.log(self.logger, now=False)
 
     def _on_training_end(self) -> None:
@@ -136,48 +185,45 @@ class ZeroWeightsPreventionCallback(BaseCallback):
         if self._hooks is not None:
             self._hooks.log(self.logger)
             self._hooks.detach()
-        if self.verbose >= 1:
-            self._say(messages.summary(self.history, self._elements_repaired))
-            for line in self._hooks.summary() if self._hooks is not None else ():
-                self._say(line)
+        summary = messages.summary(self.history, self._elements_repaired)
+        if self._hooks is not None and (gradients := self._hooks.summary()):
+            summary += f"; {gradients}"
+        self._say(summary)
+        self._is_stuck()
 
     def check(self) -> Check:
         """Look at all biases now, repair what is to be repaired, and return what was found.
 
         Called by SB3's events; of use on its own only during training.
         """
-        live = self._live or LiveModel.of(self.model)
-        counts = count(live.parameters, list(live.biases), live.roles)
-        dead = tuple(dead_biases(live, counts, self.thresholds))
-        repaired, left = repair(live, dead if self.auto_fix else (), self._repairs, self.seed)
-        self._repairs.update(done.name for done in repaired)
-        self._elements_repaired += sum(done.elements for done in repaired)
-        elements = sum(bias.numel() for bias in live.biases.values())
-        check = Check(
-            num_timesteps=self.model.num_timesteps,
-            n_updates=live.n_updates,
-            updated=live.was_updated,
-            zero_percent=100.0 * sum(counts.zeros.values()) / max(1, elements),
-            biases=len(counts.zeros),
-            dead=dead,
-            repaired=repaired,
-            left=left,
-            non_finite=counts.non_finite,
-        )
+        if self._watch is None:
+            self._watch = self._new_watch()
+        check = self._watch.check(self.model.num_timesteps)
         self.history.append(check)
         self._checked_at = (check.num_timesteps, check.n_updates)
         self._report(check)
         self._log(check)
+        if check.non_finite:
+            self._raise_if_asked(f"{listed(check.non_finite)} hold NaN or infinite values")
         return check
 
-    def _complete(self, live: LiveModel) -> LiveModel:
-        """Warn of parameters that no optimizer holds, refuse them, or return the model with them.
+    def _new_watch(self) -> ModelWatch:
+        return ModelWatch(
+            lambda: LiveModel.of(self.model),
+            auto_fix=self.auto_fix,
+            thresholds=self.thresholds,
+            seed=self.seed,
+            settings=Settings(self.model),
+        )
+
+    def _complete(self, live: LiveModel) -> None:
+        """Warn of parameters that no optimizer holds, refuse them, or add them to one.
 
         Raises `MissingParameters` where they are an error.
         """
         missing = live.missing()
         if not missing:
-            return live
+            return
         found = messages.missing(live, missing)
         if self.on_missing_parameters == "error":
             raise MissingParameters(f"{found}: create the optimizer after all layers")
@@ -187,25 +233,19 @@ class ZeroWeightsPreventionCallback(BaseCallback):
             live = LiveModel.of(self.model)
             missing = live.missing()
             if homes:
-                LOGGER.warning(messages.added(found, homes))
+                say(messages.added(found, homes), logging.WARNING)
         if missing:
-            LOGGER.warning(messages.never_trained(live, missing, can_be_added=not adds))
-        return live
+            line = messages.never_trained(live, missing, can_be_added=not adds)
+            say(line, logging.WARNING)
 
     def _report(self, check: Check) -> None:
         """Warn of what is new since the last check, and say what was repaired."""
-        outcomes = messages.outcomes(check, self.auto_fix)
-        stop = self.thresholds.stop
-        for level, line in messages.dead(check, outcomes, self._outcomes, stop):
-            LOGGER.log(level, line)
-        self._outcomes = outcomes
-        if check.non_finite and check.non_finite != self._non_finite:
-            self._non_finite = check.non_finite
-            LOGGER.error(messages.non_finite(check))
+        for finding in check.findings:
+            level, line = messages.level(finding), messages.line(check, finding)
+            say(line, level, shown=self.verbose >= 2)
         for line in messages.repairs(check, singly=self.verbose >= 2):
             self._say(line)
-        if self.verbose >= 2:
-            self._say(messages.state(check))
+        self._say(messages.state(check), least=2)
 
     def _log(self, check: Check) -> None:
         worst = max((bias.zero_percent for bias in check.dead), default=0.0)
@@ -219,12 +259,5 @@ class ZeroWeightsPreventionCallback(BaseCallback):
             return False
         reason = messages.reason_to_stop(check, self.thresholds.stop)
         if reason is not None:
-            LOGGER.error("training stops at %s steps: %s", f"{check.num_timesteps:,}", reason)
+            say(f"training stops at {check.num_timesteps:,} steps: {reason}", logging.ERROR)
         return reason is not None
-
-    def _say(self, line: str) -> None:
-        """Print as SB3's callbacks do, or log where somebody listens to that."""
-        if LOGGER.isEnabledFor(logging.INFO):
-            LOGGER.info(line)
-        elif self.verbose >= 1:
-            print(f"sacdoctor: {line}")

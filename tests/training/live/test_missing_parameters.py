@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import EvalCallback
 
 from fixtures.faulty_policies import (
     LateActorCriticPolicy,
@@ -17,6 +18,7 @@ from fixtures.faulty_training import train
 from sacdoctor.training import (
     MissingParameters,
     add_missing_parameters,
+    load_added,
 )
 from tests.training.gradients.test_guard import same, weights
 from tests.training.injured import (
@@ -77,6 +79,34 @@ def test_a_model_with_added_parameters_is_loaded_by_set_parameters(tmp_path: Pat
     order = {id(p): i for i, p in enumerate(model.policy.parameters())}
     places = [order[id(p)] for p in model.policy.optimizer.param_groups[0]["params"]]
     assert places == sorted(places) and len(places) == len(order)
+
+
+@pytest.mark.parametrize("algorithm", ["PPO", "SAC", "TD3", "DQN", "RecurrentPPO"])
+def test_the_best_model_of_such_a_run_is_loaded_by_load_added(
+    algorithm: str, tmp_path: Path
+) -> None:
+    policy = {**LATE, "DQN": LateDQNPolicy}[algorithm]
+    model = train(algorithm, steps=0, policy=policy, extractor={"branch": "late"})
+    env = model.get_env()
+    evaluation = EvalCallback(env, eval_freq=40, n_eval_episodes=1, verbose=0)
+    evaluation.best_model_save_path = str(tmp_path)
+    model.learn(120, callback=[system(on_missing_parameters="add"), evaluation])
+    saved = tmp_path / "best_model.zip"
+    with pytest.raises((ValueError, KeyError)):  # SB3 looks for an optimizer of the policy's
+        type(model).load(saved, device="cpu")
+    again = load_added(type(model), saved, env, device="cpu")
+    assert type(again) is type(model)
+    model.set_parameters(str(saved))
+    assert same(weights(model), weights(again))
+    for ours, theirs in zip(optimizers(model), optimizers(again), strict=True):
+        assert str(ours.state_dict()) == str(theirs.state_dict())
+    again.learn(64, reset_num_timesteps=False)
+
+
+def test_a_model_without_added_parameters_is_loaded_as_ever(tmp_path: Path) -> None:
+    model = train("PPO", steps=64)
+    model.save(tmp_path / "model.zip")
+    assert same(weights(model), weights(load_added(type(model), tmp_path / "model.zip")))
 
 
 def test_what_is_frozen_on_purpose_is_not_missing() -> None:

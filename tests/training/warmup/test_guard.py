@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from gymnasium.wrappers import RescaleAction
 from sb3_contrib import ARS, TQC, RecurrentPPO
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3, HerReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
@@ -316,8 +317,32 @@ def test_early_updates_and_long_warmups_are_reported_at_the_start(
     assert "SD501 updates-during-warmup: updates would begin after 10 steps" in caplog.text
     assert "SD502 long-warmup: a warm-up of 12,000 steps" in caplog.text
     caplog.clear()
-    build(SAC, learning_starts=5_000, steps=5_000).learn(3, callback=guard(5_000))
+    executed = {"replay_buffer_class": ExecutedActionReplayBuffer}
+    build(SAC, learning_starts=5_000, steps=5_000, **executed).learn(3, callback=guard(5_000))
     assert not caplog.records
+
+
+def test_a_plain_buffer_is_named_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    build(SAC).learn(3, callback=guard())
+    assert "ReplayBuffer stores those that the agent chose" in caplog.text
+    caplog.clear()
+    build(SAC, steps=0).learn(3, callback=guard(0))  # nothing is forced
+    build(PPO).learn(3, callback=guard())  # nothing is stored
+    assert "stores those" not in caplog.text
+
+
+@pytest.mark.parametrize(("inside", "named"), [(True, False), (False, True)])
+def test_a_wrapper_of_actions_outside_of_the_forcing_one_is_named_at_the_start(
+    inside: bool, named: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def make() -> Any:
+        env = Tracking()
+        if inside:
+            return ForcedActionWarmup(RescaleAction(env, -5.0, 5.0), steps=STEPS)
+        return RescaleAction(ForcedActionWarmup(env, steps=STEPS), -5.0, 5.0)
+
+    SAC("MlpPolicy", DummyVecEnv([make]), buffer_size=100, device="cpu").learn(3, callback=guard())
+    assert ("a wrapper outside of it" in caplog.text) is named
 
 
 def test_a_wrapper_of_another_length_is_reported_and_the_later_end_counts(
@@ -330,10 +355,12 @@ def test_a_wrapper_of_another_length_is_reported_and_the_later_end_counts(
     assert watcher.updates_began_at == 49
 
 
-def test_the_step_at_which_updates_begin_is_logged(
-    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("listened_to", [True, False])
+def test_the_step_at_which_updates_begin_is_said_once(
+    listened_to: bool, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    caplog.set_level(logging.INFO, "sacdoctor")
+    if listened_to:
+        caplog.set_level(logging.INFO, "sacdoctor")
     model = build(SAC)
     recorded: dict[str, Any] = {}
 
@@ -346,8 +373,10 @@ def test_the_step_at_which_updates_begin_is_logged(
 
     model.learn(50, callback=[WarmupGuard(STEPS), Peek()])
     assert recorded["sacdoctor/updates_begin_at"] == 49
-    assert "updates begin at step 49" in caplog.text
-    assert "updates begin at step 49" in capsys.readouterr().out
+    said = "updates begin at step 49"
+    printed = capsys.readouterr().out.splitlines()
+    assert (said in caplog.text) is listened_to
+    assert printed.count(f"sacdoctor: {said}") == (not listened_to)
 
 
 def test_what_cannot_be_guarded_is_refused() -> None:
