@@ -12,7 +12,7 @@ from sacdoctor.training.gradients import GRADIENT_WARNING, SAMPLED, GradientHook
 from sacdoctor.training.live import LiveModel, MissingParameters, add_missing_parameters
 from sacdoctor.training.manners import TrainingCallback, say
 from sacdoctor.training.zeros import messages
-from sacdoctor.training.zeros.bias_tensors import count
+from sacdoctor.training.zeros.bias_tensors import count, zero_percent_by_component
 from sacdoctor.training.zeros.checks import Check, dead_biases
 from sacdoctor.training.zeros.repair import repair
 
@@ -219,6 +219,9 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
         self.logger.record("sacdoctor/dead_biases", len(check.dead))
         self.logger.record("sacdoctor/worst_zero_percent", worst)
         self.logger.record("sacdoctor/repaired", self._elements_repaired)
+        for component, percent in zero_percent_by_component(LiveModel.of(self.model)).items():
+            key = f"sacdoctor/zero_percent_of/{component.replace(' ', '_')}"
+            self.logger.record(key, percent, exclude="stdout")  # whose table cuts long names
 
     def _must_stop(self, check: Check) -> bool:
         if not self.stop_training:
