@@ -12,8 +12,9 @@ from typing import Any
 from sacdoctor.archive import STORED, Archive
 from sacdoctor.checkpoint.dtypes import DType
 from sacdoctor.checkpoint.tensors import Storage
-from sacdoctor.checkpoint.torch_names import TORCH_NAMES
+from sacdoctor.checkpoint.torch_names import TORCH_NAMES, writes_so
 from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
+from sacdoctor.files import fetched
 from sacdoctor.pickles import ListedNames, Machine, Name, OpaqueNames, WalkBudget
 
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f920")
@@ -22,7 +23,7 @@ LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f920")
 
 def is_legacy(data: memoryview) -> bool:
     """Return whether `data` is in the format that `torch.save` wrote before PyTorch 1.6."""
-    return bytes(data[: len(LEGACY_MAGIC)]) == LEGACY_MAGIC
+    return bytes(fetched(data[: len(LEGACY_MAGIC)])) == LEGACY_MAGIC
 
 
 def pickle_member(archive: Archive) -> str | None:
@@ -93,16 +94,16 @@ def read_torch_archive(
     content = machine.run()
     pickles = sum(name.endswith(".pkl") for name in records)
     is_written = pickles == 1 and archive[member].method == STORED
-    is_alone = not machine.rare and machine.at == len(data)
+    is_alone = not machine.rare and not machine.hashes and machine.at == len(data)
     is_plain = names.is_plain and is_written and is_alone
     return Saved(content, is_plain)
 
 
-def read_legacy(data: memoryview) -> Any:
+def read_legacy(data: memoryview, budget: WalkBudget | None = None) -> Any:
     """Return what a non-zip torch file holds, in the same form as `Saved.content`."""
     from sacdoctor.checkpoint.legacy import load
 
-    return load(data)
+    return load(data, budget)
 
 
 def _open_storage(archive: Archive, record: str, key: str, dtype: DType, numel: int) -> Storage:
@@ -113,24 +114,23 @@ def _open_storage(archive: Archive, record: str, key: str, dtype: DType, numel: 
             f"storage {record!r} has {archive[record].size:,} bytes, too few for {numel:,} "
             f"elements of {dtype.name}"
         )
-    data = archive.read(record)
+    data = archive.view(record)
     return Storage(key, dtype, numel, data, archive.position_of(record), record)
 
 
 class _StateDictNames(ListedNames):
     """The short list, and whether a pickle did with its names what `torch.save` has it do.
 
-    A listed function that comes back from a call may be called under another name, and a state
-    may reach what is not the object's own: of these the short list alone says nothing.
+    The list says what becomes of a call here. What torch makes of other arguments, of a state that
+    reaches what is not the object's own, or of a set, is another question, which the list alone
+    does not answer.
     """
 
     is_plain = True
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        made = super().call(function, args, kwargs)
-        if callable(made):
-            self.is_plain = False
-        return made
+        self.is_plain = self.is_plain and writes_so(function, args)
+        return super().call(function, args, kwargs)
 
     def build(self, thing: Any, state: Any) -> None:
         super().build(thing, state)
