@@ -43,7 +43,7 @@ class TrainingCallback(BaseCallback):
         self._write_last_point()
 
     def _log_event(self, name: str, message: str) -> None:
-        """Put an event into TensorBoard as text, under `sacdoctor/event/`; tables are for numbers."""
+        """Put an event into TensorBoard as text; tables are for numbers."""
         tables = ("stdout", "log", "csv", "json")
         self.logger.record(f"sacdoctor/event/{name}", message, exclude=tables)
 

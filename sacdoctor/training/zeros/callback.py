@@ -152,6 +152,7 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
 
         Called by SB3's events; of use on its own only during training.
         """
+        self._log_components()  # before anything is repaired
         live = self._live or LiveModel.of(self.model)
         counts = count(live.parameters, list(live.biases), live.roles)
         dead = tuple(dead_biases(live, counts, self.thresholds))
@@ -219,6 +220,8 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
         self.logger.record("sacdoctor/dead_biases", len(check.dead))
         self.logger.record("sacdoctor/worst_zero_percent", worst)
         self.logger.record("sacdoctor/repaired", self._elements_repaired)
+
+    def _log_components(self) -> None:
         for component, percent in zero_percent_by_component(LiveModel.of(self.model)).items():
             key = f"sacdoctor/zero_percent_of/{component.replace(' ', '_')}"
             self.logger.record(key, percent, exclude="stdout")  # whose table cuts long names
