@@ -152,8 +152,8 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
 
         Called by SB3's events; of use on its own only during training.
         """
-        self._log_components()  # before anything is repaired
         live = self._live or LiveModel.of(self.model)
+        self._log_components(live)  # before anything is repaired
         counts = count(live.parameters, list(live.biases), live.roles)
         dead = tuple(dead_biases(live, counts, self.thresholds))
         repaired, left = repair(live, dead if self.auto_fix else (), self._repairs, self.seed)
@@ -221,8 +221,8 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
         self.logger.record("sacdoctor/worst_zero_percent", worst)
         self.logger.record("sacdoctor/repaired", self._elements_repaired)
 
-    def _log_components(self) -> None:
-        for component, percent in zero_percent_by_component(LiveModel.of(self.model)).items():
+    def _log_components(self, live: LiveModel) -> None:
+        for component, percent in zero_percent_by_component(live).items():
             key = f"sacdoctor/zero_percent_of/{component.replace(' ', '_')}"
             self.logger.record(key, percent, exclude="stdout")  # whose table cuts long names
 
