@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch as th
+from torch._utils import _flatten_dense_tensors
 
 _FUSED = getattr(th, "_amp_foreach_non_finite_check_and_unscale_", None)
 """What `torch.amp.GradScaler` checks and scales by, all tensors at once, where PyTorch has it."""
@@ -49,7 +50,7 @@ class Arithmetic:
         """
         try:
             if self._flat:
-                vector = th.cat([gradient.view(-1) for gradient in gradients])
+                vector = _flatten_dense_tensors(gradients)  # type: ignore[no-untyped-call]
                 if not self._for_numpy:
                     return float(th.linalg.vector_norm(vector))
                 array = vector.numpy()

@@ -379,6 +379,7 @@ class TrainingHealthCallback(TrainingCallback):
 
     def _event(self, name: str) -> None:
         self.history.append(TrainingEvent(name, self.num_timesteps))
+        self._log_event("training", f"at {self.num_timesteps:,} steps: {name}")
 
     def _judge(
         self, bad: bool, kind: str, quantity: str, value: float, limit: float, message: str
@@ -397,4 +398,5 @@ class TrainingHealthCallback(TrainingCallback):
     def _warn(self, finding: TrainingFinding) -> None:
         self.findings.append(finding)
         self.logger.record("sacdoctor/health_warnings", len(self.findings))
+        self._log_event(finding.kind, str(finding))
         say(str(finding), logging.WARNING)

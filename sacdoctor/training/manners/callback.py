@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import TensorBoardOutputFormat
 
 from sacdoctor.training.manners.console import say
 
@@ -37,7 +38,29 @@ class TrainingCallback(BaseCallback):
         self._trains = False
         if self.parent is not None:
             _unfollow(_outermost(self.parent), self)
+        self.num_timesteps = self.model.num_timesteps
         super().on_training_end()
+        self._write_last_point()
+
+    def _log_event(self, name: str, message: str) -> None:
+        """Put an event into TensorBoard as text; tables are for numbers."""
+        tables = ("stdout", "log", "csv", "json")
+        self.logger.record(f"sacdoctor/event/{name}", message, exclude=tables)
+
+    def _write_last_point(self) -> None:
+        """Write to TensorBoard what was recorded since SB3's last dump, before the training's end.
+
+        The table on the console has had its last one, and rows of CSV need SB3's own columns.
+        """
+        formats = self.logger.output_formats
+        boards = [one for one in formats if isinstance(one, TensorBoardOutputFormat)]
+        if not boards or not self.logger.name_to_value:
+            return
+        self.logger.output_formats = [*boards]
+        try:
+            self.logger.dump(self.num_timesteps)
+        finally:
+            self.logger.output_formats = formats
 
     def _say(self, message: str, *, least: int = 1) -> None:
         """Say what happened, to people from verbosity `least` on."""

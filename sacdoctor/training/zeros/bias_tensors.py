@@ -12,6 +12,7 @@ from sacdoctor.checkpoint import DTYPES
 from sacdoctor.layers import NORM_WEIGHTS, Kind, Role
 from sacdoctor.optimizers import STEP
 from sacdoctor.repair import encoded, initial_values
+from sacdoctor.training.live import LiveModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,19 @@ def count(
         frozenset(n for n, ones in at_one.items() if ones and zeros[n] == tensors[n].numel()),
         tuple(name for name, fine in zip(full, finite, strict=True) if not fine),
     )
+
+
+def zero_percent_by_component(live: LiveModel) -> dict[str, float]:
+    """Return which share of the elements of each component's biases is exactly zero, in percent."""
+    biases = live.biases
+    with th.no_grad():
+        zeros = _fetch([(bias == 0).sum() for bias in biases.values()])
+    found: dict[str, list[int]] = {}
+    for (name, bias), own in zip(biases.items(), zeros, strict=True):
+        counts = found.setdefault(live.roles[name].component, [0, 0])
+        counts[0] += own
+        counts[1] += bias.numel()
+    return {component: 100.0 * own / of for component, (own, of) in found.items()}
 
 
 def can_be_drawn(tensor: th.Tensor) -> bool:

@@ -19,6 +19,7 @@ from sacdoctor.training.live import (
 )
 from sacdoctor.training.manners import TrainingCallback, say
 from sacdoctor.training.zeros import messages
+from sacdoctor.training.zeros.bias_tensors import zero_percent_by_component
 from sacdoctor.training.zeros.checks import Check
 from sacdoctor.training.zeros.watch import ModelWatch
 
@@ -198,6 +199,7 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
         """
         if self._watch is None:
             self._watch = self._new_watch()
+        self._log_components(self._watch.live)  # before anything is repaired
         check = self._watch.check(self.model.num_timesteps)
         self.history.append(check)
         self._checked_at = (check.num_timesteps, check.n_updates)
@@ -253,6 +255,11 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
         self.logger.record("sacdoctor/dead_biases", len(check.dead))
         self.logger.record("sacdoctor/worst_zero_percent", worst)
         self.logger.record("sacdoctor/repaired", self._elements_repaired)
+
+    def _log_components(self, live: LiveModel) -> None:
+        for component, percent in zero_percent_by_component(live).items():
+            key = f"sacdoctor/zero_percent_of/{component.replace(' ', '_')}"
+            self.logger.record(key, percent, exclude="stdout")  # whose table cuts long names
 
     def _must_stop(self, check: Check) -> bool:
         if not self.stop_training:
