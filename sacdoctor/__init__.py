@@ -19,9 +19,18 @@ if TYPE_CHECKING:
     from sacdoctor.checkup import Checkup, check_up
     from sacdoctor.diagnosis import scan
     from sacdoctor.diagnosis.warmup import WarmupReport, audit_warmup
-    from sacdoctor.errors import CheckpointError, SacdoctorError
-    from sacdoctor.history import Difference, History, diff, read_history
-    from sacdoctor.model import Finding, LayerReport, Report, Summary
+    from sacdoctor.errors import CheckpointError, MissingFile, SacdoctorError
+    from sacdoctor.history import Difference, History, TensorStatus, diff, read_history
+    from sacdoctor.model import (
+        Cause,
+        Finding,
+        Kind,
+        LayerReport,
+        Report,
+        Summary,
+        TensorRole,
+        Unjudged,
+    )
     from sacdoctor.network import (
         LeftOut,
         ProbeReport,
@@ -33,9 +42,10 @@ if TYPE_CHECKING:
     from sacdoctor.options import ScanOptions
     from sacdoctor.repair import FixResult, RepairError, RepairOptions, RepairPlan, fix
     from sacdoctor.settings.fix_config import FixedConfig, fix_config
-    from sacdoctor.severity import Severity, Thresholds
+    from sacdoctor.severity import Severity, Status, Thresholds
 
 __all__ = [
+    "Cause",
     "Checkpoint",
     "CheckpointError",
     "Checkup",
@@ -44,8 +54,10 @@ __all__ = [
     "FixResult",
     "FixedConfig",
     "History",
+    "Kind",
     "LayerReport",
     "LeftOut",
+    "MissingFile",
     "ProbeReport",
     "RepairError",
     "RepairOptions",
@@ -54,8 +66,12 @@ __all__ = [
     "SacdoctorError",
     "ScanOptions",
     "Severity",
+    "Status",
     "Summary",
+    "TensorRole",
+    "TensorStatus",
     "Thresholds",
+    "Unjudged",
     "WarmupReport",
     "__version__",
     "activity_of",
@@ -77,9 +93,18 @@ _HOMES = {
     "sacdoctor.options": ("ScanOptions",),
     "sacdoctor.diagnosis.scan": ("scan",),
     "sacdoctor.diagnosis.warmup": ("WarmupReport", "audit_warmup"),
-    "sacdoctor.errors": ("CheckpointError", "SacdoctorError"),
-    "sacdoctor.history": ("Difference", "History", "diff", "read_history"),
-    "sacdoctor.model": ("Finding", "LayerReport", "Report", "Summary"),
+    "sacdoctor.errors": ("CheckpointError", "MissingFile", "SacdoctorError"),
+    "sacdoctor.history": ("Difference", "History", "TensorStatus", "diff", "read_history"),
+    "sacdoctor.model": (
+        "Cause",
+        "Finding",
+        "Kind",
+        "LayerReport",
+        "Report",
+        "Summary",
+        "TensorRole",
+        "Unjudged",
+    ),
     "sacdoctor.network": (
         "LeftOut",
         "ProbeReport",
@@ -90,7 +115,7 @@ _HOMES = {
     ),
     "sacdoctor.repair": ("FixResult", "RepairError", "RepairOptions", "RepairPlan", "fix"),
     "sacdoctor.settings.fix_config": ("FixedConfig", "fix_config"),
-    "sacdoctor.severity": ("Severity", "Thresholds"),
+    "sacdoctor.severity": ("Severity", "Status", "Thresholds"),
 }
 
 
@@ -100,3 +125,8 @@ def __getattr__(name: str) -> Any:
         if name in names:
             return imported(module, name, f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return what there is to use, imported already or not."""
+    return sorted(__all__)
