@@ -91,10 +91,15 @@ def probe(
     :param options: which rules
     :param advance: is called after each batch with how many observations are done, and of how many
 
-    Raises `SacdoctorError` where the checkpoint or the observations cannot be read, or do not fit.
+    Raises `SacdoctorError` where the checkpoint or the observations cannot be read, or do not fit,
+    and for a device that there is not.
     """
     options = options or ScanOptions()
     path = Path(path)
+    try:
+        device = torch.device(device)
+    except RuntimeError as error:
+        raise SacdoctorError(f"there is no device {device!r}: {_line(error)}") from None
     if sum(given is not None for given in (buffer, observations, env)) > 1:
         raise SacdoctorError("a buffer, a file of observations or an environment: one of them")
     with Checkpoint(path) as checkpoint:
@@ -120,6 +125,10 @@ def probe(
     )
 
 
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
 def _networks(
     agent: Agent, source: Source, scaling: Scaling, advance: Callable[[int, int], None]
 ) -> tuple[NetworkActivity, ...]:
@@ -135,8 +144,9 @@ def _networks(
     try:
         return at_work(agent, batches(), source.count, largest)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        what = " ".join(str(error).split())
-        raise SacdoctorError(f"its networks do not work on {source.name}: {what}") from error
+        raise SacdoctorError(
+            f"its networks do not work on {source.name}: {_line(error)}"
+        ) from error
 
 
 def _tensors(seen: Seen, agent: Agent, source: Source, scaling: Scaling) -> Batch:

@@ -53,6 +53,8 @@ AWAY = 0.25
 updates old."""
 FOLLOWS = 0.5
 """A correlation: a quarter of the variance."""
+LARGE_SHARE = 3.0
+"""From here on the critic has learned hardly anything of the rewards yet: they are rare."""
 TURNED = -0.8
 """A correlation. Planted signs came to −0.98 and below, young critics of rare rewards to −0.6."""
 LEAST_UPDATES = 500
@@ -77,7 +79,9 @@ def check(activity: Activity) -> Iterator[Finding]:
 
 def _against_rewards(values: ValueActivity) -> tuple[str, str, str] | None:
     learned, share = values.reward_correlation, values.reward_share
-    if learned is None or share is None or learned > TURNED or share < SMALL_SHARE:
+    if learned is None or share is None or learned > TURNED:
+        return None
+    if not SMALL_SHARE <= share <= LARGE_SHARE:
         return None
     return (
         "the critic has learned rewards of the other sign",
@@ -92,7 +96,7 @@ def _far_away(values: ValueActivity, activity: Activity) -> tuple[str, str, str]
     away, follows = values.residual, values.correlation
     if not activity.knows_rewards or away is None or away < AWAY:
         return None
-    if follows is None or follows >= FOLLOWS:
+    if follows is None or follows >= FOLLOWS or (values.reward_share or 0.0) > LARGE_SHARE:
         return None
     return (
         "the critic's values do not follow from the rewards and the values behind them",

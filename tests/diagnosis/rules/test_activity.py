@@ -129,6 +129,8 @@ def test_values_beyond_all_rewards_are_named(
         ({"residual": 0.4, "correlation": 0.1, "error": 1.4}, ["SD306"]),
         ({"reward_correlation": -0.6, "reward_share": 0.9}, []),
         ({"reward_correlation": -0.9, "reward_share": 0.01}, []),
+        ({"reward_correlation": -0.9, "reward_share": 20.0}, []),
+        ({"residual": 0.7, "correlation": 0.0, "reward_share": 20.0}, []),
         ({"reward_correlation": -0.9, "reward_share": 0.9}, ["SD306"]),
         ({"equals_target": True}, ["SD306"]),
         ({"action_effect": 0.02}, []),
