@@ -18,7 +18,9 @@ if TYPE_CHECKING:
         ExecutedActionMixin,
         ExecutedActionReplayBuffer,
         ForcedActionWarmup,
+        WarmupGate,
         WarmupGuard,
+        executed_action,
     )
     from sacdoctor.training.zeros import (
         ZeroWeightsPreventionCallback,
@@ -33,10 +35,12 @@ __all__ = [
     "GradientGuard",
     "MissingParameters",
     "TrainingHealthCallback",
+    "WarmupGate",
     "WarmupGuard",
     "ZeroWeightsPreventionCallback",
     "add_missing_parameters",
     "create_zero_prevention_system",
+    "executed_action",
 ]
 
 _HOMES = {
@@ -47,10 +51,12 @@ _HOMES = {
     "GradientGuard": "gradients",
     "MissingParameters": "live",
     "TrainingHealthCallback": "health",
+    "WarmupGate": "warmup",
     "WarmupGuard": "warmup",
     "ZeroWeightsPreventionCallback": "zeros",
     "add_missing_parameters": "live",
     "create_zero_prevention_system": "zeros",
+    "executed_action": "warmup",
 }
 
 

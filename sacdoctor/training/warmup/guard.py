@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import types
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from stable_baselines3 import HerReplayBuffer
@@ -13,25 +12,15 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from sacdoctor.diagnosis.rules import Rule, long_warmup, updates_during_warmup
-from sacdoctor.settings import WARMUP_STEPS, judge_learning_starts, judge_warmup_steps
-from sacdoctor.training.warmup.forced_actions import FORCED, ForcedActionWarmup
+from sacdoctor.diagnosis.rules import updates_during_warmup
+from sacdoctor.settings import WARMUP_STEPS, judge_learning_starts
+from sacdoctor.training.warmup.findings import WarmupFinding, finding_of, long_warmup
+from sacdoctor.training.warmup.forced_actions import ForcedActionWarmup
+from sacdoctor.training.warmup.infos import FORCED
 
 Strategy = Literal["no-update", "random", "clear"]
 
 LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class WarmupFinding:
-    """What the check at the start of training found: a rule's code and name, and a sentence."""
-
-    code: str
-    name: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.code} {self.name}: {self.message}"
 
 
 class WarmupGuard(BaseCallback):
@@ -171,17 +160,13 @@ class WarmupGuard(BaseCallback):
             env.env_method("advance_forced_steps", taken, indices=wrapped)
 
     def _check(self) -> tuple[WarmupFinding, ...]:
-        found = []
+        found: list[WarmupFinding] = []
         if isinstance(self.model, OffPolicyAlgorithm):
             early = judge_learning_starts(None, self.model.learning_starts, self._end)
             if early is not None:
                 message = f"{early.message}; the guard holds them back"
-                found.append(_finding(updates_during_warmup.RULE, message))
-        long = judge_warmup_steps(self._end)
-        if long is not None:
-            message = f"a warm-up of {self._end:,} steps: {long.message}"
-            found.append(_finding(long_warmup.RULE, message))
-        return tuple(found)
+                found.append(finding_of(updates_during_warmup.RULE, message))
+        return (*found, *long_warmup(self._end))
 
     def _hold_back(self) -> None:
         self._hold.hold(self.model, self._end if self.strategy == "random" else 0)
@@ -196,10 +181,6 @@ class WarmupGuard(BaseCallback):
         LOG.info("%s", message)
         if self.verbose >= 1:
             print(f"WarmupGuard: {message}")
-
-
-def _finding(rule: Rule, message: str) -> WarmupFinding:
-    return WarmupFinding(rule.code, rule.name, message)
 
 
 class _Hold:
