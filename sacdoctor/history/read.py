@@ -16,7 +16,14 @@ from sacdoctor.history.lineage import Header, lineages, name_of, read_header
 from sacdoctor.history.logged import logged
 from sacdoctor.history.model import History, LogNote, Run
 from sacdoctor.history.monitor import MonitorLog, read_monitors
-from sacdoctor.history.rewards import crashes, curves, low_ends, not_finite, too_short
+from sacdoctor.history.rewards import (
+    crashes,
+    curves,
+    log_name,
+    low_ends,
+    not_finite,
+    too_short,
+)
 from sacdoctor.history.scalars import ScalarLog, read_scalars
 from sacdoctor.history.series import read_run
 from sacdoctor.model import Report
@@ -92,6 +99,14 @@ def _history(path: str | Path, options: ScanOptions, files: ExitStack) -> Histor
             *low_ends(monitors, scalars, evaluations),
         ),
         logged=logged(monitors, scalars, runs, folder, options),
+        logs=tuple(
+            log_name(path, folder)
+            for path in (
+                *(log.path for log in monitors),
+                *(log.path for log in scalars),
+                *(log.path for log in evaluations),
+            )
+        ),
     )
 
 
