@@ -1,7 +1,7 @@
 """Hooks between the backward pass and an optimizer's step, which watch, clip, refuse gradients.
 
 SB3 clips gradients in PPO, A2C, DQN and their like, not in SAC, TD3, DDPG and TQC. A step pre-hook
-on the optimizer works for all of them.
+on the optimizer works for all of them, and in a training loop of one's own; nothing here needs SB3.
 """
 
 from __future__ import annotations
@@ -9,25 +9,20 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import torch as th
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.logger import Logger
 from torch.utils.hooks import RemovableHandle
 
-from sacdoctor.algorithms import TRAINED_VARIABLES
-from sacdoctor.training.gradients.norms import accurate_norm, clip, quick_norm
+from sacdoctor.training.gradients.clipping import listen, stop_listening
+from sacdoctor.training.gradients.norms import Arithmetic, accurate_norm
 from sacdoctor.training.gradients.record import GradientRecord
-from sacdoctor.training.live import parameters_of
+from sacdoctor.training.manners import TrainingFinding, say
 
-LOGGER = logging.getLogger("sacdoctor")
-_CHECK = getattr(th, "_amp_foreach_non_finite_check_and_unscale_", None)
-"""PyTorch's own check within `torch.amp.GradScaler`; norms take its place where it is missing."""
 GRADIENT_WARNING = 10.0
-"""Norm above which a gradient is called large: the limit of the original training callback, and
-the `max_grad_norm` that SB3's DQN clips to."""
+"""Norm from which on a gradient may be called large: the limit of the original training callback,
+and the `max_grad_norm` that SB3's DQN clips to."""
 EXPLOSION = 100.0
 """Times its usual norm at which a gradient explodes. Healthy training stays below it everywhere:
 the largest norm of 1,500 steps on a small task was 2 to 30 times the usual one, over all
@@ -45,66 +40,98 @@ _LABEL_LENGTH = 15
 """SB3's table cuts keys at 36 characters, and raises where two cut keys are the same."""
 
 
+class Log(Protocol):
+    """Where figures go: SB3's logger, or anything with these two methods."""
+
+    def record(self, key: str, value: Any) -> None:
+        """Keep the latest value."""
+
+    def record_mean(self, key: str, value: float | None) -> None:
+        """Keep the mean of the values since the last record was written."""
+
+
 class GradientHooks:
-    """The hooks on the optimizers of one model during one call of `learn`.
+    """The hooks on some optimizers during one training.
 
     Every step of every optimizer is looked at, at the price of one pass over gradients that were
     just written, and one synchronisation per step where they are not on the CPU. A step with a
     gradient that is not finite is not taken: its gradients are set to None, so that neither weights
-    nor moments change. Norms are taken of every step where they are clipped, else of one step in
-    `sampled`.
+    nor moments change. Norms are those before any clipping, also where the training loop clips by
+    `torch.nn.utils.clip_grad_norm_`. They are taken of every step where they are clipped, else of
+    one step in `sampled`.
 
-    `max_grad_norm` (None: no clipping) is applied per optimizer. `warning` is the norm above which
-    it warns, None for never; the entropy coefficient's is logged, never warned about, as it grows
-    with the size of the action space alone. With `explosions_only` a norm above `warning` must
-    also be `EXPLOSION` times the usual one: large rewards alone make large gradients.
+    `max_grad_norm` (None: no clipping) is applied per optimizer; one that holds a single number, as
+    that of SAC's entropy coefficient, is not clipped and its size not warned about: a single number
+    has no direction to be kept, and its gradient grows with the size of the action space alone.
+    Above `warning` (None: never) a norm is found that is also `EXPLOSION` times the usual one:
+    large rewards alone make large gradients.
+
+    `records` has what passed through each optimizer, `findings` what was found wrong.
     """
 
     def __init__(
-        self,
-        max_grad_norm: float | None,
-        warning: float | None,
-        explosions_only: bool = False,
-        sampled: int = 1,
+        self, max_grad_norm: float | None, warning: float | None, sampled: int = 1
     ) -> None:
         for name, value in (("max_grad_norm", max_grad_norm), ("warning", warning)):
             if value is not None and not value > 0:
                 raise ValueError(f"{name} is {value:g}, not a number above 0")
         self.max_grad_norm = max_grad_norm
         self.warning = warning
-        self.explosions_only = explosions_only
         self.sampled = sampled if max_grad_norm is None else 1
         self.records: dict[str, GradientRecord] = {}
+        self.findings: list[TrainingFinding] = []
+        self._hooks: list[_Hook] = []
         self._handles: list[RemovableHandle] = []
         self._said: dict[str, float] = {}
         self._labels: dict[str, str] = {}
-        self._model: BaseAlgorithm | None = None
+        self._timesteps: Callable[[], int] = int
         self._logged_at = 0
 
-    def attach(self, model: BaseAlgorithm, optimizers: Mapping[str, th.optim.Optimizer]) -> None:
-        """Hook every optimizer; hooks of an earlier run that ended in an error go first."""
+    def attach(
+        self,
+        optimizers: Mapping[str, th.optim.Optimizer],
+        timesteps: Callable[[], int] = int,
+        is_over: Callable[[], bool] = bool,
+    ) -> None:
+        """Hook every optimizer, with new records.
+
+        `timesteps` returns those that the training has taken, for messages. `is_over` returns
+        whether it has ended without `detach`, by an error: the hooks then remove themselves.
+        """
         self.detach()
-        self._model = model
+        self._timesteps = timesteps
         self.records = {name: GradientRecord() for name in optimizers}
         self._labels = _labels(optimizers)
         self._said = {}
-        for name, optimizer in optimizers.items():
-            hook = _Hook(self, name, model, optimizer)
-            self._handles.append(optimizer.register_step_pre_hook(hook))
+        self._hooks = [
+            _Hook(self, name, optimizer, is_over) for name, optimizer in optimizers.items()
+        ]
+        self.resume()
 
-    def detach(self) -> None:
-        """Remove the hooks; what was recorded stays."""
+    def pause(self) -> None:
+        """Take the hooks off; what was recorded stays, and `resume` puts them back."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._model = None
+        stop_listening(self._clipped_by_others)
 
-    def log(self, logger: Logger, now: bool = True) -> None:
+    def resume(self) -> None:
+        """Put the hooks on that were attached and then paused."""
+        if self._hooks and not self._handles:
+            self._handles = [hook.optimizer.register_step_pre_hook(hook) for hook in self._hooks]
+            listen(self._clipped_by_others)
+
+    def detach(self) -> None:
+        """Remove the hooks for good; what was recorded stays."""
+        self.pause()
+        self._hooks = []
+
+    def log(self, logger: Log, now: bool = True) -> None:
         """Record mean norms since the last record, and counts, under `sacdoctor/`.
 
         Unless it is wanted `now`, it may be put off for some steps.
         """
-        steps = self._steps()
+        steps = self._timesteps()
         if not now and 0 <= steps - self._logged_at < _LOGGED_EVERY:
             return
         self._logged_at = steps
@@ -118,128 +145,147 @@ class GradientHooks:
         if skipped := sum(record.skipped for record in self.records.values()):
             logger.record("sacdoctor/gradients_skipped", skipped)
 
-    def summary(self) -> Iterator[str]:
-        """Yield one line per optimizer that made steps."""
-        for name, record in self.records.items():
-            if record.steps or record.skipped:
-                yield (
-                    f"{name}: {record.steps:,} steps, largest gradient norm {record.largest:.3g} "
-                    f"of {record.measured:,} taken, {record.clipped:,} clipped, "
-                    f"{record.skipped:,} skipped"
-                )
+    def summary(self) -> str:
+        """Return in one line what passed through the optimizers that made steps; else nothing."""
+        told = [
+            f"{self._labels[name]} {record.steps:,} steps, largest norm {record.largest:.3g}"
+            + (f", {record.clipped:,} clipped" if record.clipped else "")
+            + (f", {record.skipped:,} skipped" if record.skipped else "")
+            for name, record in self.records.items()
+            if record.steps or record.skipped
+        ]
+        return f"gradients: {'; '.join(told)}" if told else ""
 
-    def warn_of_size(self, name: str, norm: float) -> None:
+    def judge_size(self, name: str, norm: float) -> None:
         """Warn of a large norm, unless one of about this size was reported already."""
-        if name in TRAINED_VARIABLES or norm < _SAID_AGAIN * self._said.get(name, 0.0):
-            return
         usual = self.records[name].usual
-        if self.explosions_only and (usual is None or norm < EXPLOSION * usual):
+        if (
+            usual is None
+            or norm < EXPLOSION * usual
+            or norm < _SAID_AGAIN * self._said.get(name, 0)
+        ):
             return
         self._said[name] = norm
-        clipped = self.max_grad_norm is not None and norm > self.max_grad_norm
-        LOGGER.warning(
-            "gradient norm %.4g in %s at %s steps, above %g%s",
-            norm,
+        remedy = "max_grad_norm=… clips it"
+        if self.max_grad_norm is not None and norm > self.max_grad_norm:
+            remedy = f"clipped to {self.max_grad_norm:g}"
+        self._find(
+            "gradient-norm",
             name,
-            f"{self._steps():,}",
-            self.warning,
-            f": clipped to {self.max_grad_norm:g}" if clipped else "; max_grad_norm=… clips it",
+            norm,
+            EXPLOSION * usual,
+            f"the gradient norm in {name} is {norm:.4g}, {norm / usual:,.0f} times the usual one; "
+            f"{remedy}",
         )
 
-    def warn_of_skip(self, name: str) -> None:
+    def judge_skip(self, name: str) -> None:
         """Warn of a step that is not taken: the first, the 10th, the 100th, … of an optimizer."""
         count = self.records[name].skipped
         if 10 ** round(math.log10(count)) == count:
-            LOGGER.warning(
-                "a gradient in %s is not finite at %s steps: the step is skipped (%s so far)",
+            self._find(
+                "non-finite",
                 name,
-                f"{self._steps():,}",
-                f"{count:,}",
+                math.nan,
+                math.inf,
+                f"a gradient in {name} is not finite: the step is skipped ({count:,} so far)",
             )
 
-    def _steps(self) -> int:
-        return 0 if self._model is None else self._model.num_timesteps
+    def _find(self, kind: str, quantity: str, value: float, limit: float, message: str) -> None:
+        finding = TrainingFinding(kind, quantity, self._timesteps(), value, limit, message)
+        self.findings.append(finding)
+        say(str(finding), logging.WARNING)
+
+    def _clipped_by_others(self, parameters: list[th.Tensor], norm: th.Tensor) -> None:
+        """Hand a norm on that the training loop has taken, to the hooks that it is for."""
+        for hook in self._hooks:
+            if hook.is_over():
+                self.detach()
+                return
+            hook.learn_norm(parameters, norm)
 
 
 class _Hook:
     """Looks at the gradients of one optimizer; called before each of its steps."""
 
     def __init__(
-        self, hooks: GradientHooks, name: str, model: BaseAlgorithm, optimizer: th.optim.Optimizer
+        self,
+        hooks: GradientHooks,
+        name: str,
+        optimizer: th.optim.Optimizer,
+        is_over: Callable[[], bool],
     ) -> None:
+        self.optimizer = optimizer
+        self.is_over = is_over
         self._hooks = hooks
         self._record = hooks.records[name]
         self._name = name
-        self._model, self._run = model, model.start_time
-        self._warning = math.inf if hooks.warning is None else hooks.warning * (1 + _ROUNDING)
         self._limit = math.inf if hooks.max_grad_norm is None else hooks.max_grad_norm
-        # Below this the accurate norm cannot be above the limit, whatever the quick one lost.
-        self._clipped_from = self._limit * (1 - _ROUNDING)
         self._seen = 0
-        self._learn_parameters(optimizer)
+        self._before_clipping: float | None = None
+        self._learn_parameters()
 
     def __call__(self, optimizer: th.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        hooks, groups = self._hooks, optimizer.param_groups
-        if self._model.start_time != self._run:  # an earlier run, which ended in an error
-            hooks.detach()
+        if self.is_over():
+            self._hooks.detach()
             return
+        groups = optimizer.param_groups
         if len(groups) != self._groups or len(groups[0]["params"]) != self._first:
-            self._learn_parameters(optimizer)
+            self._learn_parameters()
+        before, self._before_clipping = self._before_clipping, None
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         if not gradients:
             return
-        record = self._record
         self._seen += 1
-        if (self._seen - 1) % hooks.sampled and self._are_finite(gradients):
-            record.steps += 1
+        if before is not None and math.isfinite(before) and self._clips_from == math.inf:
+            self._add(before)  # finite, so all elements were, and still are
+        elif (
+            before is None
+            and (self._seen - 1) % self._hooks.sampled
+            and self._arithmetic.are_finite(gradients)
+        ):
+            self._record.steps += 1
+        else:
+            self._look_closely(gradients, before)
+
+    def learn_norm(self, parameters: list[th.Tensor], norm: th.Tensor) -> None:
+        """Take a norm as that of the next step, where it is of all gradients of this optimizer."""
+        if len(parameters) < len(self._parameters):
             return
-        norm = quick_norm(gradients, self._for_numpy)
+        if self._ids <= {id(parameter) for parameter in parameters}:
+            self._before_clipping = float(norm)
+
+    def _look_closely(self, gradients: list[th.Tensor], before: float | None) -> None:
+        """Take the norm; refuse what is not finite, and clip what is too large."""
+        norm = self._arithmetic.norm(gradients)
         if not math.isfinite(norm):
             norm = accurate_norm(gradients)
             if not math.isfinite(norm):
                 for parameter in self._parameters:
                     parameter.grad = None
-                record.skipped += 1
-                hooks.warn_of_skip(self._name)
+                self._record.skipped += 1
+                self._hooks.judge_skip(self._name)
                 return
-        record.add(norm)
-        if norm > self._clipped_from and clip(gradients, self._limit):
-            record.clipped += 1
-        if norm > self._warning:
-            hooks.warn_of_size(self._name, norm)
+        if norm > self._clips_from:
+            # As `torch.nn.utils.clip_grad_norm_` does.
+            self._arithmetic.scale(gradients, self._limit / (norm + 1e-6))
+            self._record.clipped += 1
+        self._add(norm if before is None or not math.isfinite(before) else before)
 
-    def _learn_parameters(self, optimizer: th.optim.Optimizer) -> None:
-        self._parameters = list(parameters_of(optimizer))
-        self._groups = len(optimizer.param_groups)
-        self._first = len(optimizer.param_groups[0]["params"])
-        self._for_numpy = all(
-            p.device.type == "cpu" and p.dtype in (th.float32, th.float64) for p in self._parameters
-        )
+    def _add(self, norm: float) -> None:
+        if norm > self._warns_from:
+            self._hooks.judge_size(self._name, norm)
+        self._record.add(norm)
 
-        kinds = {(p.device, p.dtype) for p in self._parameters}
-        self._flag: tuple[th.Tensor, th.Tensor] | None = None
-        if _CHECK is not None and len(kinds) == 1:
-            device = next(iter(kinds))[0]
-            self._flag = (th.zeros(1, device=device), th.ones(1, device=device))
-
-    def _are_finite(self, gradients: list[th.Tensor]) -> bool:
-        """Return whether all elements are finite; False also where that cannot be told so fast.
-
-        The check is that of PyTorch's `GradScaler`, one call for all tensors. It multiplies them by
-        its second number, 1, which leaves every bit as it is.
-        """
-        if self._flag is None or _CHECK is None:
-            return False
-        found, one = self._flag
-        try:
-            _CHECK(gradients, found, one)
-        except (RuntimeError, NotImplementedError):  # a layout or a device that it does not know
-            self._flag = None
-            return False
-        if found.item():
-            found.zero_()
-            return False
-        return True
+    def _learn_parameters(self) -> None:
+        groups = self.optimizer.param_groups
+        self._parameters = [parameter for group in groups for parameter in group["params"]]
+        self._groups, self._first = len(groups), len(groups[0]["params"])
+        self._ids = {id(parameter) for parameter in self._parameters}
+        self._arithmetic = Arithmetic(self._parameters)
+        single = sum(parameter.numel() for parameter in self._parameters) == 1
+        warning = self._hooks.warning
+        self._clips_from = math.inf if single else self._limit
+        self._warns_from = math.inf if single or warning is None else warning * (1 + _ROUNDING)
 
 
 def _labels(names: Mapping[str, object]) -> dict[str, str]:

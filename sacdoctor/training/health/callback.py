@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from sacdoctor.diagnosis import SPREADS, WINDOW
@@ -33,17 +32,17 @@ from sacdoctor.training.health.signs import (
     LEAST_ACTION_STD,
     SHARPE_WINDOW,
     Array,
-    HealthWarning,
     action_std,
     growth,
     sharpe_ratio,
 )
+from sacdoctor.training.manners import TrainingCallback, TrainingFinding
 from sacdoctor.training.warmup import FORCED
 
 LOG = logging.getLogger(__name__)
 
 
-class TrainingHealthCallback(BaseCallback):
+class TrainingHealthCallback(TrainingCallback):
     """Warns when a training goes bad, and can stop it and save the model when rewards crash.
 
     It watches: the return of episodes (`RewardCrash`; needs SB3's Monitor, which SB3 puts around
@@ -88,7 +87,7 @@ class TrainingHealthCallback(BaseCallback):
         self.sharpe = sharpe
         self.stop_on_crash = stop_on_crash
         self.save_path = None if save_path is None else Path(save_path)
-        self.warnings: list[HealthWarning] = []
+        self.warnings: list[TrainingFinding] = []
         self.crashes: list[RewardCrash] = []
         self.events: list[TrainingEvent] = []
         self._detector = CrashDetector(crash_window, crash_spreads)
@@ -259,7 +258,7 @@ class TrainingHealthCallback(BaseCallback):
             ago = crash.timesteps - crash.preceded_by.timesteps
             message += f", {ago:,} steps after the {crash.preceded_by.name}"
         self._warn(
-            HealthWarning(
+            TrainingFinding(
                 "reward-crash",
                 "rollout/ep_rew",
                 self.num_timesteps,
@@ -290,9 +289,9 @@ class TrainingHealthCallback(BaseCallback):
             self._in_trouble.discard(trouble)
         elif trouble not in self._in_trouble:
             self._in_trouble.add(trouble)
-            self._warn(HealthWarning(kind, quantity, self.num_timesteps, value, limit, message))
+            self._warn(TrainingFinding(kind, quantity, self.num_timesteps, value, limit, message))
 
-    def _warn(self, warning: HealthWarning) -> None:
+    def _warn(self, warning: TrainingFinding) -> None:
         self.warnings.append(warning)
         self.logger.record("sacdoctor/health_warnings", len(self.warnings))
         LOG.warning("step %s: %s", f"{warning.timesteps:,}", warning.message)

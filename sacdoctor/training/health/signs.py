@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium import spaces
+
+if TYPE_CHECKING:
+    from gymnasium import spaces
 
 LEAST_ACTION_STD = 0.2
 """Below this the actions hardly vary; in half ranges, so 1 is the distance from middle to bound.
@@ -36,22 +37,6 @@ SHARPE_WINDOW = 100
 """Episodes in the Sharpe ratio, as many as in SB3's `rollout/ep_rew_mean`."""
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class HealthWarning:
-    """One sign of trouble: reward-crash, action-std, entropy, growth or non-finite.
-
-    `quantity` is what was measured, in SB3's name where it has one; `limit` what it should not
-    have passed.
-    """
-
-    kind: str
-    quantity: str
-    timesteps: int
-    value: float
-    limit: float
-    message: str
 
 
 def action_std(actions: Array, space: spaces.Box) -> float:

@@ -7,22 +7,20 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Literal, get_args
 
-from stable_baselines3.common.callbacks import BaseCallback
-
 from sacdoctor.severity import Thresholds
 from sacdoctor.training.gradients import GRADIENT_WARNING, SAMPLED, GradientHooks, GradientRecord
 from sacdoctor.training.live import LiveModel, MissingParameters, add_missing_parameters
+from sacdoctor.training.manners import TrainingCallback, say
 from sacdoctor.training.zeros import messages
 from sacdoctor.training.zeros.bias_tensors import count
 from sacdoctor.training.zeros.checks import Check, dead_biases
 from sacdoctor.training.zeros.repair import repair
 
-LOGGER = logging.getLogger("sacdoctor")
 OnMissing = Literal["warn", "error", "add"]
 THRESHOLDS = Thresholds()
 
 
-class ZeroWeightsPreventionCallback(BaseCallback):
+class ZeroWeightsPreventionCallback(TrainingCallback):
     """Checks all biases of the policy during training, and repairs those that are dead.
 
     Kinds, severities and new values are those of `sacdoctor scan` and `fix`. Works for SB3's and
@@ -90,9 +88,7 @@ class ZeroWeightsPreventionCallback(BaseCallback):
         self.history: list[Check] = []
         watches = max_grad_norm is not None or gradient_warning is not None
         self._hooks = (
-            GradientHooks(max_grad_norm, gradient_warning, explosions_only=True, sampled=SAMPLED)
-            if watches
-            else None
+            GradientHooks(max_grad_norm, gradient_warning, sampled=SAMPLED) if watches else None
         )
         self._live: LiveModel | None = None
         self._repairs: Counter[str] = Counter()
@@ -117,7 +113,12 @@ class ZeroWeightsPreventionCallback(BaseCallback):
         if frozen := live.frozen():
             self._say(messages.frozen(live, frozen))
         if self._hooks is not None:
-            self._hooks.attach(self.model, live.optimizers)
+            start = self.model.start_time
+            self._hooks.attach(
+                live.optimizers,
+                timesteps=lambda: self.model.num_timesteps,
+                is_over=lambda: self.model.start_time != start,
+            )
         self._ends = self._must_stop(self.check())
 
     def _on_step(self) -> bool:
@@ -126,8 +127,13 @@ class ZeroWeightsPreventionCallback(BaseCallback):
             self._ends = self._must_stop(self.check())
         return not self._ends
 
+    def _on_rollout_start(self) -> None:
+        if self._hooks is not None:
+            self._hooks.pause()
+
     def _on_rollout_end(self) -> None:
         if self._hooks is not None:
+            self._hooks.resume()
             self._hooks.log(self.logger, now=False)
 
     def _on_training_end(self) -> None:
@@ -136,10 +142,10 @@ class ZeroWeightsPreventionCallback(BaseCallback):
         if self._hooks is not None:
             self._hooks.log(self.logger)
             self._hooks.detach()
-        if self.verbose >= 1:
-            self._say(messages.summary(self.history, self._elements_repaired))
-            for line in self._hooks.summary() if self._hooks is not None else ():
-                self._say(line)
+        summary = messages.summary(self.history, self._elements_repaired)
+        if self._hooks is not None and (gradients := self._hooks.summary()):
+            summary += f"; {gradients}"
+        self._say(summary)
 
     def check(self) -> Check:
         """Look at all biases now, repair what is to be repaired, and return what was found.
@@ -187,9 +193,10 @@ class ZeroWeightsPreventionCallback(BaseCallback):
             live = LiveModel.of(self.model)
             missing = live.missing()
             if homes:
-                LOGGER.warning(messages.added(found, homes))
+                say(messages.added(found, homes), logging.WARNING)
         if missing:
-            LOGGER.warning(messages.never_trained(live, missing, can_be_added=not adds))
+            line = messages.never_trained(live, missing, can_be_added=not adds)
+            say(line, logging.WARNING)
         return live
 
     def _report(self, check: Check) -> None:
@@ -197,15 +204,14 @@ class ZeroWeightsPreventionCallback(BaseCallback):
         outcomes = messages.outcomes(check, self.auto_fix)
         stop = self.thresholds.stop
         for level, line in messages.dead(check, outcomes, self._outcomes, stop):
-            LOGGER.log(level, line)
+            say(line, level)
         self._outcomes = outcomes
         if check.non_finite and check.non_finite != self._non_finite:
             self._non_finite = check.non_finite
-            LOGGER.error(messages.non_finite(check))
+            say(messages.non_finite(check), logging.ERROR)
         for line in messages.repairs(check, singly=self.verbose >= 2):
             self._say(line)
-        if self.verbose >= 2:
-            self._say(messages.state(check))
+        self._say(messages.state(check), least=2)
 
     def _log(self, check: Check) -> None:
         worst = max((bias.zero_percent for bias in check.dead), default=0.0)
@@ -219,12 +225,5 @@ class ZeroWeightsPreventionCallback(BaseCallback):
             return False
         reason = messages.reason_to_stop(check, self.thresholds.stop)
         if reason is not None:
-            LOGGER.error("training stops at %s steps: %s", f"{check.num_timesteps:,}", reason)
+            say(f"training stops at {check.num_timesteps:,} steps: {reason}", logging.ERROR)
         return reason is not None
-
-    def _say(self, line: str) -> None:
-        """Print as SB3's callbacks do, or log where somebody listens to that."""
-        if LOGGER.isEnabledFor(logging.INFO):
-            LOGGER.info(line)
-        elif self.verbose >= 1:
-            print(f"sacdoctor: {line}")

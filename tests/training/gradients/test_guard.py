@@ -12,11 +12,18 @@ import pytest
 import torch as th
 from stable_baselines3 import SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback
+from stable_baselines3.common.callbacks import (
+    BaseCallback,
+    CallbackList,
+    CheckpointCallback,
+    EveryNTimesteps,
+)
 from stable_baselines3.common.logger import configure
 
 from fixtures.faulty_training import train
 from sacdoctor.training import GradientGuard, create_zero_prevention_system
+from sacdoctor.training.gradients import GradientHooks
+from sacdoctor.training.live import LiveModel
 
 pytestmark = pytest.mark.slow
 
@@ -88,8 +95,12 @@ def test_applied_norms_of_sac_never_exceed_the_limit(guard: Callable[[], BaseCal
     records = getattr(callback, "records", None) or callback.gradients  # type: ignore[attr-defined]
     for name in OPTIMIZERS:
         assert len(applied[name]) == 118  # 150 steps, 32 of them before learning starts
-        assert max(applied[name]) <= 1.0 + 1e-6
         assert records[name].steps == 118
+    for name in ("actor.optimizer", "critic.optimizer"):
+        assert max(applied[name]) <= 1.0 + 1e-6
+    # A single number has no direction to be kept; clipping would only slow it down.
+    assert max(applied["ent_coef_optimizer"]) > 1.0
+    assert records["ent_coef_optimizer"].clipped == 0
     assert records["critic.optimizer"].clipped > 80
     assert max(applied["critic.optimizer"]) > 0.99
     assert records["critic.optimizer"].largest > 10.0
@@ -104,7 +115,8 @@ def test_clipping_scales_as_pytorch_does() -> None:
         copies = [th.zeros_like(p) for p in found.param_groups[0]["params"]]
         for copy, parameter in zip(copies, found.param_groups[0]["params"], strict=True):
             copy.grad = parameter.grad.clone()
-        th.nn.utils.clip_grad_norm_(copies, 0.5)
+        if name != "ent_coef_optimizer":
+            th.nn.utils.clip_grad_norm_(copies, 0.5)
         expected[name] = [copy.grad for copy in copies]  # type: ignore[misc]
 
     def compare(name: str, found: th.optim.Optimizer) -> None:
@@ -166,14 +178,18 @@ def test_huge_finite_gradients_are_clipped_not_skipped() -> None:
     model = train("SAC", steps=0)
 
     def enlarge(name: str, found: th.optim.Optimizer) -> None:
-        found.param_groups[0]["params"][0].grad.view(-1)[0] = 3e38
+        if name != "ent_coef_optimizer":
+            found.param_groups[0]["params"][0].grad.view(-1)[0] = 3e38
 
     guard = GradientGuard(1.0, verbose=0)
     applied: list[float] = []
     spies = [
         Spy(enlarge, after=False),
         guard,
-        Spy(lambda name, found: applied.append(norm(found)), after=True),
+        Spy(
+            lambda name, found: name == "ent_coef_optimizer" or applied.append(norm(found)),
+            after=True,
+        ),
     ]
     model.learn(40, callback=spies)
     assert guard.records["actor.optimizer"].clipped == 8
@@ -205,16 +221,12 @@ def test_the_norm_is_that_of_all_gradients_of_the_optimizer() -> None:
     assert record.largest == pytest.approx(max(seen), rel=1e-5)
 
 
-def test_large_norms_are_warned_of_sparsely(caplog: pytest.LogCaptureFixture) -> None:
-    model = train("SAC", steps=0, environment={"reward_scale": 1e4})
-    model.learn(150, callback=GradientGuard(verbose=0))
-    said = [r for r in caplog.records if "gradient norm" in r.getMessage()]
-    assert {r.levelno for r in said} == {logging.WARNING}
-    assert 1 <= len(said) <= 6
-    assert "critic.optimizer" in said[0].getMessage()
-
-
-def test_the_callback_warns_of_an_explosion(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "build",
+    [GradientGuard, create_zero_prevention_system],
+    ids=["guard", "factory"],
+)
+def test_an_explosion_is_warned_of_sparsely(build: Any, caplog: pytest.LogCaptureFixture) -> None:
     calls = [0]
 
     def explode(name: str, found: th.optim.Optimizer) -> None:
@@ -222,10 +234,12 @@ def test_the_callback_warns_of_an_explosion(caplog: pytest.LogCaptureFixture) ->
         if name == "critic.optimizer" and calls[0] > 400:  # 20 norms have been taken
             found.param_groups[0]["params"][0].grad.mul_(1e6)
 
-    watched = create_zero_prevention_system(verbose=0)
-    train("SAC", steps=0).learn(455, callback=[Spy(explode, after=False), watched])
-    said = [r.getMessage() for r in caplog.records if "gradient norm" in r.getMessage()]
-    assert said and all("critic.optimizer" in line for line in said)
+    callback = build(verbose=0)
+    train("SAC", steps=0).learn(455, callback=[Spy(explode, after=False), callback])
+    said = [r for r in caplog.records if "gradient norm" in r.getMessage()]
+    assert {r.levelno for r in said} == {logging.WARNING}
+    assert 1 <= len(said) <= 3
+    assert all("critic.optimizer" in r.getMessage() for r in said)
 
 
 def test_norms_are_in_the_csv_that_sb3_writes(tmp_path: Path) -> None:
@@ -254,6 +268,76 @@ def test_hooks_are_gone_after_training() -> None:
     assert hooks(model) == 0
 
 
+def in_pytorch() -> Any:
+    return th.nn.utils.clip_grad_norm_
+
+
+@pytest.mark.parametrize("algorithm", ["PPO", "A2C", "DQN", "RecurrentPPO", "QRDQN"])
+@pytest.mark.parametrize(
+    "build",
+    [lambda: GradientGuard(verbose=0), lambda: create_zero_prevention_system(verbose=0)],
+    ids=["guard", "factory"],
+)
+def test_norms_are_those_before_the_algorithms_own_clipping(
+    algorithm: str, build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The norm of each step is the one that `clip_grad_norm_` returns, which SB3 drops."""
+    returned: list[float] = []
+    own = in_pytorch()
+
+    def spy(*args: Any, **kwargs: Any) -> th.Tensor:
+        norm = own(*args, **kwargs)
+        returned.append(float(norm))
+        return norm
+
+    monkeypatch.setattr(th.nn.utils, "clip_grad_norm_", spy)
+    model = train(algorithm, steps=0)
+    model.max_grad_norm = 1e-3
+    callback = build()
+    model.learn(128, callback=callback)
+    assert in_pytorch() is spy
+    records = getattr(callback, "records", None) or callback.gradients
+    ((_, record),) = records.items()
+    assert record.steps == record.measured == len(returned) > 0
+    assert record.largest == pytest.approx(max(returned), rel=1e-5)
+    assert record.last == pytest.approx(returned[-1], rel=1e-5)
+    assert record.largest > 2e-3
+
+
+def test_a_clipping_that_is_not_of_all_gradients_is_not_the_norm_of_the_step() -> None:
+    parameters = [th.nn.Parameter(th.zeros(1)) for _ in range(2)]
+    optimizer = th.optim.SGD(parameters, lr=0.1)
+    hooks = GradientHooks(None, None)
+    hooks.attach({"policy": optimizer})
+    for parameter, gradient in zip(parameters, (3.0, 4.0), strict=True):
+        parameter.grad = th.tensor([gradient])
+    th.nn.utils.clip_grad_norm_(parameters[:1], 1.0)
+    optimizer.step()
+    assert hooks.records["policy"].last == pytest.approx(np.sqrt(17.0), rel=1e-5)
+    th.nn.utils.clip_grad_norm_(iter(parameters), 1.0)
+    optimizer.step()
+    assert hooks.records["policy"].last == pytest.approx(np.sqrt(17.0), rel=1e-5)
+    hooks.detach()
+
+
+def test_a_loop_of_ones_own_has_its_gradients_clipped_and_refused_without_sb3() -> None:
+    weight = th.nn.Parameter(th.zeros(2))
+    optimizer = th.optim.SGD([weight], lr=1.0)
+    hooks = GradientHooks(max_grad_norm=1.0, warning=None)
+    hooks.attach({"agent": optimizer})
+    weight.grad = th.tensor([3.0, 4.0])
+    optimizer.step()
+    assert weight.tolist() == pytest.approx([-0.6, -0.8], rel=1e-5)
+    weight.grad = th.tensor([1.0, float("nan")])
+    optimizer.step()
+    assert weight.tolist() == pytest.approx([-0.6, -0.8], rel=1e-5)
+    assert (hooks.records["agent"].clipped, hooks.records["agent"].skipped) == (1, 1)
+    hooks.detach()
+    weight.grad = th.tensor([30.0, 40.0])
+    optimizer.step()
+    assert weight.tolist() == pytest.approx([-30.6, -40.8], rel=1e-5)
+
+
 class Crash(BaseCallback):
     def _on_step(self) -> bool:
         if self.num_timesteps == 50:
@@ -270,6 +354,36 @@ def test_hooks_of_a_run_that_raised_are_gone_at_the_next() -> None:
     model.learn(60)  # another run, without it: its hooks see that their run is over
     assert hooks(model) == 0
     assert crashed.records["critic.optimizer"].steps == taken
+
+
+@pytest.mark.parametrize("algorithm", ["SAC", "PPO"])
+def test_nothing_is_left_behind_by_an_error_between_updates(algorithm: str) -> None:
+    """Hooks are on while optimizers step, and PyTorch's clipping is watched then alone."""
+    own = in_pytorch()
+    model = train(algorithm, steps=0)
+    found = [o for n, o in LiveModel.of(model).optimizers.items()]
+    for callback in (GradientGuard(verbose=0), create_zero_prevention_system(verbose=0)):
+        with pytest.raises(RuntimeError, match="stop here"):
+            model.learn(100, callback=[callback, Crash()])
+        assert not any(o._optimizer_step_pre_hooks for o in found)
+        assert in_pytorch() is own
+
+
+@pytest.mark.parametrize("list_of_them", [False, True])
+def test_inside_an_event_the_hooks_go_and_the_summary_comes_at_the_end(
+    list_of_them: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, guard = train("SAC", steps=0), GradientGuard()
+    system = create_zero_prevention_system()
+    inner = CallbackList([guard, system]) if list_of_them else guard
+    event = EveryNTimesteps(20, inner)
+    model.learn(60, callback=event)
+    assert guard.records["critic.optimizer"].steps == 28
+    assert hooks(model) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("sacdoctor: gradients:") for line in lines) == 1
+    assert sum("checks of" in line for line in lines) == list_of_them
+    assert not {"on_training_end", "on_rollout_start", "on_rollout_end"} & set(vars(event))
 
 
 def test_the_same_guard_serves_two_runs() -> None:
