@@ -153,7 +153,13 @@ class Agent:
 
 
 def train(
-    warmup: int, steps: int, seed: int, *, gated: bool = True, executed: bool = True
+    warmup: int,
+    steps: int,
+    seed: int,
+    *,
+    gated: bool = True,
+    executed: bool = True,
+    verbose: int = 1,
 ) -> tuple[Agent, TrainingMonitor]:
     """Train an agent for `warmup` forced steps and `steps` of its own."""
     market, agent = Market(warmup, seed), Agent(seed, warmup + steps)
@@ -171,6 +177,7 @@ def train(
             "critic": agent.critic_optimizer,
             "alpha": agent.alpha_optimizer,
         },
+        verbose=verbose,
     )
     state, total = market.reset(), 0.0
     with monitor:
@@ -203,16 +210,17 @@ def evaluated(agent: Agent, episodes: int = 32) -> float:
 WAYS = {
     "updates from the start, sampled actions stored": {"gated": False, "executed": False},
     "updates from the start, executed actions stored": {"gated": False, "executed": True},
+    "gate, sampled actions stored": {"gated": True, "executed": False},
     "gate, executed actions stored": {"gated": True, "executed": True},
 }
 
 
 def compare(warmup: int, steps: int, seeds: int) -> None:
     """Print what each way through the warm-up earns, over seeds."""
-    print(f"return of an episode, {steps:,} steps after a warm-up of {warmup:,}, {seeds} seeds")
+    print(f"return of an episode, {steps:,} steps after a warm-up of {warmup:,}; seeds: {seeds}")
     print(f"{'':50}{'mean':>8}{'worst':>8}{'best':>8}{'temperature':>14}")
     for name, way in WAYS.items():
-        agents = [train(warmup, steps, seed, **way)[0] for seed in range(seeds)]
+        agents = [train(warmup, steps, seed, verbose=0, **way)[0] for seed in range(seeds)]
         returns = [evaluated(agent) for agent in agents]
         alpha = float(np.median([agent.log_alpha.exp().item() for agent in agents]))
         figures = (sum(returns) / seeds, min(returns), max(returns))
@@ -228,7 +236,7 @@ def main() -> None:
     parser.add_argument("--compare", action="store_true")
     options = parser.parse_args()
     if options.compare:
-        logging.disable()  # nine warm-ups of agents that are meant to fail
+        logging.disable()  # some of these agents are meant to fail
         compare(options.warmup, options.steps, options.seeds)
         return
     agent, _ = train(options.warmup, options.steps, seed=0)

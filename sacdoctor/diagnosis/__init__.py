@@ -5,6 +5,7 @@ from sacdoctor.diagnosis.completion import Completion, completions, loading_call
 from sacdoctor.diagnosis.coverage import Slot
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
+from sacdoctor.diagnosis.gradient_record import LEAST_UPDATES, decayed_start
 from sacdoctor.diagnosis.log_facts import COEFFICIENT, LogFacts, LoggedRow, Points
 from sacdoctor.diagnosis.pickled_settings import largest_rate
 from sacdoctor.diagnosis.returns import SPREADS, WINDOW, least_spread
@@ -31,6 +32,7 @@ from sacdoctor.diagnosis.wrapped import needless_wrappers
 
 __all__ = [
     "COEFFICIENT",
+    "LEAST_UPDATES",
     "OUTLAST_REPAIR",
     "SPREADS",
     "WINDOW",
@@ -53,6 +55,7 @@ __all__ = [
     "biases",
     "chunks",
     "completions",
+    "decayed_start",
     "examined",
     "has_floats",
     "largest_rate",

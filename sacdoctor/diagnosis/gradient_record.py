@@ -6,7 +6,7 @@ filter over its places): a unit without a gradient leaves a whole row of zeros b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -31,7 +31,7 @@ _SPREAD = 4.0
 LEAST = 1e-30
 """Below it a second moment is near the end of float32, and a quotient of two means nothing."""
 NETWORKS = ("actor", "critic", "Q-network", "quantile network")
-_LEAST_UPDATES = 10
+LEAST_UPDATES = 10
 """Before that a network may not have had its turn: TD3's actor waits for its critic."""
 
 
@@ -190,19 +190,30 @@ def _is_of(moment: object, tensor: Tensor) -> TypeGuard[Tensor]:
 def is_decayed_start(
     moment: NDArray[Any], key: str, entry: int, state: OptimizerState
 ) -> NDArray[np.bool_]:
-    """Return which elements are no more than a second moment's own start, decayed.
+    """Return which elements are no more than a second moment's own start, decayed."""
+    left = decayed_start(key, state.options(entry), state.step(entry))
+    if left is None:
+        return np.zeros(moment.shape, dtype=np.bool_)
+    start, rounding = left
+    return np.asarray((moment > 0) & (np.abs(moment - start) <= rounding))
+
+
+def decayed_start(
+    key: str, options: Mapping[str, object], step: float | None
+) -> tuple[float, float] | None:
+    """Return what is left after `step` updates of a second moment that starts at 1, and how much
+    of it float32 may have rounded; None where it starts at 0.
 
     SB3's `RMSpropTFLike`, meant for A2C, starts it at 1, so it decays as α^step where no
     gradient comes; plain RMSprop, which a file does not tell from it, and Adam start at 0.
     """
     if starting_at_one(key) is None:
-        return np.zeros(moment.shape, dtype=np.bool_)
-    decay, step = decay_of(key, state.options(entry)), state.step(entry)
+        return None
+    decay = decay_of(key, options)
     if decay is None or step is None or not step >= 0:
-        return np.zeros(moment.shape, dtype=np.bool_)
+        return None
     start = float(decay**step)
-    rounding = 2 * step * float(np.finfo(np.float32).eps) * start
-    return np.asarray((moment > 0) & (np.abs(moment - start) <= rounding))
+    return start, 2 * step * float(np.finfo(np.float32).eps) * start
 
 
 def _is_all_zero(moment: Tensor) -> bool:
@@ -219,7 +230,7 @@ def stopped_networks(facts: Facts) -> dict[str, list[str]]:
     return {
         part: names
         for part, names in parts.items()
-        if all(updates_of(facts, name) >= _LEAST_UPDATES for name in names)
+        if all(updates_of(facts, name) >= LEAST_UPDATES for name in names)
         and all(_has_stopped(facts, name) for name in names)
     }
 

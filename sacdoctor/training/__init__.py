@@ -1,6 +1,7 @@
-"""What runs inside `model.learn()`: callbacks, a wrapper and a buffer that keep biases alive.
+"""What runs inside a training: callbacks for `model.learn()`, a monitor for a loop of one's own.
 
-Needs the extra `train` (Stable-Baselines3 and sb3-contrib).
+What is for SB3 needs the extra `train` (Stable-Baselines3 and sb3-contrib), the wrapper gymnasium,
+the monitor and the gate neither.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from sacdoctor.training.gradients import GradientGuard
     from sacdoctor.training.health import TrainingHealthCallback
     from sacdoctor.training.live import MissingParameters, add_missing_parameters
+    from sacdoctor.training.loop import TrainingMonitor
     from sacdoctor.training.warmup import (
         ExecutedActionDictReplayBuffer,
         ExecutedActionMixin,
@@ -35,6 +37,7 @@ __all__ = [
     "GradientGuard",
     "MissingParameters",
     "TrainingHealthCallback",
+    "TrainingMonitor",
     "WarmupGate",
     "WarmupGuard",
     "ZeroWeightsPreventionCallback",
@@ -51,6 +54,7 @@ _HOMES = {
     "GradientGuard": "gradients",
     "MissingParameters": "live",
     "TrainingHealthCallback": "health",
+    "TrainingMonitor": "loop",
     "WarmupGate": "warmup",
     "WarmupGuard": "warmup",
     "ZeroWeightsPreventionCallback": "zeros",
@@ -61,7 +65,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used; the rest of the package needs no SB3."""
+    """Import a public name when it is first used: what it needs may not be there."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return imported(f"{__name__}.{_HOMES[name]}", name, f"{__name__}.{name}")

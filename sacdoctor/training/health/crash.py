@@ -48,6 +48,16 @@ class RewardCrash:
     spreads: float
     preceded_by: TrainingEvent | None = None
 
+    def __str__(self) -> str:
+        told = (
+            f"rewards crashed in episode {self.episode:,} (step {self.timesteps:,}): the mean "
+            f"return fell from {self.before:.4g} to {self.after:.4g}"
+        )
+        if self.preceded_by is None:
+            return told
+        ago = self.timesteps - self.preceded_by.timesteps
+        return f"{told}, {ago:,} steps after the {self.preceded_by.name}"
+
 
 class CrashDetector:
     """Finds crashes in returns that come one by one.

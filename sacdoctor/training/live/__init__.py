@@ -1,4 +1,4 @@
-"""A live SB3 model: its parameters, optimizers and the causes of its zeros."""
+"""What is training, SB3's model or one's own: parameters, optimizers, the causes of zeros."""
 
 from sacdoctor.training.live.causes import cause_of
 from sacdoctor.training.live.missing_parameters import (
@@ -6,13 +6,15 @@ from sacdoctor.training.live.missing_parameters import (
     add_missing_parameters,
     listed,
 )
-from sacdoctor.training.live.model import LiveModel, parameters_of
+from sacdoctor.training.live.model import LiveModel, Pace, is_target, parameters_of
 
 __all__ = [
     "LiveModel",
     "MissingParameters",
+    "Pace",
     "add_missing_parameters",
     "cause_of",
+    "is_target",
     "listed",
     "parameters_of",
 ]

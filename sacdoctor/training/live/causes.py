@@ -11,24 +11,26 @@ from sacdoctor.optimizers import TELLING_MOMENTS, Optimizer, optimizer_among
 from sacdoctor.training.live.model import LiveModel, is_target, parameters_of
 
 
-def cause_of(live: LiveModel, name: str) -> Attribution:
+def cause_of(live: LiveModel, name: str, dead: th.Tensor | None = None) -> Attribution:
     """Return why the bias `name`, some of whose elements are zero, is so.
 
-    The causes are those of a scan, in the same order; a live model has more evidence: identity
-    instead of shapes, `requires_grad`, and the gradient of the last update.
+    `dead` has its shape and says which zeros are in question, None for all. The causes are those of
+    a scan, in the same order; a live model has more evidence: identity instead of shapes,
+    `requires_grad`, and the gradient of the last update.
     """
     parameter = live.parameters[name]
     if not live.was_updated:
         return Attribution(
             Cause.UNTRAINED, "no update has taken place: the zeros are initial values"
         )
+    dead = parameter == 0 if dead is None else dead
     online = live.counterpart(name)
     if online is not None:
-        return _of_target(live, name, online)
+        return _of_target(live, name, online, dead)
     if is_target(name):
         return _unknown("it belongs to a target network without an online counterpart")
     if live.updates_without_optimizer:
-        return _unknown(f"{type(live.model).__name__} updates its policy without an optimizer")
+        return _unknown(f"{live.called} updates its policy without an optimizer")
     if not parameter.requires_grad:
         return Attribution(Cause.NO_GRADIENT, "it is frozen: its requires_grad is False")
     owners = live.owners.get(id(parameter), ())
@@ -42,11 +44,10 @@ def cause_of(live: LiveModel, name: str) -> Attribution:
     stepped = [owner for owner in owners if live.has_stepped(owner)]
     if not stepped:
         return Attribution(Cause.UNTRAINED, f"{' and '.join(owners)} has made no step yet")
-    return _of_gradients(live.optimizers[stepped[0]], stepped[0], parameter)
+    return _of_gradients(live.optimizers[stepped[0]], stepped[0], parameter, dead)
 
 
-def _of_target(live: LiveModel, name: str, online: str) -> Attribution:
-    dead = live.parameters[name] == 0
+def _of_target(live: LiveModel, name: str, online: str, dead: th.Tensor) -> Attribution:
     both = int((dead & (live.parameters[online] == 0)).sum())
     zeros = int(dead.sum())
     if 2 * both < zeros:
@@ -64,7 +65,7 @@ def _of_target(live: LiveModel, name: str, online: str) -> Attribution:
 
 
 def _of_gradients(
-    optimizer: th.optim.Optimizer, label: str, parameter: nn.Parameter
+    optimizer: th.optim.Optimizer, label: str, parameter: nn.Parameter, dead: th.Tensor
 ) -> Attribution:
     """Judge by the last update's gradient, and by the sum of all of them.
 
@@ -87,7 +88,6 @@ def _of_gradients(
         if any(other.grad is not None for other in others) or _keeps_nothing(optimizer):
             return _unknown(f"{label} keeps no moments, and there is no gradient to look at")
         return Attribution(Cause.NO_GRADIENT, f"no parameter of {label} has had a gradient")
-    dead = parameter == 0
     zeros = int(dead.sum())
     key, moment = next(((k, kept[k]) for k in TELLING_MOMENTS if k in kept), ("", None))
     if isinstance(moment, th.Tensor) and moment.shape == parameter.shape:

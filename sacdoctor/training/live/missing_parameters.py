@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch as th
-from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.training.live.model import LiveModel, parameters_of
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
 
 _NAMED = 5
 """How many names a message lists."""

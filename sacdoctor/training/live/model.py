@@ -1,71 +1,152 @@
-"""What a live SB3 model is made of: its parameters by name, and which optimizer holds which."""
+"""What is training: its parameters by name, which optimizer holds which, and how far it is."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch as th
-from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from sacdoctor.algorithms import ALGORITHMS, Algorithm
-from sacdoctor.layers import Role, online_name, roles
+from sacdoctor.layers import Role, online_names, roles, says_target
+from sacdoctor.optimizers import STEP
 
-_TARGET = re.compile(r"(^|[._])target([._]|$)")
-"""In a name: a target network, SB3's (`critic_target`) or one's own (`target_net`)."""
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+Optimizers = Mapping[str, th.optim.Optimizer]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How far a training is, and how often parts of it have their turn.
+
+    Where the number of environment steps is not known, `num_timesteps` is None.
+    """
+
+    n_updates: int
+    num_timesteps: int | None = None
+    learning_starts: int = 0
+    policy_delay: int = 1
+    target_update_interval: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class LiveModel:
-    """A model at the start of training.
+    """A model that is training: SB3's, or modules and optimizers of one's own.
 
-    `names` has every name of every parameter of the policy, `parameters` each parameter once,
-    under its first name, as an SB3 checkpoint's scan does. `optimizers` are named as in SB3's zip
-    (`policy.optimizer`, `actor.optimizer`, `ent_coef_optimizer`); `owners` maps the `id` of a
-    parameter to the names of the optimizers that hold it. `updates_before` is SB3's counter of
-    updates when training started.
+    `names` has every name of every parameter, `parameters` each parameter once, under its first
+    name, as an SB3 checkpoint's scan does. `online` has the counterpart of every target network's
+    tensor, by names and shapes. `optimizers` are named as in SB3's zip
+    (`policy.optimizer`, `actor.optimizer`, `ent_coef_optimizer`), or as the caller names them;
+    `owners` maps the `id` of a parameter to the names of the optimizers that hold it. `called` is
+    what messages call the model, `updates_before` its counter of updates when this was made, and
+    `pace` says how far it is now.
     """
 
-    model: BaseAlgorithm
+    called: str
+    modules: Mapping[str, nn.Module]
     names: Mapping[str, nn.Parameter]
     parameters: Mapping[str, nn.Parameter]
     roles: Mapping[str, Role]
-    optimizers: Mapping[str, th.optim.Optimizer]
+    online: Mapping[str, str]
+    optimizers: Optimizers
     owners: Mapping[int, tuple[str, ...]]
+    algorithm: Algorithm | None
     updates_before: int
+    pace: Callable[[], Pace]
 
     @classmethod
     def of(cls, model: BaseAlgorithm) -> LiveModel:
-        """Return what the model is made of now."""
-        policy = model.policy
-        names = {
-            name: parameter
-            for name, parameter in policy.named_parameters(remove_duplicate=False)
-            if not isinstance(parameter, UninitializedParameter)
-        }
+        """Return what an SB3 model is made of now.
+
+        Its parameters are called as in the policy's state dict. `algorithm` is what is known of the
+        model's class, or of the nearest that it is derived from.
+        """
+        names = (each.__name__ for each in type(model).__mro__)
+        return cls._made(
+            {"": model.policy},
+            dict(_optimizers(model)),
+            type(model).__name__,
+            next((ALGORITHMS[name] for name in names if name in ALGORITHMS), None),
+            lambda: _pace_of(model),
+        )
+
+    @classmethod
+    def of_modules(
+        cls, modules: Mapping[str, nn.Module], optimizers: Optimizers, called: str = "the agent"
+    ) -> LiveModel:
+        """Return what a training loop of one's own trains, without SB3.
+
+        A parameter is called by its module's name and its own: `actor.0.weight`. The names say
+        which networks are targets: `critic_target` is that of `critic`. Updates are counted by what
+        the optimizers keep.
+        """
+        return cls._made(
+            dict(modules), dict(optimizers), called, None, lambda: Pace(_steps_of(optimizers))
+        )
+
+    @classmethod
+    def _made(
+        cls,
+        modules: Mapping[str, nn.Module],
+        optimizers: Optimizers,
+        called: str,
+        algorithm: Algorithm | None,
+        pace: Callable[[], Pace],
+    ) -> LiveModel:
+        names = dict(_named_parameters(modules))
         first: dict[int, str] = {}
         for name, parameter in names.items():
             first.setdefault(id(parameter), name)
         shapes = {name: tuple(parameter.shape) for name, parameter in names.items()}
-        buffers = {name: tuple(buffer.shape) for name, buffer in policy.named_buffers()}
-        optimizers = dict(_optimizers(model))
+        buffers = {
+            _joined(place, name): tuple(buffer.shape)
+            for place, module in modules.items()
+            for name, buffer in module.named_buffers()
+        }
         owners: dict[int, tuple[str, ...]] = {}
         for optimizer_name, optimizer in optimizers.items():
             for parameter in parameters_of(optimizer):
                 owners[id(parameter)] = (*owners.get(id(parameter), ()), optimizer_name)
         return cls(
-            model,
+            called,
+            modules,
             names,
             {name: names[name] for name in first.values()},
             roles({**buffers, **shapes}),
+            online_names(shapes),
             optimizers,
             owners,
-            _counter(model),
+            algorithm,
+            pace().n_updates,
+            pace,
         )
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it still is all there is: no layer or group of an optimizer came or went."""
+        now = dict(_named_parameters(self.modules))
+        return (
+            now.keys() == self.names.keys()
+            and all(parameter is self.names[name] for name, parameter in now.items())
+            and {id(p) for of in self.optimizers.values() for p in parameters_of(of)}
+            == self.owners.keys()
+        )
+
+    def holders(self, name: str) -> Iterator[nn.Module]:
+        """Yield the modules that a parameter is in, from the outermost to its layer."""
+        for place, outermost in self.modules.items():
+            if name.startswith(f"{place}." if place else ""):
+                module = outermost
+                yield module
+                for part in name.removeprefix(f"{place}." if place else "").split(".")[:-1]:
+                    module = getattr(module, part)
+                    yield module
+                return
 
     @property
     def biases(self) -> dict[str, nn.Parameter]:
@@ -75,12 +156,6 @@ class LiveModel:
             for name, parameter in self.parameters.items()
             if self.roles[name].role == "bias" and parameter.numel()
         }
-
-    @property
-    def algorithm(self) -> Algorithm | None:
-        """What is known of the model's class, or of the nearest that it is derived from."""
-        names = (cls.__name__ for cls in type(self.model).__mro__)
-        return next((ALGORITHMS[name] for name in names if name in ALGORITHMS), None)
 
     @property
     def updates_without_optimizer(self) -> bool:
@@ -94,8 +169,8 @@ class LiveModel:
 
     @property
     def n_updates(self) -> int:
-        """SB3's counter of updates, 0 for an algorithm without one."""
-        return _counter(self.model)
+        """How many updates there were: SB3's counter, 0 for an algorithm without one."""
+        return self.pace().n_updates
 
     @property
     def was_updated(self) -> bool:
@@ -108,15 +183,15 @@ class LiveModel:
         Its state shows it. One without state (plain SGD; all gradients None) has stepped once
         there were more updates than TD3 and CrossQ delay the actor's by.
         """
-        delay = getattr(self.model, "policy_delay", 1)
+        pace = self.pace()
         return (
             has_state(self.optimizers[optimizer_name])
-            or self.n_updates - self.updates_before > delay
+            or pace.n_updates - self.updates_before > pace.policy_delay
         )
 
     def counterpart(self, name: str) -> str | None:
         """Return the online parameter's first name for a target network's, else None."""
-        online = online_name(name)
+        online = self.online.get(name)
         if online is None or online not in self.names:
             return None
         if self.names[online].shape != self.names[name].shape:
@@ -130,10 +205,11 @@ class LiveModel:
         DQN and QRDQN copy every `target_update_interval` environment steps, TD3 and its like mix
         every `policy_delay` updates: until then a target holds initial values, zeros among them.
         """
-        interval = int(getattr(self.model, "target_update_interval", 1))
-        delay = int(getattr(self.model, "policy_delay", 1))
-        start = int(getattr(self.model, "learning_starts", 0))
-        return self.n_updates > max(interval, delay) and self.model.num_timesteps > start + interval
+        pace = self.pace()
+        interval = pace.target_update_interval
+        if pace.n_updates <= max(interval, pace.policy_delay):
+            return False
+        return pace.num_timesteps is None or pace.num_timesteps > pace.learning_starts + interval
 
     def missing(self) -> dict[str, nn.Parameter]:
         """Return the trainable parameters that no optimizer holds, without target networks.
@@ -159,7 +235,7 @@ class LiveModel:
 
 def is_target(name: str) -> bool:
     """Return whether a tensor of this name belongs to a target network."""
-    return _TARGET.search(name) is not None
+    return says_target(name)
 
 
 def parameters_of(optimizer: th.optim.Optimizer) -> Iterator[nn.Parameter]:
@@ -173,8 +249,32 @@ def has_state(optimizer: th.optim.Optimizer) -> bool:
     return any(optimizer.state.values())
 
 
-def _counter(model: BaseAlgorithm) -> int:
-    return int(getattr(model, "_n_updates", 0))
+def _pace_of(model: BaseAlgorithm) -> Pace:
+    """Return how far an SB3 model is."""
+    return Pace(
+        int(getattr(model, "_n_updates", 0)),
+        model.num_timesteps,
+        int(getattr(model, "learning_starts", 0)),
+        int(getattr(model, "policy_delay", 1)),
+        int(getattr(model, "target_update_interval", 1)),
+    )
+
+
+def _steps_of(optimizers: Optimizers) -> int:
+    """Return the most steps that any parameter has had, 1 where only other state shows any."""
+    kept = [state for of in optimizers.values() for state in of.state.values() if state]
+    return max((int(state.get(STEP, 1)) for state in kept), default=0)
+
+
+def _named_parameters(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Parameter]]:
+    for place, module in modules.items():
+        for name, parameter in module.named_parameters(remove_duplicate=False):
+            if not isinstance(parameter, UninitializedParameter):
+                yield _joined(place, name), parameter
+
+
+def _joined(place: str, name: str) -> str:
+    return f"{place}.{name}" if place else name
 
 
 def _optimizers(model: BaseAlgorithm) -> Iterator[tuple[str, th.optim.Optimizer]]:

@@ -14,7 +14,6 @@ import numpy.typing as npt
 import torch as th
 from torch import nn
 
-from sacdoctor.diagnosis import SPREADS, WINDOW
 from sacdoctor.model import Finding
 from sacdoctor.severity import Thresholds
 from sacdoctor.training.gradients import GRADIENT_WARNING, SAMPLED, GradientHooks, GradientRecord
@@ -23,7 +22,16 @@ from sacdoctor.training.live import LiveModel, parameters_of
 from sacdoctor.training.loop.figures import Figures, Sink
 from sacdoctor.training.loop.untrained import Untrained
 from sacdoctor.training.manners import TrainingFinding, say
-from sacdoctor.training.zeros import Check, ModelWatch, messages
+from sacdoctor.training.zeros import (
+    Check,
+    ModelWatch,
+    frozen,
+    must_stop,
+    never_trained,
+    record,
+    summary,
+    tell,
+)
 
 THRESHOLDS = Thresholds()
 Value = float | npt.NDArray[Any] | th.Tensor
@@ -52,8 +60,8 @@ class TrainingMonitor:
     with and without it, unless `max_grad_norm` is given.
 
     `findings` has all that was found, `history` a `Check` per check, `gradients` what passed
-    through each optimizer, `returns` and `crashes` what `episode` was told. Messages go to
-    `logging.getLogger("sacdoctor")`, or are printed where nobody listens to that.
+    through each optimizer, `returns` the agent's own and `crashes` where they fell for good.
+    Messages go to `logging.getLogger("sacdoctor")`, or are printed where nobody listens to that.
 
     :param modules: the networks by their names, which findings use: `actor.0.bias`. One with the
         word target in its name is a target network: `critic_target` that of `critic`
@@ -70,8 +78,6 @@ class TrainingMonitor:
     :param max_grad_norm: clip gradients to this norm per optimizer; None leaves them
     :param gradient_warning: the norm above which to warn, where it is also 100 times the usual one;
         None, without `max_grad_norm`: gradients are not looked at
-    :param crash_window: episodes in a mean of returns
-    :param crash_spreads: size of a fall of the return that is a crash, in standard deviations
     :param stop_training: `step` returns False where a bias is above `stop`, or a parameter is NaN
         or infinite
     :param seed: of the draws; no random number generator is touched
@@ -93,8 +99,6 @@ class TrainingMonitor:
         stop: float = THRESHOLDS.stop,
         max_grad_norm: float | None = None,
         gradient_warning: float | None = GRADIENT_WARNING,
-        crash_window: int = WINDOW,
-        crash_spreads: float = SPREADS,
         stop_training: bool = False,
         seed: int = 0,
     ) -> None:
@@ -105,7 +109,7 @@ class TrainingMonitor:
         self.stop_training = stop_training
         self.num_timesteps = 0
         """The environment steps that `step` was told last."""
-        self.findings: list[Finding | TrainingFinding] = []
+        self._found: list[Finding | TrainingFinding] = []
         self.returns: list[float] = []
         """Those of episodes that were the agent's own: no forced action in them, and finite."""
         self.crashes: list[RewardCrash] = []
@@ -121,10 +125,9 @@ class TrainingMonitor:
         self._hooks = GradientHooks(max_grad_norm, gradient_warning, sampled=SAMPLED)
         self._watches_gradients = watches
         self._figures = Figures(log)
-        self._crash_spreads = crash_spreads
-        self._detector = CrashDetector(crash_window, crash_spreads)
+        self._detector = CrashDetector()
         self._episodes = 0
-        self._was_forced = False
+        self._was_forced = self._has_updated = False
         self._not_finite: set[str] = set()
         self._untrained = Untrained(self._watch.live)
         self._updates_before = 0
@@ -156,8 +159,8 @@ class TrainingMonitor:
         live = self._watch.live
         self._untrained = Untrained(live)
         self._updates_before = self._updates
-        if frozen := live.frozen():
-            self._say(messages.frozen(live, frozen))
+        if left_alone := live.frozen():
+            say(frozen(live, left_alone), shown=self.verbose >= 1)
         if self._watches_gradients:
             self._hooks.attach(self._optimizers, timesteps=lambda: self.num_timesteps)
         self.check()
@@ -170,8 +173,9 @@ class TrainingMonitor:
         if self._watch.history[-1].num_timesteps != self.num_timesteps:
             self.check()
         self._hooks.detach()
-        told = messages.summary(self.history, self._watch.elements_repaired)
-        self._say("; ".join(part for part in (told, self._hooks.summary()) if part))
+        told = summary(self.history, self._watch.elements_repaired)
+        line = "; ".join(part for part in (told, self._hooks.summary()) if part)
+        say(line, shown=self.verbose >= 1)
 
     # -- what the loop tells -------------------------------------------------------------------
 
@@ -185,6 +189,9 @@ class TrainingMonitor:
             place where it is an array: NaN in an optimizer's gradients mostly began there
         """
         self.start()
+        if not self._has_updated and any(record.steps for record in self.gradients.values()):
+            self._has_updated = True
+            self.events.append(TrainingEvent("start of updates", num_timesteps))
         before, self.num_timesteps = self.num_timesteps, num_timesteps
         if (
             not self._ends
@@ -204,7 +211,7 @@ class TrainingMonitor:
         """
         number, self._episodes = self._episodes, self._episodes + 1
         if self._was_forced and not forced:
-            self.events.append(TrainingEvent("end of the warm-up", self.num_timesteps))
+            self.events.append(TrainingEvent("end of warm-up", self.num_timesteps))
         self._was_forced = forced
         if forced:
             return None
@@ -219,10 +226,15 @@ class TrainingMonitor:
         if before:
             crash = replace(crash, preceded_by=before[-1])
         self.crashes.append(crash)
-        self._find("reward-crash", "return", crash.spreads, self._crash_spreads, str(crash))
+        self._find("reward-crash", "return", crash.after, crash.before, str(crash))
         return crash
 
     # -- what is found -------------------------------------------------------------------------
+
+    @property
+    def findings(self) -> list[Finding | TrainingFinding]:
+        """All that was found so far, that about gradients last."""
+        return [*self._found, *self._hooks.findings]
 
     @property
     def history(self) -> list[Check]:
@@ -241,21 +253,13 @@ class TrainingMonitor:
             self._tell_untrained()
         for name, tensor in self._loose_tensors():
             self._judge_finite(name, tensor)
-        for finding in check.findings:
-            self.findings.append(finding)
-            level = messages.level(finding)
-            if level >= logging.WARNING:
-                say(messages.line(check, finding), level)
-            else:
-                self._say(messages.line(check, finding), least=2)
-        for line in messages.repairs(check, singly=self.verbose >= 2):
-            self._say(line)
-        self._say(messages.state(check), least=2)
-        self._log(check)
-        reason = messages.reason_to_stop(check, self._watch.thresholds.stop)
-        if self.stop_training and reason is not None:
+        self._found.extend(check.findings)
+        tell(check, self.verbose)
+        record(check, self._watch.elements_repaired, self._figures)
+        self._hooks.log(self._figures)
+        self._figures.write(check.num_timesteps)
+        if self.stop_training and must_stop(check, self._watch.thresholds.stop):
             self._ends = True
-            say(f"training stops at {check.num_timesteps:,} steps: {reason}", logging.ERROR)
         return check
 
     @property
@@ -267,7 +271,7 @@ class TrainingMonitor:
     def _tell_untrained(self) -> None:
         live = self._watch.live
         if names := self._untrained.look(live):
-            line = messages.never_trained(live, names, can_be_added=False)
+            line = never_trained(live, names, can_be_added=False)
             self._find("setup", "not-in-optimizer", len(names), 0, line)
 
     def _loose_tensors(self) -> Iterator[tuple[str, th.Tensor]]:
@@ -277,15 +281,6 @@ class TrainingMonitor:
             loose = [p for p in parameters_of(optimizer) if id(p) not in known]
             for number, parameter in enumerate(loose):
                 yield name if len(loose) == 1 else f"{name} {number}", parameter
-
-    def _log(self, check: Check) -> None:
-        worst = max((bias.zero_percent for bias in check.dead), default=0.0)
-        self._figures.record("sacdoctor/zero_percent", check.zero_percent)
-        self._figures.record("sacdoctor/dead_biases", len(check.dead))
-        self._figures.record("sacdoctor/worst_zero_percent", worst)
-        self._figures.record("sacdoctor/repaired", self._watch.elements_repaired)
-        self._hooks.log(self._figures)
-        self._figures.write(check.num_timesteps)
 
     def _judge_finite(self, name: str, value: Value) -> None:
         """Tell the first value of this name that is not finite; later ones follow from it."""
@@ -301,8 +296,5 @@ class TrainingMonitor:
 
     def _find(self, kind: str, quantity: str, value: float, limit: float, message: str) -> None:
         finding = TrainingFinding(kind, quantity, self.num_timesteps, value, limit, message)
-        self.findings.append(finding)
+        self._found.append(finding)
         say(str(finding), logging.WARNING)
-
-    def _say(self, line: str, *, least: int = 1) -> None:
-        say(line, shown=self.verbose >= least)

@@ -72,14 +72,14 @@ def drawn(role: Role, tensor: th.Tensor, seed: int) -> th.Tensor:
     return values.reshape(tensor.shape).to(tensor.device)
 
 
-def revive(tensor: th.Tensor, source: th.Tensor) -> th.Tensor:
-    """Set the elements that are exactly zero to those of `source`, and return which were.
+def revive(tensor: th.Tensor, source: th.Tensor, dead: th.Tensor) -> th.Tensor:
+    """Set the elements that are `dead` and zero to those of `source`, and return which were.
 
     An element of `source` that is zero itself or not finite is not taken over. All other elements
-    of `tensor` keep their bits; the mask that is returned has its shape.
+    of `tensor` keep their bits; `dead` and the mask that is returned have its shape.
     """
     with th.no_grad():
-        mask = (tensor == 0) & (source != 0) & source.isfinite()
+        mask = dead & (tensor == 0) & (source != 0) & source.isfinite()
         tensor.copy_(th.where(mask, source, tensor))
     return mask
 

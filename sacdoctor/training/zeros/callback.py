@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping
 from typing import Literal, get_args
 
@@ -12,9 +11,9 @@ from sacdoctor.training.gradients import GRADIENT_WARNING, SAMPLED, GradientHook
 from sacdoctor.training.live import LiveModel, MissingParameters, add_missing_parameters
 from sacdoctor.training.manners import TrainingCallback, say
 from sacdoctor.training.zeros import messages
-from sacdoctor.training.zeros.bias_tensors import count
-from sacdoctor.training.zeros.checks import Check, dead_biases
-from sacdoctor.training.zeros.repair import repair
+from sacdoctor.training.zeros.checks import Check
+from sacdoctor.training.zeros.telling import must_stop, record, tell
+from sacdoctor.training.zeros.watch import ModelWatch
 
 OnMissing = Literal["warn", "error", "add"]
 THRESHOLDS = Thresholds()
@@ -90,13 +89,13 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
         self._hooks = (
             GradientHooks(max_grad_norm, gradient_warning, sampled=SAMPLED) if watches else None
         )
-        self._live: LiveModel | None = None
-        self._repairs: Counter[str] = Counter()
-        self._elements_repaired = 0
-        self._outcomes: dict[str, messages.Outcome] = {}
-        self._non_finite: tuple[str, ...] = ()
+        self._watch: ModelWatch | None = None
         self._checked_at = (-1, -1)
         self._ends = False
+
+    @property
+    def _elements_repaired(self) -> int:
+        return sum(repair.elements for check in self.history for repair in check.repaired)
 
     @property
     def gradients(self) -> Mapping[str, GradientRecord]:
@@ -104,18 +103,17 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
         return {} if self._hooks is None else self._hooks.records
 
     def _init_callback(self) -> None:
-        self._live = None  # that of another model
+        self._watch = None  # that of another model
 
     def _on_training_start(self) -> None:
-        self._repairs.clear()
-        self._outcomes, self._non_finite = {}, ()
-        self._live = live = self._complete(LiveModel.of(self.model))
-        if frozen := live.frozen():
-            self._say(messages.frozen(live, frozen))
+        self._complete(LiveModel.of(self.model))
+        self._watch = watch = self._new_watch()
+        if frozen := watch.live.frozen():
+            self._say(messages.frozen(watch.live, frozen))
         if self._hooks is not None:
             start = self.model.start_time
             self._hooks.attach(
-                live.optimizers,
+                watch.live.optimizers,
                 timesteps=lambda: self.model.num_timesteps,
                 is_over=lambda: self.model.start_time != start,
             )
@@ -152,38 +150,31 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
 
         Called by SB3's events; of use on its own only during training.
         """
-        live = self._live or LiveModel.of(self.model)
-        counts = count(live.parameters, list(live.biases), live.roles)
-        dead = tuple(dead_biases(live, counts, self.thresholds))
-        repaired, left = repair(live, dead if self.auto_fix else (), self._repairs, self.seed)
-        self._repairs.update(done.name for done in repaired)
-        self._elements_repaired += sum(done.elements for done in repaired)
-        elements = sum(bias.numel() for bias in live.biases.values())
-        check = Check(
-            num_timesteps=self.model.num_timesteps,
-            n_updates=live.n_updates,
-            updated=live.was_updated,
-            zero_percent=100.0 * sum(counts.zeros.values()) / max(1, elements),
-            biases=len(counts.zeros),
-            dead=dead,
-            repaired=repaired,
-            left=left,
-            non_finite=counts.non_finite,
-        )
+        if self._watch is None:
+            self._watch = self._new_watch()
+        check = self._watch.check(self.model.num_timesteps)
         self.history.append(check)
         self._checked_at = (check.num_timesteps, check.n_updates)
-        self._report(check)
-        self._log(check)
+        tell(check, self.verbose)
+        record(check, self._elements_repaired, self.logger)
         return check
 
-    def _complete(self, live: LiveModel) -> LiveModel:
-        """Warn of parameters that no optimizer holds, refuse them, or return the model with them.
+    def _new_watch(self) -> ModelWatch:
+        return ModelWatch(
+            lambda: LiveModel.of(self.model),
+            auto_fix=self.auto_fix,
+            thresholds=self.thresholds,
+            seed=self.seed,
+        )
+
+    def _complete(self, live: LiveModel) -> None:
+        """Warn of parameters that no optimizer holds, refuse them, or add them to one.
 
         Raises `MissingParameters` where they are an error.
         """
         missing = live.missing()
         if not missing:
-            return live
+            return
         found = messages.missing(live, missing)
         if self.on_missing_parameters == "error":
             raise MissingParameters(f"{found}: create the optimizer after all layers")
@@ -197,33 +188,6 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
         if missing:
             line = messages.never_trained(live, missing, can_be_added=not adds)
             say(line, logging.WARNING)
-        return live
-
-    def _report(self, check: Check) -> None:
-        """Warn of what is new since the last check, and say what was repaired."""
-        outcomes = messages.outcomes(check, self.auto_fix)
-        stop = self.thresholds.stop
-        for level, line in messages.dead(check, outcomes, self._outcomes, stop):
-            say(line, level)
-        self._outcomes = outcomes
-        if check.non_finite and check.non_finite != self._non_finite:
-            self._non_finite = check.non_finite
-            say(messages.non_finite(check), logging.ERROR)
-        for line in messages.repairs(check, singly=self.verbose >= 2):
-            self._say(line)
-        self._say(messages.state(check), least=2)
-
-    def _log(self, check: Check) -> None:
-        worst = max((bias.zero_percent for bias in check.dead), default=0.0)
-        self.logger.record("sacdoctor/zero_percent", check.zero_percent)
-        self.logger.record("sacdoctor/dead_biases", len(check.dead))
-        self.logger.record("sacdoctor/worst_zero_percent", worst)
-        self.logger.record("sacdoctor/repaired", self._elements_repaired)
 
     def _must_stop(self, check: Check) -> bool:
-        if not self.stop_training:
-            return False
-        reason = messages.reason_to_stop(check, self.thresholds.stop)
-        if reason is not None:
-            say(f"training stops at {check.num_timesteps:,} steps: {reason}", logging.ERROR)
-        return reason is not None
+        return self.stop_training and must_stop(check, self.thresholds.stop)

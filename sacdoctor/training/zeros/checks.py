@@ -1,19 +1,25 @@
-"""What one check of a live model's biases finds, as values, and which biases it calls dead."""
+"""What one check of a live model finds, as values, and which of its biases it calls dead."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sacdoctor.model import Cause
+import torch as th
+
+from sacdoctor.model import Cause, Finding
 from sacdoctor.severity import Severity, Thresholds, worst
 from sacdoctor.training.live import LiveModel, cause_of
 from sacdoctor.training.zeros.bias_tensors import Counts
+from sacdoctor.training.zeros.untouched import Untouched, layer_has_died
 
 
 @dataclass(frozen=True, slots=True)
 class DeadBias:
-    """A bias at warning or worse, as it was before any repair."""
+    """A bias at warning or worse, as it was before any repair.
+
+    `zeros` are those that count: not those that never were anything else, in a layer that lives.
+    """
 
     name: str
     component: str
@@ -48,7 +54,8 @@ class Check:
 
     `zero_percent` is the share of zeros among all elements of all biases. `updated` is False while
     nothing has been trained: zeros are initial values then, and nobody's fault. `left` maps dead
-    biases that were not repaired to the reason.
+    biases that were not repaired to the reason. `non_finite` are the parameters that hold a NaN or
+    an infinity. `findings` are what is new since the check before, the worst first.
     """
 
     num_timesteps: int
@@ -60,6 +67,7 @@ class Check:
     repaired: tuple[Repair, ...]
     left: Mapping[str, str]
     non_finite: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
 
     @property
     def severity(self) -> Severity:
@@ -69,26 +77,47 @@ class Check:
         )
 
 
-def dead_biases(live: LiveModel, counts: Counts, thresholds: Thresholds) -> Iterator[DeadBias]:
-    """Yield the biases at warning or worse that are not just untrained or a fresh norm's."""
+def zero_biases(
+    live: LiveModel, counts: Counts, thresholds: Thresholds, untouched: Untouched
+) -> Iterator[tuple[DeadBias, th.Tensor | None]]:
+    """Yield the biases at warning or worse that are not just untrained or a fresh norm's.
+
+    With each comes which of its elements count. None where none does: they are as they were made,
+    and what is said of such a bias is a notice.
+    """
     if not live.was_updated:
         return
     for name, zeros in counts.zeros.items():
-        elements, role = live.parameters[name].numel(), live.roles[name]
-        percent = 100.0 * zeros / elements
-        severity = thresholds.severity(percent)
-        if severity.rank < Severity.WARNING.rank or name in counts.fresh_norms:
+        parameter = live.parameters[name]
+        percent = 100.0 * zeros / parameter.numel()
+        if thresholds.severity(percent).rank < Severity.WARNING.rank or name in counts.fresh_norms:
             continue
-        found = cause_of(live, name)
-        if found.cause is not Cause.UNTRAINED:
-            yield DeadBias(
-                name,
-                role.component,
-                role.kind.value,
-                zeros,
-                elements,
-                percent,
-                severity,
-                found.cause,
-                found.evidence,
-            )
+        all_zeros = parameter.detach() == 0
+        as_made = untouched.of(live, name)
+        counted = all_zeros & ~as_made
+        if bool(as_made.any()) and layer_has_died(live, name):
+            counted = all_zeros
+        bias = _judged(live, name, counted, thresholds)
+        if bias.cause is Cause.UNTRAINED:
+            continue
+        if bias.severity.rank >= Severity.WARNING.rank:
+            yield bias, counted
+        else:
+            yield _judged(live, name, all_zeros, thresholds), None
+
+
+def _judged(live: LiveModel, name: str, zeros: th.Tensor, thresholds: Thresholds) -> DeadBias:
+    count, elements, role = int(zeros.sum()), zeros.numel(), live.roles[name]
+    percent = 100.0 * count / elements
+    found = cause_of(live, name, zeros)
+    return DeadBias(
+        name,
+        role.component,
+        role.kind.value,
+        count,
+        elements,
+        percent,
+        thresholds.severity(percent),
+        found.cause,
+        found.evidence,
+    )

@@ -1,4 +1,4 @@
-"""What the callback tells of dead biases, repairs and parameters without an optimizer, as text."""
+"""What is told of a check, and how often, as findings and as lines of text."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from sacdoctor.diagnosis import biases as biases_are
-from sacdoctor.model import Cause
-from sacdoctor.severity import worst
+from sacdoctor.diagnosis.rules import Rule, rule_named
+from sacdoctor.model import Cause, Finding
+from sacdoctor.severity import Severity, worst
 from sacdoctor.training.live import LiveModel, listed
 from sacdoctor.training.zeros.checks import Check, DeadBias
 
 _SINGLY = 5
 """So many repairs of one check have a line each; more share one."""
+_LEVELS = {Severity.CRITICAL: logging.ERROR, Severity.WARNING: logging.WARNING}
 
 
 class Outcome(NamedTuple):
@@ -22,6 +24,17 @@ class Outcome(NamedTuple):
 
     cause: Cause
     became: str
+
+
+def level(finding: Finding) -> int:
+    """Return the level of `logging` at which a finding is told."""
+    return _LEVELS.get(finding.severity, logging.INFO)
+
+
+def line(check: Check, finding: Finding) -> str:
+    """Return a finding of a check in one line."""
+    parts = (finding.message, finding.evidence, finding.remedy)
+    return f"{_at(check)}: {finding.severity.value}: {'; '.join(part for part in parts if part)}"
 
 
 def outcomes(check: Check, auto_fix: bool) -> dict[str, Outcome]:
@@ -41,12 +54,12 @@ def outcomes(check: Check, auto_fix: bool) -> dict[str, Outcome]:
 
 
 def dead(
-    check: Check, found: Mapping[str, Outcome], earlier: Mapping[str, Outcome], stop: float
-) -> Iterator[tuple[int, str]]:
-    """Yield a level of `logging` and a line per outcome, on the biases to which it is new.
+    check: Check, found: Mapping[str, Outcome], earlier: Mapping[str, Outcome]
+) -> Iterator[Finding]:
+    """Yield a finding per outcome, on the biases to which it is new.
 
-    `found` and `earlier` are the outcomes of this check and of the one before; `stop` is the
-    percentage of zeros above which training should not go on.
+    `found` and `earlier` are the outcomes of this check and of the one before. The rule is that of
+    the cause.
     """
     news: dict[Outcome, list[DeadBias]] = {}
     for bias in check.dead:
@@ -54,21 +67,43 @@ def dead(
             news.setdefault(found[bias.name], []).append(bias)
     for outcome, biases in news.items():
         share = max(bias.zero_percent for bias in biases)
-        yield (
-            logging.ERROR if share > stop else logging.WARNING,
-            f"{_at(check)}: {worst([bias.severity for bias in biases]).value}: "
+        names = [bias.name for bias in biases]
+        yield _rule_of(outcome.cause).finding(
+            worst([bias.severity for bias in biases]),
             f"{biases_are(len(biases))} dead, up to {share:.0f} % zero, {outcome.cause} "
-            f"({listed([bias.name for bias in biases])}); {biases[0].name}: {biases[0].evidence}; "
-            f"{outcome.became}{'; stop training' if share > stop else ''}",
+            f"({listed(names)})",
+            evidence=f"{names[0]}: {biases[0].evidence}",
+            remedy=outcome.became,
+            tensors=tuple(names),
         )
 
 
-def non_finite(check: Check) -> str:
-    """Return which tensors are not finite, and what to do."""
-    return (
-        f"{_at(check)}: {listed(check.non_finite)} hold NaN or infinite values; "
-        "go back to an earlier checkpoint"
+def as_made(biases: Sequence[DeadBias]) -> Finding:
+    """Return the notice on biases with zeros that never were anything else, in living layers."""
+    names = [bias.name for bias in biases]
+    return _rule_of(Cause.ZERO_GRADIENT).finding(
+        Severity.NOTICE,
+        f"{biases_are(len(biases))} partly as made: zeros that never were anything else "
+        f"({listed(names)})",
+        evidence="no gradient came to these elements yet, and their layers live",
+        remedy="left as they are",
+        tensors=tuple(names),
     )
+
+
+def non_finite(names: Sequence[str], first: str | None) -> Finding:
+    """Return which tensors are not finite, after what, and what to do."""
+    return rule_named("non-finite").finding(
+        Severity.CRITICAL,
+        f"{listed(list(names))} hold NaN or infinite values",
+        evidence=f"the first that was not finite: {first}" if first else "",
+        remedy="go back to an earlier checkpoint",
+        tensors=tuple(names),
+    )
+
+
+def _rule_of(cause: Cause) -> Rule:
+    return rule_named("dead-bias" if cause is Cause.UNKNOWN else cause.value)
 
 
 def repairs(check: Check, *, singly: bool) -> Iterator[str]:
@@ -104,7 +139,7 @@ def reason_to_stop(check: Check, stop: float) -> str | None:
     if check.non_finite:
         return f"{listed(check.non_finite)} not finite"
     above = [bias.name for bias in check.dead if bias.zero_percent > stop]
-    return f"{listed(above)} above {stop:g} %" if above else None
+    return f"{listed(above)} above {stop:g} % zero" if above else None
 
 
 # -- at the start of training ------------------------------------------------------------------

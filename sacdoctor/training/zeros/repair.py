@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import torch as th
+
 from sacdoctor.diagnosis import OUTLAST_REPAIR
-from sacdoctor.layers import Kind, online_name
+from sacdoctor.layers import Kind
 from sacdoctor.repair import describe
-from sacdoctor.training.live import LiveModel
+from sacdoctor.training.live import LiveModel, is_target
 from sacdoctor.training.zeros.bias_tensors import can_be_drawn, clear_moments, drawn, revive
 from sacdoctor.training.zeros.checks import DeadBias, Repair
 
@@ -16,20 +18,24 @@ MOST_REPAIRS = 3
 
 
 def repair(
-    live: LiveModel, dead: Iterable[DeadBias], earlier: Mapping[str, int], seed: int
+    live: LiveModel,
+    dead: Iterable[tuple[DeadBias, th.Tensor]],
+    earlier: Mapping[str, int],
+    seed: int,
 ) -> tuple[tuple[Repair, ...], dict[str, str]]:
     """Give the dead elements of `dead` new values; return what was done, and why the rest is left.
 
-    `earlier` says how often a bias was repaired before in this training; `seed` is that of the
-    draws. What optimizers keep for the elements is cleared.
+    With each bias comes which of its elements are dead. `earlier` says how often a bias was
+    repaired before in this training; `seed` is that of the draws. What optimizers keep for the
+    elements is cleared.
     """
     repaired: list[Repair] = []
     left: dict[str, str] = {}
     # Online first: a target network takes over what its counterpart was given.
-    for bias in sorted(dead, key=lambda bias: online_name(bias.name) is not None):
+    for bias, elements in sorted(dead, key=lambda each: live.counterpart(each[0].name) is not None):
         reason = _why_left(live, bias, earlier.get(bias.name, 0))
         if reason is None:
-            done = _revived(live, bias, seed)
+            done = _revived(live, bias, elements, seed)
             if done.elements:
                 repaired.append(done)
             else:
@@ -41,7 +47,9 @@ def repair(
 
 def _why_left(live: LiveModel, bias: DeadBias, times: int) -> str | None:
     if live.keeps_its_own_weights:
-        return f"{type(live.model).__name__} overwrites the policy with weights of its own"
+        return f"{live.called} overwrites the policy with weights of its own"
+    if not live.parameters[bias.name].requires_grad and not is_target(bias.name):
+        return "it is frozen"
     if bias.kind == Kind.NORM.value:
         return "a normalisation's bias starts at 0.0 and is left there"
     if not can_be_drawn(live.parameters[bias.name]):
@@ -53,14 +61,14 @@ def _why_left(live: LiveModel, bias: DeadBias, times: int) -> str | None:
     return None
 
 
-def _revived(live: LiveModel, bias: DeadBias, seed: int) -> Repair:
+def _revived(live: LiveModel, bias: DeadBias, dead: th.Tensor, seed: int) -> Repair:
     name, parameter = bias.name, live.parameters[bias.name]
     online = live.counterpart(name)
     if online is not None:
-        mask = revive(parameter, live.parameters[online])
+        mask = revive(parameter, live.parameters[online], dead)
         by, fill = "online", f"the value of {online}"
     else:
-        mask = revive(parameter, drawn(live.roles[name], parameter, seed))
+        mask = revive(parameter, drawn(live.roles[name], parameter, seed), dead)
         by, fill = "reinit", describe(live.roles[name])
     elements = int(mask.sum())
     cleared = tuple(

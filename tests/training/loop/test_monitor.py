@@ -318,10 +318,10 @@ def test_a_collapse_of_the_return_is_named_with_what_preceded_it(
     assert monitor.crashes == []
     returns(monitor, random.normal(9.4, 0.8, 30))
     assert [crash.preceded_by.name for crash in monitor.crashes if crash.preceded_by] == [
-        "end of the warm-up"
+        "end of warm-up"
     ]
     assert monitor.crashes[0].episode in range(75, 90)
-    assert len(warnings(caplog)) == 1
+    assert len(warnings(caplog)) == 1 and "rewards crashed in episode" in warnings(caplog)[0]
     assert monitor.findings[0].kind == "reward-crash"  # type: ignore[union-attr]
 
 

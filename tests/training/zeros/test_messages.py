@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from sacdoctor.model import Cause
 from sacdoctor.severity import Severity
 from sacdoctor.training.zeros import Check, DeadBias, Repair, messages
 
 
 def dead(name: str, cause: str = "zero-gradient", percent: float = 100.0) -> DeadBias:
+    severity = Severity.CRITICAL if percent > 30 else Severity.WARNING
     return DeadBias(
-        name, "actor", "Linear", 8, 8, percent, Severity.CRITICAL, cause, "as its moments say"
+        name, "actor", "Linear", 8, 8, percent, severity, Cause(cause), "as its moments say"
     )
 
 
@@ -27,27 +29,29 @@ def check(**found: Any) -> Check:
 def test_an_outcome_is_told_once_and_again_when_it_changes() -> None:
     first = check(dead=(dead("a.bias"),), repaired=(repaired("a.bias", lasts=False),))
     told = messages.outcomes(first, auto_fix=True)
-    ((level, line),) = messages.dead(first, told, {}, stop=50.0)
-    assert level == logging.ERROR
-    assert line == (
+    (finding,) = messages.dead(first, told, {})
+    assert messages.level(finding) == logging.ERROR
+    assert (finding.rule, finding.tensors) == ("SD204", ("a.bias",))
+    assert messages.line(first, finding) == (
         "at 1,000 steps: critical: 1 bias tensor is dead, up to 100 % zero, zero-gradient "
         "(a.bias); a.bias: as its moments say; repaired once, which will not last: nothing trains "
-        "the new values; stop training"
+        "the new values"
     )
-    assert [*messages.dead(first, told, told, stop=50.0)] == []
+    assert [*messages.dead(first, told, told)] == []
     second = check(dead=(dead("a.bias"),), left={"a.bias": "nothing trains it"})
-    ((_, line),) = messages.dead(second, messages.outcomes(second, True), told, stop=50.0)
-    assert "not repaired: nothing trains it" in line
+    (finding,) = messages.dead(second, messages.outcomes(second, True), told)
+    assert "not repaired: nothing trains it" in messages.line(second, finding)
 
 
 def test_biases_with_one_outcome_share_a_line() -> None:
     found = check(
-        dead=(dead("a.bias", percent=40.0), dead("b.bias", percent=45.0), dead("c.bias", "unknown"))
+        dead=(dead("a.bias", percent=20.0), dead("b.bias", percent=25.0), dead("c.bias", "unknown"))
     )
-    lines = [*messages.dead(found, messages.outcomes(found, False), {}, stop=50.0)]
-    assert [level for level, _ in lines] == [logging.WARNING, logging.ERROR]
-    assert "2 bias tensors are dead, up to 45 % zero, zero-gradient (a.bias, b.bias)" in lines[0][1]
-    assert "auto_fix is off" in lines[0][1] and "stop training" not in lines[0][1]
+    told = [*messages.dead(found, messages.outcomes(found, False), {})]
+    assert [messages.level(finding) for finding in told] == [logging.WARNING, logging.ERROR]
+    line = messages.line(found, told[0])
+    assert "2 bias tensors are dead, up to 25 % zero, zero-gradient (a.bias, b.bias)" in line
+    assert "auto_fix is off" in line and "stop" not in line
 
 
 def test_up_to_five_repairs_are_told_one_by_one() -> None:
@@ -65,7 +69,7 @@ def test_training_stops_for_what_is_not_finite_and_above_the_level() -> None:
     assert messages.reason_to_stop(check(), 50.0) is None
     assert messages.reason_to_stop(check(dead=(dead("a.bias", percent=50.0),)), 50.0) is None
     above = check(dead=(dead("a.bias", percent=50.1),))
-    assert messages.reason_to_stop(above, 50.0) == "a.bias above 50 %"
+    assert messages.reason_to_stop(above, 50.0) == "a.bias above 50 % zero"
     assert messages.reason_to_stop(check(non_finite=("w",)), 50.0) == "w not finite"
 
 

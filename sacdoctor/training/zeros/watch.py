@@ -1,0 +1,126 @@
+"""Looks at a live model again and again while it trains, and repairs what died in it.
+
+It knows no SB3: `ZeroWeightsPreventionCallback` calls it from SB3's events, a loop of one's own
+whenever it likes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch as th
+
+from sacdoctor.model import Finding
+from sacdoctor.severity import Thresholds
+from sacdoctor.training.live import LiveModel
+from sacdoctor.training.zeros import messages
+from sacdoctor.training.zeros.bias_tensors import Counts, count
+from sacdoctor.training.zeros.checks import Check, DeadBias, zero_biases
+from sacdoctor.training.zeros.repair import repair
+from sacdoctor.training.zeros.untouched import Untouched
+
+Dead = list[tuple[DeadBias, th.Tensor]]
+
+
+class ModelWatch:
+    """Checks a model's parameters, tells what is new, and repairs dead biases.
+
+    What is zero when the watch is made, and never was anything else, is left alone.
+
+    :param model: returns the model as it is now: `lambda: LiveModel.of(sb3_model)`, or
+        `lambda: LiveModel.of_modules(modules, optimizers)`; asked again when layers came or went
+    :param auto_fix: re-draw the exact zeros in biases at warning or worse, clear their moments in
+        the optimizers, and bring dead target networks in step
+    :param thresholds: percentages of zeros in a bias above which a severity begins
+    :param seed: of the draws, which depend on it and the tensor's name alone
+
+    `history` has all checks, `repairs` how often each bias was repaired.
+    """
+
+    def __init__(
+        self,
+        model: Callable[[], LiveModel],
+        *,
+        auto_fix: bool = True,
+        thresholds: Thresholds | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._model = model
+        self.live = model()
+        self.auto_fix = auto_fix
+        self.thresholds = thresholds or Thresholds()
+        self.seed = seed
+        self.history: list[Check] = []
+        self.repairs: Counter[str] = Counter()
+        self.elements_repaired = 0
+        self._untouched = Untouched()
+        self._untouched.look(self.live)
+        self._outcomes: dict[str, messages.Outcome] = {}
+        self._told: set[str] = set()
+        self._non_finite: tuple[str, ...] = ()
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All that was found so far, each once."""
+        return [finding for check in self.history for finding in check.findings]
+
+    def check(self, num_timesteps: int) -> Check:
+        """Look at all parameters now, repair what is to be repaired, and return what was found.
+
+        `num_timesteps` are the environment steps so far.
+        """
+        self.refresh()
+        live = self.live
+        self._untouched.look(live)
+        counts = count(live.parameters, list(live.biases), live.roles)
+        zeros = list(zero_biases(live, counts, self.thresholds, self._untouched))
+        dead = [(bias, elements) for bias, elements in zeros if elements is not None]
+        as_made = [bias for bias, elements in zeros if elements is None]
+        check = self._repaired(num_timesteps, counts, dead)
+        self._forget_the_living(counts)
+        check = self._with_findings(check, as_made)
+        self.history.append(check)
+        return check
+
+    def refresh(self) -> None:
+        """Take the model's parts anew where layers, or parameters of optimizers, came or went."""
+        if not self.live.is_complete:
+            self.live = self._model()
+
+    def _repaired(self, num_timesteps: int, counts: Counts, dead: Dead) -> Check:
+        live = self.live
+        repaired, left = repair(live, dead if self.auto_fix else (), self.repairs, self.seed)
+        self.repairs.update(done.name for done in repaired)
+        self.elements_repaired += sum(done.elements for done in repaired)
+        elements = sum(bias.numel() for bias in live.biases.values())
+        return Check(
+            num_timesteps=num_timesteps,
+            n_updates=live.n_updates,
+            updated=live.was_updated,
+            zero_percent=100.0 * sum(counts.zeros.values()) / max(1, elements),
+            biases=len(counts.zeros),
+            dead=tuple(bias for bias, _ in dead),
+            repaired=repaired,
+            left=left,
+            non_finite=counts.non_finite,
+        )
+
+    def _with_findings(self, check: Check, as_made: list[DeadBias]) -> Check:
+        outcomes = messages.outcomes(check, self.auto_fix)
+        found = list(messages.dead(check, outcomes, self._outcomes))
+        self._outcomes = outcomes
+        if check.non_finite and check.non_finite != self._non_finite:
+            found.insert(0, messages.non_finite(check.non_finite, None))
+        self._non_finite = check.non_finite
+        news = [bias for bias in as_made if bias.name not in self._told]
+        if news:
+            self._told.update(bias.name for bias in news)
+            found.append(messages.as_made(news))
+        return replace(check, findings=tuple(found))
+
+    def _forget_the_living(self, counts: Counts) -> None:
+        for name, zeros in counts.zeros.items():
+            if not zeros:
+                self._untouched.forget(self.live.parameters[name])
