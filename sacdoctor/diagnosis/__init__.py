@@ -2,7 +2,7 @@
 
 from sacdoctor.diagnosis.causes import OUTLAST_REPAIR, Attribution
 from sacdoctor.diagnosis.completion import Completion, completions, loading_call
-from sacdoctor.diagnosis.coverage import Slot
+from sacdoctor.diagnosis.coverage import Coverage, Slot
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.gradient_record import LEAST_UPDATES, decayed_start
@@ -38,6 +38,7 @@ __all__ = [
     "WINDOW",
     "Attribution",
     "Completion",
+    "Coverage",
     "Examination",
     "Facts",
     "Jump",

@@ -13,7 +13,7 @@ from sacdoctor.extras import imported
 if TYPE_CHECKING:
     from sacdoctor.training.gradients import GradientGuard
     from sacdoctor.training.health import TrainingHealthCallback
-    from sacdoctor.training.live import MissingParameters, add_missing_parameters
+    from sacdoctor.training.live import MissingParameters, NonFinite, add_missing_parameters
     from sacdoctor.training.loop import TrainingMonitor
     from sacdoctor.training.warmup import (
         ExecutedActionDictReplayBuffer,
@@ -36,6 +36,7 @@ __all__ = [
     "ForcedActionWarmup",
     "GradientGuard",
     "MissingParameters",
+    "NonFinite",
     "TrainingHealthCallback",
     "TrainingMonitor",
     "WarmupGate",
@@ -53,6 +54,7 @@ _HOMES = {
     "ForcedActionWarmup": "warmup",
     "GradientGuard": "gradients",
     "MissingParameters": "live",
+    "NonFinite": "live",
     "TrainingHealthCallback": "health",
     "TrainingMonitor": "loop",
     "WarmupGate": "warmup",

@@ -36,6 +36,9 @@ _SAID_AGAIN = 10.0
 """A norm is reported again only when it is this many times the one reported last."""
 _ROUNDING = 1e-4
 """A norm this little above a limit, relatively, is one that was clipped to it."""
+SKIPPED_IN_A_ROW = 10
+"""Steps that an optimizer does not take one after the other, after which it is stuck: a NaN that
+comes now and then, as one in a replay buffer does, leaves steps between."""
 _LABEL_LENGTH = 15
 """SB3's table cuts keys at 36 characters, and raises where two cut keys are the same."""
 
@@ -66,12 +69,19 @@ class GradientHooks:
     Above `warning` (None: never) a norm is found that is also `EXPLOSION` times the usual one:
     large rewards alone make large gradients.
 
-    `records` has what passed through each optimizer, `findings` what was found wrong.
+    `records` has what passed through each optimizer, `findings` what was found wrong, `stuck` the
+    optimizers that did not take `skipped_in_a_row` steps one after the other, with the cause.
     """
 
     def __init__(
-        self, max_grad_norm: float | None, warning: float | None, sampled: int = 1
+        self,
+        max_grad_norm: float | None,
+        warning: float | None,
+        sampled: int = 1,
+        skipped_in_a_row: int = SKIPPED_IN_A_ROW,
     ) -> None:
+        if skipped_in_a_row < 1:
+            raise ValueError(f"skipped_in_a_row is {skipped_in_a_row}, not 1 or more")
         for name, value in (("max_grad_norm", max_grad_norm), ("warning", warning)):
             if value is not None and not value > 0:
                 raise ValueError(f"{name} is {value:g}, not a number above 0")
@@ -79,12 +89,16 @@ class GradientHooks:
         self.warning = warning
         self.sampled = sampled if max_grad_norm is None else 1
         self.records: dict[str, GradientRecord] = {}
+        self.skipped_in_a_row = skipped_in_a_row
         self.findings: list[TrainingFinding] = []
+        self.stuck: dict[str, str] = {}
         self._hooks: list[_Hook] = []
         self._handles: list[RemovableHandle] = []
         self._said: dict[str, float] = {}
         self._labels: dict[str, str] = {}
         self._timesteps: Callable[[], int] = int
+        self._cause: Callable[[str], str] = str
+        self._is_told: Callable[[], bool] = bool
         self._logged_at = 0
 
     def attach(
@@ -92,17 +106,23 @@ class GradientHooks:
         optimizers: Mapping[str, th.optim.Optimizer],
         timesteps: Callable[[], int] = int,
         is_over: Callable[[], bool] = bool,
+        cause: Callable[[str], str] = str,
+        is_told: Callable[[], bool] = bool,
     ) -> None:
         """Hook every optimizer, with new records.
 
         `timesteps` returns those that the training has taken, for messages. `is_over` returns
         whether it has ended without `detach`, by an error: the hooks then remove themselves.
+        `cause` returns in words why gradients in an optimizer are not finite, `is_told` whether
+        that was told already.
         """
         self.detach()
         self._timesteps = timesteps
         self.records = {name: GradientRecord() for name in optimizers}
         self._labels = _labels(optimizers)
         self._said = {}
+        self.stuck = {}
+        self._cause, self._is_told = cause, is_told
         self._hooks = [
             _Hook(self, name, optimizer, is_over) for name, optimizer in optimizers.items()
         ]
@@ -178,22 +198,45 @@ class GradientHooks:
             f"{remedy}",
         )
 
-    def judge_skip(self, name: str) -> None:
-        """Warn of a step that is not taken: the first, the 10th, the 100th, … of an optimizer."""
-        count = self.records[name].skipped
-        if 10 ** round(math.log10(count)) == count:
+    def judge_skip(self, name: str, in_a_row: int) -> None:
+        """Tell of a step that is not taken: of the first, and once it is one of many in a row.
+
+        The first is not told of where its cause was. All are counted in the records.
+        """
+        if in_a_row >= self.skipped_in_a_row and name not in self.stuck:
+            self.stuck[name] = self._cause(name)
             self._find(
                 "non-finite",
                 name,
                 math.nan,
                 math.inf,
-                f"a gradient in {name} is not finite: the step is skipped ({count:,} so far)",
+                f"{name} takes no step any more: {in_a_row} in a row had a gradient that is not "
+                f"finite; the first thing that was not finite: {self.stuck[name]}; go back to an "
+                "earlier checkpoint",
+                logging.ERROR,
+            )
+        elif self.records[name].skipped == 1 and not self._is_told():
+            self._find(
+                "non-finite",
+                name,
+                math.nan,
+                math.inf,
+                f"a gradient in {name} is not finite: the step is skipped; the first thing that "
+                f"was not finite: {self._cause(name)}",
             )
 
-    def _find(self, kind: str, quantity: str, value: float, limit: float, message: str) -> None:
+    def _find(
+        self,
+        kind: str,
+        quantity: str,
+        value: float,
+        limit: float,
+        message: str,
+        level: int = logging.WARNING,
+    ) -> None:
         finding = TrainingFinding(kind, quantity, self._timesteps(), value, limit, message)
         self.findings.append(finding)
-        say(str(finding), logging.WARNING)
+        say(str(finding), level)
 
     def _clipped_by_others(self, parameters: list[th.Tensor], norm: th.Tensor) -> None:
         """Hand a norm on that the training loop has taken, to the hooks that it is for."""
@@ -221,6 +264,7 @@ class _Hook:
         self._name = name
         self._limit = math.inf if hooks.max_grad_norm is None else hooks.max_grad_norm
         self._seen = 0
+        self._skipped_at = self._in_a_row = 0
         self._before_clipping: float | None = None
         self._learn_parameters()
 
@@ -263,7 +307,10 @@ class _Hook:
                 for parameter in self._parameters:
                     parameter.grad = None
                 self._record.skipped += 1
-                self._hooks.judge_skip(self._name)
+                is_next = self._seen == self._skipped_at + 1
+                self._in_a_row = self._in_a_row + 1 if is_next else 1
+                self._skipped_at = self._seen
+                self._hooks.judge_skip(self._name, self._in_a_row)
                 return
         if norm > self._clips_from:
             # As `torch.nn.utils.clip_grad_norm_` does.

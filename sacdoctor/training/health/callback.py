@@ -36,6 +36,7 @@ from sacdoctor.training.health.signs import (
     growth,
     sharpe_ratio,
 )
+from sacdoctor.training.live import NonFiniteWatch
 from sacdoctor.training.manners import TrainingCallback, TrainingFinding
 from sacdoctor.training.warmup import FORCED
 
@@ -101,23 +102,36 @@ class TrainingHealthCallback(TrainingCallback):
         self._updates_seen: int | None = None
         self._learning_rate: float | None = None
         self._largest_reward = 0.0
+        self._choice: int | None = None
+        self._times_chosen = 0
         self._in_trouble: set[str] = set()
+        self._finite = NonFiniteWatch()
 
     def _on_training_start(self) -> None:
         self._forced_in_episode = [False] * self.training_env.num_envs
         self._actions = []
+        self._finite = NonFiniteWatch()
         self._updates_seen = getattr(self.model, "_n_updates", 0)
 
     def _on_step(self) -> bool:
         if "rewards" not in self.locals:  # ARS steps its environments elsewhere
             return True
         infos = self.locals["infos"]
-        self._largest_reward = max(self._largest_reward, *map(abs, self.locals["rewards"].tolist()))
+        self._watch_environment()
+        sizes = [abs(reward) for reward in self.locals["rewards"].tolist() if math.isfinite(reward)]
+        self._largest_reward = max(self._largest_reward, *sizes, 0.0)
         self._watch_updates()
         self._watch_forcing(infos)
         self._watch_actions()
         crashed = self._watch_episodes(infos)
         return not (crashed and self.stop_on_crash)
+
+    def _watch_environment(self) -> None:
+        """Name the first reward or observation that is not finite; what follows is its fault."""
+        first = self._finite.look(self.locals, self.num_timesteps)
+        if first is not None:
+            quantity = "reward" if first.startswith("the reward") else "observation"
+            self._find("non-finite", quantity, math.nan, math.inf, first)
 
     def _watch_updates(self) -> None:
         """Look at what the last update left in SB3's logger, once per update."""
@@ -163,10 +177,11 @@ class TrainingHealthCallback(TrainingCallback):
         )
 
     def _watch_growth(self, name: str, value: float, floor: float) -> None:
-        finite = math.isfinite(value)
-        message = f"{name} is {value}"
-        self._judge(not finite, "non-finite", name, value, math.inf, message)
-        if not finite:
+        if not math.isfinite(value):
+            # One NaN reward makes many losses NaN, now and then, for as long as it is stored.
+            if self._finite.first is None and "non-finite" not in self._in_trouble:
+                self._in_trouble.add("non-finite")
+                self._find("non-finite", name, value, math.inf, f"{name} is {value}")
             return
         series = self._series.setdefault(name, deque(maxlen=GROWTH_WINDOW))
         series.append(value)
@@ -195,7 +210,11 @@ class TrainingHealthCallback(TrainingCallback):
     def _watch_actions(self) -> None:
         """Judge the agent's own actions, whatever was carried out, since updates have begun."""
         space = self.model.action_space
-        if not isinstance(space, spaces.Box) or not self._updates_seen or self._forcing:
+        if not self._updates_seen or self._forcing:
+            return
+        if isinstance(space, spaces.Discrete):
+            self._watch_choices()
+        if not isinstance(space, spaces.Box):
             return
         actions = self.locals.get("clipped_actions", self.locals.get("actions"))
         if actions is None:
@@ -218,6 +237,25 @@ class TrainingHealthCallback(TrainingCallback):
             f"(below {self.least_action_std:g}): the agent does nearly the same everywhere",
         )
 
+    def _watch_choices(self) -> None:
+        """Judge discrete actions: an agent that explores does not do one thing all the time."""
+        actions = self.locals.get("actions")
+        if actions is None:
+            return
+        chosen = np.asarray(actions).reshape(-1)
+        if self._choice is None or (chosen != self._choice).any():
+            self._choice, self._times_chosen = int(chosen[-1]), 0
+        self._times_chosen += len(chosen)
+        self._judge(
+            self._times_chosen >= ACTION_WINDOW,
+            "same-action",
+            "actions",
+            float(self._choice),
+            float(ACTION_WINDOW),
+            f"the last {self._times_chosen:,} actions were all {self._choice}: the agent does the "
+            "same everywhere and no longer explores",
+        )
+
     def _watch_episodes(self, infos: Sequence[dict[str, Any]]) -> bool:
         """Judge the episodes that ended with this step; return whether rewards have crashed."""
         crashed = False
@@ -229,6 +267,8 @@ class TrainingHealthCallback(TrainingCallback):
             if was_forced or "episode" not in info:
                 continue
             value = float(info["episode"]["r"])
+            if not math.isfinite(value):
+                continue
             self._returns.append(value)
             if self.sharpe:
                 self._record_sharpe()
@@ -282,7 +322,10 @@ class TrainingHealthCallback(TrainingCallback):
             self._in_trouble.discard(trouble)
         elif trouble not in self._in_trouble:
             self._in_trouble.add(trouble)
-            self._warn(TrainingFinding(kind, quantity, self.num_timesteps, value, limit, message))
+            self._find(kind, quantity, value, limit, message)
+
+    def _find(self, kind: str, quantity: str, value: float, limit: float, message: str) -> None:
+        self._warn(TrainingFinding(kind, quantity, self.num_timesteps, value, limit, message))
 
     def _warn(self, warning: TrainingFinding) -> None:
         self.warnings.append(warning)

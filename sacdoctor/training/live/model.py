@@ -10,7 +10,7 @@ import torch as th
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
-from sacdoctor.algorithms import ALGORITHMS, Algorithm
+from sacdoctor.algorithms import ALGORITHMS, TRAINED_VARIABLES, Algorithm
 from sacdoctor.layers import Role, online_names, roles, says_target
 from sacdoctor.optimizers import STEP
 
@@ -42,7 +42,8 @@ class LiveModel:
     name, as an SB3 checkpoint's scan does. `online` has the counterpart of every target network's
     tensor, by names and shapes. `optimizers` are named as in SB3's zip
     (`policy.optimizer`, `actor.optimizer`, `ent_coef_optimizer`), or as the caller names them;
-    `owners` maps the `id` of a parameter to the names of the optimizers that hold it. `called` is
+    `owners` maps the `id` of a parameter to the names of the optimizers that hold it. `variables`
+    are tensors outside of the modules that one trains: SB3's `log_ent_coef`. `called` is
     what messages call the model, `updates_before` its counter of updates when this was made, and
     `pace` says how far it is now.
     """
@@ -55,6 +56,7 @@ class LiveModel:
     online: Mapping[str, str]
     optimizers: Optimizers
     owners: Mapping[int, tuple[str, ...]]
+    variables: Mapping[str, th.Tensor]
     algorithm: Algorithm | None
     updates_before: int
     pace: Callable[[], Pace]
@@ -70,6 +72,11 @@ class LiveModel:
         return cls._made(
             {"": model.policy},
             dict(_optimizers(model)),
+            {
+                name: value
+                for name in TRAINED_VARIABLES.values()
+                if isinstance(value := getattr(model, name, None), th.Tensor)
+            },
             type(model).__name__,
             next((ALGORITHMS[name] for name in names if name in ALGORITHMS), None),
             lambda: _pace_of(model),
@@ -83,10 +90,16 @@ class LiveModel:
 
         A parameter is called by its module's name and its own: `actor.0.weight`. The names say
         which networks are targets: `critic_target` is that of `critic`. Updates are counted by what
-        the optimizers keep.
+        the optimizers keep; where they keep nothing, as plain SGD, by how often parameters changed.
         """
+        versions = {id(p): p._version for of in optimizers.values() for p in parameters_of(of)}
         return cls._made(
-            dict(modules), dict(optimizers), called, None, lambda: Pace(_steps_of(optimizers))
+            dict(modules),
+            dict(optimizers),
+            {},
+            called,
+            None,
+            lambda: Pace(_steps_of(optimizers, versions)),
         )
 
     @classmethod
@@ -94,6 +107,7 @@ class LiveModel:
         cls,
         modules: Mapping[str, nn.Module],
         optimizers: Optimizers,
+        variables: Mapping[str, th.Tensor],
         called: str,
         algorithm: Algorithm | None,
         pace: Callable[[], Pace],
@@ -121,6 +135,7 @@ class LiveModel:
             online_names(shapes),
             optimizers,
             owners,
+            variables,
             algorithm,
             pace().n_updates,
             pace,
@@ -260,10 +275,24 @@ def _pace_of(model: BaseAlgorithm) -> Pace:
     )
 
 
-def _steps_of(optimizers: Optimizers) -> int:
-    """Return the most steps that any parameter has had, 1 where only other state shows any."""
-    kept = [state for of in optimizers.values() for state in of.state.values() if state]
-    return max((int(state.get(STEP, 1)) for state in kept), default=0)
+def _steps_of(optimizers: Optimizers, versions: Mapping[int, int]) -> int:
+    """Return the most updates that any parameter has had.
+
+    An optimizer that does not count them changes a parameter in place in each, which PyTorch
+    counts; `versions` has those counts from the start, by the parameter's `id`.
+    """
+    counted = [
+        int(state[STEP])
+        for of in optimizers.values()
+        for state in of.state.values()
+        if STEP in state
+    ]
+    changed = [
+        parameter._version - versions.get(id(parameter), 0)
+        for of in optimizers.values()
+        for parameter in parameters_of(of)
+    ]
+    return max(counted or changed, default=0)
 
 
 def _named_parameters(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Parameter]]:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from sacdoctor.model import Finding
 from sacdoctor.severity import Thresholds
 from sacdoctor.training.gradients import GRADIENT_WARNING, SAMPLED, GradientHooks, GradientRecord
 from sacdoctor.training.health import CrashDetector, Episode, RewardCrash, TrainingEvent
-from sacdoctor.training.live import LiveModel, parameters_of
+from sacdoctor.training.live import LiveModel, NonFinite, listed, parameters_of
 from sacdoctor.training.loop.figures import Figures, Sink
 from sacdoctor.training.loop.untrained import Untrained
 from sacdoctor.training.manners import TrainingFinding, say
@@ -34,6 +34,7 @@ from sacdoctor.training.zeros import (
 )
 
 THRESHOLDS = Thresholds()
+OnNonFinite = Literal["warn", "raise"]
 Value = float | npt.NDArray[Any] | th.Tensor
 
 
@@ -78,8 +79,11 @@ class TrainingMonitor:
     :param max_grad_norm: clip gradients to this norm per optimizer; None leaves them
     :param gradient_warning: the norm above which to warn, where it is also 100 times the usual one;
         None, without `max_grad_norm`: gradients are not looked at
-    :param stop_training: `step` returns False where a bias is above `stop`, or a parameter is NaN
-        or infinite
+    :param stop_training: `step` returns False where a bias is above `stop`, a parameter is NaN or
+        infinite, or an optimizer skipped ten steps in a row
+    :param on_non_finite: "raise": raise `NonFinite` where a parameter, or a value that `step` was
+        told, is NaN or infinite, or an optimizer skipped ten steps in a row; "warn": say so once,
+        and count
     :param seed: of the draws; no random number generator is touched
 
     Raises `ValueError` for settings that make no sense, `TypeError` for a `log` that takes nothing.
@@ -100,13 +104,17 @@ class TrainingMonitor:
         max_grad_norm: float | None = None,
         gradient_warning: float | None = GRADIENT_WARNING,
         stop_training: bool = False,
+        on_non_finite: OnNonFinite = "warn",
         seed: int = 0,
     ) -> None:
         if check_frequency < 1:
             raise ValueError(f"check_frequency is {check_frequency}, not 1 or more")
         self.check_frequency = check_frequency
         self.verbose = verbose
+        if on_non_finite not in get_args(OnNonFinite):
+            raise ValueError(f"on_non_finite is {on_non_finite!r}, not one of 'warn', 'raise'")
         self.stop_training = stop_training
+        self.on_non_finite = on_non_finite
         self.num_timesteps = 0
         """The environment steps that `step` was told last."""
         self._found: list[Finding | TrainingFinding] = []
@@ -129,6 +137,7 @@ class TrainingMonitor:
         self._episodes = 0
         self._was_forced = self._has_updated = False
         self._not_finite: set[str] = set()
+        self._first_non_finite: str | None = None
         self._untrained = Untrained(self._watch.live)
         self._updates_before = 0
         self._runs = self._ends = False
@@ -162,7 +171,12 @@ class TrainingMonitor:
         if left_alone := live.frozen():
             say(frozen(live, left_alone), shown=self.verbose >= 1)
         if self._watches_gradients:
-            self._hooks.attach(self._optimizers, timesteps=lambda: self.num_timesteps)
+            self._hooks.attach(
+                self._optimizers,
+                timesteps=lambda: self.num_timesteps,
+                cause=self._cause_of_skips,
+                is_told=lambda: self._first_non_finite is not None,
+            )
         self.check()
 
     def close(self) -> None:
@@ -200,6 +214,8 @@ class TrainingMonitor:
             self.check()
         for name, value in values.items():
             self._judge_finite(name, value)
+        if self._hooks.stuck and not self._ends:
+            self._end_if_stuck()
         self._hooks.log(self._figures, now=False)
         self._figures.write(num_timesteps)
         return not self._ends
@@ -258,6 +274,8 @@ class TrainingMonitor:
         record(check, self._watch.elements_repaired, self._figures)
         self._hooks.log(self._figures)
         self._figures.write(check.num_timesteps)
+        if check.non_finite:
+            self._raise_if_asked(f"{listed(check.non_finite)} hold NaN or infinite values")
         if self.stop_training and must_stop(check, self._watch.thresholds.stop):
             self._ends = True
         return check
@@ -292,9 +310,42 @@ class TrainingMonitor:
         place = np.argwhere(~finite)[0].tolist()
         found = float(array[tuple(place)])
         at = f"[{', '.join(map(str, place))}]" if place else ""
-        self._find("non-finite", name, found, math.inf, f"{name}{at} is {found}")
+        message = f"{name}{at} is {found}"
+        if self._first_non_finite is None:
+            self._first_non_finite = f"{message}, at {self.num_timesteps:,} steps"
+        self._find("non-finite", name, found, math.inf, message, logging.ERROR)
+        self._raise_if_asked(message)
 
-    def _find(self, kind: str, quantity: str, value: float, limit: float, message: str) -> None:
+    def _cause_of_skips(self, optimizer: str) -> str:
+        """Return in words the first thing known that was not finite, where a gradient is not."""
+        if self._first_non_finite is not None:
+            return self._first_non_finite
+        for name, parameter in self._watch.live.parameters.items():
+            if not bool(parameter.detach().isfinite().all()):
+                return f"the parameter {name}"
+        return f"the loss of {optimizer}, while all parameters are finite"
+
+    def _end_if_stuck(self) -> None:
+        """End training, where that is asked for, as an optimizer takes no step any more."""
+        name, cause = next(iter(self._hooks.stuck.items()))
+        self._raise_if_asked(f"{name} takes no step any more: {cause}")
+        if self.stop_training:
+            self._ends = True
+            say(f"training stops at {self.num_timesteps:,} steps: {name} is stuck", logging.ERROR)
+
+    def _raise_if_asked(self, what: str) -> None:
+        if self.on_non_finite == "raise":
+            raise NonFinite(what)
+
+    def _find(
+        self,
+        kind: str,
+        quantity: str,
+        value: float,
+        limit: float,
+        message: str,
+        level: int = logging.WARNING,
+    ) -> None:
         finding = TrainingFinding(kind, quantity, self.num_timesteps, value, limit, message)
         self._found.append(finding)
-        say(str(finding), logging.WARNING)
+        say(str(finding), level)

@@ -14,7 +14,11 @@ from sacdoctor.training.zeros.telling import must_stop, record, tell
 from sacdoctor.training.zeros.watch import ModelWatch
 
 if TYPE_CHECKING:
-    from sacdoctor.training.zeros.callback import OnMissing, ZeroWeightsPreventionCallback
+    from sacdoctor.training.zeros.callback import (
+        OnMissing,
+        OnNonFinite,
+        ZeroWeightsPreventionCallback,
+    )
     from sacdoctor.training.zeros.system import create_zero_prevention_system
 
 __all__ = [
@@ -22,6 +26,7 @@ __all__ = [
     "DeadBias",
     "ModelWatch",
     "OnMissing",
+    "OnNonFinite",
     "Repair",
     "ZeroWeightsPreventionCallback",
     "create_zero_prevention_system",
@@ -35,6 +40,7 @@ __all__ = [
 
 _NEED_SB3 = {
     "OnMissing": "callback",
+    "OnNonFinite": "callback",
     "ZeroWeightsPreventionCallback": "callback",
     "create_zero_prevention_system": "system",
 }

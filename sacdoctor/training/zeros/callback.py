@@ -8,7 +8,15 @@ from typing import Literal, get_args
 
 from sacdoctor.severity import Thresholds
 from sacdoctor.training.gradients import GRADIENT_WARNING, SAMPLED, GradientHooks, GradientRecord
-from sacdoctor.training.live import LiveModel, MissingParameters, add_missing_parameters
+from sacdoctor.training.live import (
+    LiveModel,
+    MissingParameters,
+    NonFinite,
+    NonFiniteWatch,
+    Settings,
+    add_missing_parameters,
+    listed,
+)
 from sacdoctor.training.manners import TrainingCallback, say
 from sacdoctor.training.zeros import messages
 from sacdoctor.training.zeros.checks import Check
@@ -16,6 +24,7 @@ from sacdoctor.training.zeros.telling import must_stop, record, tell
 from sacdoctor.training.zeros.watch import ModelWatch
 
 OnMissing = Literal["warn", "error", "add"]
+OnNonFinite = Literal["warn", "raise"]
 THRESHOLDS = Thresholds()
 
 
@@ -46,8 +55,11 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
         skipped
     :param on_missing_parameters: trainable parameters that are in no optimizer: "warn", "error"
         (refuse to train) or "add" (see `add_missing_parameters`)
-    :param stop_training: end training where a bias is above `stop`, before any repair, or a
-        parameter is NaN or infinite
+    :param stop_training: end training where a bias is above `stop`, before any repair, a
+        parameter is NaN or infinite, or an optimizer skips ten steps in a row
+    :param on_non_finite: "raise": end training by `NonFinite` where a reward, an observation or a
+        parameter is NaN or infinite, or an optimizer skips ten steps in a row; "warn": say so once,
+        and count
     :param seed: of the draws, which depend on it and the tensor's name alone; no random number
         generator is touched
 
@@ -68,6 +80,7 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
         gradient_warning: float | None = GRADIENT_WARNING,
         on_missing_parameters: OnMissing = "warn",
         stop_training: bool = False,
+        on_non_finite: OnNonFinite = "warn",
         seed: int = 0,
     ) -> None:
         super().__init__(verbose)
@@ -78,11 +91,17 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
                 f"on_missing_parameters is {on_missing_parameters!r}, not one of "
                 f"{', '.join(map(repr, get_args(OnMissing)))}"
             )
+        if on_non_finite not in get_args(OnNonFinite):
+            raise ValueError(
+                f"on_non_finite is {on_non_finite!r}, not one of "
+                f"{', '.join(map(repr, get_args(OnNonFinite)))}"
+            )
         self.check_frequency = check_frequency
         self.auto_fix = auto_fix
         self.thresholds = Thresholds(warning=warning, critical=critical, stop=stop)
         self.on_missing_parameters = on_missing_parameters
         self.stop_training = stop_training
+        self.on_non_finite = on_non_finite
         self.seed = seed
         self.history: list[Check] = []
         watches = max_grad_norm is not None or gradient_warning is not None
@@ -90,6 +109,7 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
             GradientHooks(max_grad_norm, gradient_warning, sampled=SAMPLED) if watches else None
         )
         self._watch: ModelWatch | None = None
+        self._finite = NonFiniteWatch()
         self._checked_at = (-1, -1)
         self._ends = False
 
@@ -108,6 +128,7 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
     def _on_training_start(self) -> None:
         self._complete(LiveModel.of(self.model))
         self._watch = watch = self._new_watch()
+        self._finite = NonFiniteWatch()
         if frozen := watch.live.frozen():
             self._say(messages.frozen(watch.live, frozen))
         if self._hooks is not None:
@@ -116,14 +137,39 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
                 watch.live.optimizers,
                 timesteps=lambda: self.model.num_timesteps,
                 is_over=lambda: self.model.start_time != start,
+                cause=lambda name: self._finite.cause(watch.live, name),
+                is_told=lambda: self._finite.first is not None,
             )
         self._ends = self._must_stop(self.check())
 
     def _on_step(self) -> bool:
+        self._look_at_the_environment()
         due = self.num_timesteps // self.check_frequency
         if not self._ends and due != self._checked_at[0] // self.check_frequency:
             self._ends = self._must_stop(self.check())
-        return not self._ends
+        return not self._ends and not self._is_stuck()
+
+    def _look_at_the_environment(self) -> None:
+        """Tell of the first reward or observation that is not finite."""
+        first = self._finite.look(self.locals, self.num_timesteps)
+        if first is not None:
+            say(f"critical: {first}; what comes of it is counted", logging.ERROR)
+            self._raise_if_asked(first)
+
+    def _is_stuck(self) -> bool:
+        """Return whether training stops because an optimizer takes no step any more."""
+        if self._hooks is None or not self._hooks.stuck:
+            return False
+        name, cause = next(iter(self._hooks.stuck.items()))
+        self._raise_if_asked(f"{name} takes no step any more: {cause}")
+        if self.stop_training and not self._ends:
+            self._ends = True
+            say(f"training stops at {self.num_timesteps:,} steps: {name} is stuck", logging.ERROR)
+        return self._ends
+
+    def _raise_if_asked(self, what: str) -> None:
+        if self.on_non_finite == "raise":
+            raise NonFinite(what)
 
     def _on_rollout_start(self) -> None:
         if self._hooks is not None:
@@ -144,6 +190,7 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
         if self._hooks is not None and (gradients := self._hooks.summary()):
             summary += f"; {gradients}"
         self._say(summary)
+        self._is_stuck()
 
     def check(self) -> Check:
         """Look at all biases now, repair what is to be repaired, and return what was found.
@@ -157,6 +204,8 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
         self._checked_at = (check.num_timesteps, check.n_updates)
         tell(check, self.verbose)
         record(check, self._elements_repaired, self.logger)
+        if check.non_finite:
+            self._raise_if_asked(f"{listed(check.non_finite)} hold NaN or infinite values")
         return check
 
     def _new_watch(self) -> ModelWatch:
@@ -165,6 +214,7 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
             auto_fix=self.auto_fix,
             thresholds=self.thresholds,
             seed=self.seed,
+            settings=Settings(self.model),
         )
 
     def _complete(self, live: LiveModel) -> None:

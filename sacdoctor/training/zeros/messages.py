@@ -91,13 +91,24 @@ def as_made(biases: Sequence[DeadBias]) -> Finding:
     )
 
 
-def non_finite(names: Sequence[str], first: str | None) -> Finding:
-    """Return which tensors are not finite, after what, and what to do."""
+def non_finite(names: Sequence[str]) -> Finding:
+    """Return which tensors are not finite, and what to do."""
     return rule_named("non-finite").finding(
         Severity.CRITICAL,
         f"{listed(list(names))} hold NaN or infinite values",
-        evidence=f"the first that was not finite: {first}" if first else "",
+        evidence="",
         remedy="go back to an earlier checkpoint",
+        tensors=tuple(names),
+    )
+
+
+def made_late(live: LiveModel, names: Collection[str]) -> Finding:
+    """Return that parameters were made while training went on, and are in no optimizer."""
+    return rule_named("not-in-optimizer").finding(
+        Severity.WARNING,
+        f"{missing(live, names)}: they were made since the last check",
+        evidence="",
+        remedy="hand them to the optimizer (add_param_group)",
         tensors=tuple(names),
     )
 

@@ -6,6 +6,7 @@ from sacdoctor.training.gradients import GRADIENT_WARNING
 from sacdoctor.training.zeros.callback import (
     THRESHOLDS,
     OnMissing,
+    OnNonFinite,
     ZeroWeightsPreventionCallback,
 )
 
@@ -22,6 +23,7 @@ def create_zero_prevention_system(
     gradient_warning: float | None = GRADIENT_WARNING,
     on_missing_parameters: OnMissing = "warn",
     stop_training: bool = False,
+    on_non_finite: OnNonFinite = "warn",
     seed: int = 0,
 ) -> ZeroWeightsPreventionCallback:
     """Return the callback to hand to `model.learn(callback=…)`.
@@ -39,5 +41,6 @@ def create_zero_prevention_system(
         gradient_warning=gradient_warning,
         on_missing_parameters=on_missing_parameters,
         stop_training=stop_training,
+        on_non_finite=on_non_finite,
         seed=seed,
     )

@@ -48,7 +48,7 @@ class Untouched:
     def of(self, live: LiveModel, name: str) -> th.Tensor:
         """Return which elements of the bias `name` never were anything but zero.
 
-        A target network's is its online counterpart's copy: what is untouched there is so here.
+        A target network is a copy: where its online counterpart is zero, that one decides.
         """
         bias = live.parameters[name]
         zeros = self._zeros.get(id(bias))
@@ -56,7 +56,8 @@ class Untouched:
             return th.zeros_like(bias, dtype=th.bool)
         online = live.counterpart(name)
         if online is not None:
-            return zeros & self.of(live, online).to(zeros.device)
+            damaged = (live.parameters[online].detach() == 0) & ~self.of(live, online)
+            return zeros & ~damaged
         return zeros & ~reached(live, bias)
 
 

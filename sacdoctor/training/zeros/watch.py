@@ -7,8 +7,9 @@ whenever it likes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch as th
 
@@ -17,8 +18,11 @@ from sacdoctor.severity import Thresholds
 from sacdoctor.training.live import LiveModel
 from sacdoctor.training.zeros import messages
 from sacdoctor.training.zeros.bias_tensors import Counts, count
+from sacdoctor.training.zeros.by_rules import found_by_rules
 from sacdoctor.training.zeros.checks import Check, DeadBias, zero_biases
 from sacdoctor.training.zeros.repair import repair
+from sacdoctor.training.zeros.silent import SilentLayers
+from sacdoctor.training.zeros.targets import StandingTargets
 from sacdoctor.training.zeros.untouched import Untouched
 
 Dead = list[tuple[DeadBias, th.Tensor]]
@@ -35,6 +39,8 @@ class ModelWatch:
         the optimizers, and bring dead target networks in step
     :param thresholds: percentages of zeros in a bias above which a severity begins
     :param seed: of the draws, which depend on it and the tensor's name alone
+    :param settings: returns the algorithm's settings, for the rules that read them: SB3's by
+        `Settings(model)`
 
     `history` has all checks, `repairs` how often each bias was repaired.
     """
@@ -46,8 +52,10 @@ class ModelWatch:
         auto_fix: bool = True,
         thresholds: Thresholds | None = None,
         seed: int = 0,
+        settings: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self._model = model
+        self._settings = settings
         self.live = model()
         self.auto_fix = auto_fix
         self.thresholds = thresholds or Thresholds()
@@ -57,8 +65,12 @@ class ModelWatch:
         self.elements_repaired = 0
         self._untouched = Untouched()
         self._untouched.look(self.live)
+        self._silent = SilentLayers()
+        self._targets = StandingTargets()
         self._outcomes: dict[str, messages.Outcome] = {}
-        self._told: set[str] = set()
+        self._as_made_told: set[str] = set()
+        self._missing_told = set(self.live.missing())
+        self._rules_told: dict[str, set[str]] = {}
         self._non_finite: tuple[str, ...] = ()
 
     @property
@@ -108,17 +120,57 @@ class ModelWatch:
         )
 
     def _with_findings(self, check: Check, as_made: list[DeadBias]) -> Check:
-        outcomes = messages.outcomes(check, self.auto_fix)
-        found = list(messages.dead(check, outcomes, self._outcomes))
-        self._outcomes = outcomes
-        if check.non_finite and check.non_finite != self._non_finite:
-            found.insert(0, messages.non_finite(check.non_finite, None))
-        self._non_finite = check.non_finite
-        news = [bias for bias in as_made if bias.name not in self._told]
-        if news:
-            self._told.update(bias.name for bias in news)
-            found.append(messages.as_made(news))
+        found = [
+            *self._non_finite_news(check),
+            *self._missing_news(),
+            *self._dead_news(check),
+            *self._other_news(check),
+            *self._as_made_news(as_made),
+        ]
+        found.sort(key=lambda finding: -finding.severity.rank)
         return replace(check, findings=tuple(found))
+
+    def _non_finite_news(self, check: Check) -> Iterator[Finding]:
+        if check.non_finite and not self._non_finite:
+            yield messages.non_finite(check.non_finite)
+        self._non_finite = check.non_finite
+
+    def _missing_news(self) -> Iterator[Finding]:
+        """Yield a finding on layers that were made since the last check and are in no optimizer."""
+        news = [name for name in self.live.missing() if name not in self._missing_told]
+        if news:
+            self._missing_told.update(news)
+            yield messages.made_late(self.live, news)
+
+    def _dead_news(self, check: Check) -> Iterator[Finding]:
+        outcomes = messages.outcomes(check, self.auto_fix)
+        yield from messages.dead(check, outcomes, self._outcomes)
+        self._outcomes = outcomes
+
+    def _as_made_news(self, as_made: list[DeadBias]) -> Iterator[Finding]:
+        news = [bias for bias in as_made if bias.name not in self._as_made_told]
+        if news:
+            self._as_made_told.update(bias.name for bias in news)
+            yield messages.as_made(news)
+
+    def _other_news(self, check: Check) -> Iterator[Finding]:
+        """Yield what else is wrong, but for what follows from a finding of this check.
+
+        NaN makes everything else meaningless; a layer whose bias was named dead is not named twice.
+        """
+        if check.non_finite:
+            return
+        dead = {self.live.roles[bias.name].layer for bias in check.dead}
+        found = [
+            *self._silent.look(self.live, dead),
+            *self._targets.look(self.live, check.num_timesteps),
+            *found_by_rules(self.live, self._settings()),
+        ]
+        for finding in found:
+            told = self._rules_told.setdefault(finding.rule, set())
+            if not told or not told.issuperset(finding.tensors):
+                told.update(finding.tensors or (finding.rule,))
+                yield finding
 
     def _forget_the_living(self, counts: Counts) -> None:
         for name, zeros in counts.zeros.items():

@@ -16,7 +16,7 @@ from torch import nn
 
 from sacdoctor.model import Cause
 from sacdoctor.severity import Severity
-from sacdoctor.training import TrainingMonitor
+from sacdoctor.training import NonFinite, TrainingMonitor
 from tests.conftest import child_environment
 from tests.training.injured import warnings
 from tests.training.injured_loop import Loop
@@ -193,7 +193,45 @@ def test_a_gradient_that_is_nan_changes_no_weight_and_is_named(
     assert monitor.gradients["critic"].skipped == 300 - AT
     assert monitor.gradients["actor"].skipped == 0
     assert all(bool(value.isfinite().all()) for value in loop.weights().values())
-    assert any("critic" in line and "not finite" in line for line in warnings(caplog))
+    assert len(warnings(caplog)) == 2  # the first, and that ten in a row were skipped
+    assert "a gradient in critic is not finite" in warnings(caplog)[0]
+    assert "the loss of critic, while all parameters are finite" in warnings(caplog)[0]
+    assert warnings(caplog)[1].startswith("at 259 steps: critic takes no step any more")
+
+
+def test_what_the_loop_tells_is_what_gradients_are_blamed_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loop = Loop()
+    with TrainingMonitor(loop.modules, loop.optimizers, verbose=0, stop_training=True) as monitor:
+        for step in range(1, 100):
+            if step == 20:
+                loop.reward = float("nan")
+            if not monitor.step(step, reward=loop.reward):
+                break
+            loop.update()
+    assert monitor.num_timesteps == 30
+    first, stuck, stops = warnings(caplog)
+    assert first == "at 20 steps: reward is nan"
+    assert "the first thing that was not finite: reward is nan, at 20 steps" in stuck
+    assert stops == "training stops at 30 steps: critic is stuck"
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_training_ends_by_an_error_where_that_is_asked_for(told: bool) -> None:
+    loop = Loop()
+    loop.reward = float("nan")
+    values: dict[str, Any] = {"reward": loop.reward} if told else {}
+    monitor = TrainingMonitor(loop.modules, loop.optimizers, verbose=0, on_non_finite="raise")
+    with (
+        pytest.raises(NonFinite, match="reward is nan" if told else "critic takes no step"),
+        monitor,
+    ):
+        for step in range(1, 100):
+            loop.update()
+            monitor.step(step, **values)
+    assert monitor.num_timesteps == (1 if told else 10)
+    assert all(not optimizer._optimizer_step_pre_hooks for optimizer in loop.optimizers.values())
 
 
 @pytest.mark.parametrize(
