@@ -143,6 +143,20 @@ def test_a_zeroed_bias_is_named_with_its_cause_and_repaired(
     assert bool((loop.parameter(name) != 0).all())
 
 
+def test_units_that_rest_in_the_last_batch_do_not_hide_who_zeroed_a_bias() -> None:
+    """A ReLU that is off for a whole batch has a gradient of exactly 0, and had others before."""
+
+    def zero_and_rest(loop: Loop) -> None:
+        zero("actor.0.bias")(loop)
+        gradient = loop.parameter("actor.0.bias").grad
+        assert gradient is not None
+        gradient[:10] = 0.0
+
+    _, monitor = watched(zero_and_rest)
+    dead = [bias.cause for check in monitor.history for bias in check.dead]
+    assert dead == [Cause.RESET_AFTER_TRAINING]
+
+
 def test_nothing_is_repaired_where_that_is_not_wanted(caplog: pytest.LogCaptureFixture) -> None:
     def frozen_at_zero(loop: Loop) -> None:
         zero("actor.0.bias")(loop)
