@@ -20,6 +20,7 @@ from sacdoctor.training.zeros import messages
 from sacdoctor.training.zeros.bias_tensors import Counts, count
 from sacdoctor.training.zeros.by_rules import found_by_rules
 from sacdoctor.training.zeros.checks import Check, DeadBias, zero_biases
+from sacdoctor.training.zeros.overwritten import Overwritten
 from sacdoctor.training.zeros.repair import repair
 from sacdoctor.training.zeros.silent import SilentLayers
 from sacdoctor.training.zeros.targets import StandingTargets
@@ -67,6 +68,8 @@ class ModelWatch:
         self._untouched.look(self.live)
         self._silent = SilentLayers()
         self._targets = StandingTargets()
+        self._overwritten = Overwritten()
+        self._overwritten.remember(self.live)
         self._outcomes: dict[str, messages.Outcome] = {}
         self._as_made_told: set[str] = set()
         self._missing_told = set(self.live.missing())
@@ -86,13 +89,15 @@ class ModelWatch:
         self.refresh()
         live = self.live
         self._untouched.look(live)
+        overwritten = [*self._overwritten.look(live)]
         counts = count(live.parameters, list(live.biases), live.roles)
         zeros = list(zero_biases(live, counts, self.thresholds, self._untouched))
         dead = [(bias, elements) for bias, elements in zeros if elements is not None]
         as_made = [bias for bias, elements in zeros if elements is None]
         check = self._repaired(num_timesteps, counts, dead)
         self._forget_the_living(counts)
-        check = self._with_findings(check, as_made)
+        self._overwritten.remember(live)
+        check = self._with_findings(check, as_made, overwritten)
         self.history.append(check)
         return check
 
@@ -119,12 +124,14 @@ class ModelWatch:
             non_finite=counts.non_finite,
         )
 
-    def _with_findings(self, check: Check, as_made: list[DeadBias]) -> Check:
+    def _with_findings(
+        self, check: Check, as_made: list[DeadBias], overwritten: list[Finding]
+    ) -> Check:
         found = [
             *self._non_finite_news(check),
             *self._missing_news(),
             *self._dead_news(check),
-            *self._other_news(check),
+            *self._other_news(check, overwritten),
             *self._as_made_news(as_made),
         ]
         found.sort(key=lambda finding: -finding.severity.rank)
@@ -153,7 +160,7 @@ class ModelWatch:
             self._as_made_told.update(bias.name for bias in news)
             yield messages.as_made(news)
 
-    def _other_news(self, check: Check) -> Iterator[Finding]:
+    def _other_news(self, check: Check, overwritten: list[Finding]) -> Iterator[Finding]:
         """Yield what else is wrong, but for what follows from a finding of this check.
 
         NaN makes everything else meaningless; a layer whose bias was named dead is not named twice.
@@ -161,6 +168,8 @@ class ModelWatch:
         if check.non_finite:
             return
         dead = {self.live.roles[bias.name].layer for bias in check.dead}
+        named = {bias.name for bias in check.dead}
+        yield from (finding for finding in overwritten if not named.issuperset(finding.tensors))
         found = [
             *self._silent.look(self.live, dead),
             *self._targets.look(self.live, check.num_timesteps),
