@@ -8,7 +8,7 @@ from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.gradient_record import LEAST_UPDATES, decayed_start
 from sacdoctor.diagnosis.log_facts import COEFFICIENT, LogFacts, LoggedRow, Points
 from sacdoctor.diagnosis.pickled_settings import largest_rate
-from sacdoctor.diagnosis.returns import SPREADS, WINDOW, least_spread
+from sacdoctor.diagnosis.returns import LEVEL, SPREADS, STANDARD_ERRORS, WINDOW, least_spread
 from sacdoctor.diagnosis.run_facts import Jump, Leap, Moment, RunFacts, Still, Stored
 from sacdoctor.diagnosis.scan import (
     examined,
@@ -33,8 +33,10 @@ from sacdoctor.diagnosis.wrapped import needless_wrappers
 __all__ = [
     "COEFFICIENT",
     "LEAST_UPDATES",
+    "LEVEL",
     "OUTLAST_REPAIR",
     "SPREADS",
+    "STANDARD_ERRORS",
     "WINDOW",
     "Attribution",
     "Completion",

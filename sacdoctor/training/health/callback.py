@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
 
-from sacdoctor.diagnosis import SPREADS, WINDOW
+from sacdoctor.diagnosis import LEVEL, STANDARD_ERRORS
 from sacdoctor.diagnosis.rules import entropy_collapse
 from sacdoctor.settings import RATE_STEP
 from sacdoctor.training.health.crash import (
@@ -23,6 +25,7 @@ from sacdoctor.training.health.crash import (
     RewardCrash,
     TrainingEvent,
 )
+from sacdoctor.training.health.episodes import EpisodeCounter
 from sacdoctor.training.health.signs import (
     ACTION_WINDOW,
     GROWTH_FACTOR,
@@ -37,69 +40,80 @@ from sacdoctor.training.health.signs import (
     sharpe_ratio,
 )
 from sacdoctor.training.live import NonFiniteWatch
-from sacdoctor.training.manners import TrainingCallback, TrainingFinding
+from sacdoctor.training.manners import TrainingCallback, TrainingFinding, say
 from sacdoctor.training.warmup import FORCED
-
-LOG = logging.getLogger(__name__)
 
 
 class TrainingHealthCallback(TrainingCallback):
     """Warns when a training goes bad, and can stop it and save the model when rewards crash.
 
-    It watches: the return of episodes (`RewardCrash`; needs SB3's Monitor, which SB3 puts around
-    environments by itself); the standard deviation of continuous actions (`LEAST_ACTION_STD`); a
-    learned entropy coefficient (that of rule SD504); Q-values (through `train/actor_loss`, which
-    is the negative Q-value, in SAC less the entropy's part) and losses that grow beyond
-    `GROWTH_FACTOR` times their running median; and losses that are not finite. Episodes with a
-    forced action in them (info `forced`) are not judged: their returns are not the agent's own.
+    It watches: the return of episodes (`CrashDetector`; where no Monitor reports them, it adds up
+    the rewards itself, and says so); the standard deviation of continuous actions
+    (`LEAST_ACTION_STD`); a learned entropy coefficient (that of rule SD504); Q-values (through
+    `train/actor_loss`, which is the negative Q-value, in SAC less the entropy's part) and losses
+    that grow beyond `GROWTH_FACTOR` times their running median; and losses that are not finite.
+    Episodes with a forced action in them (info `forced`) are not judged: their returns are not the
+    agent's own.
 
-    Each trouble is warned about once, and again only after it has been over. `warnings` and
-    `crashes` keep what was found; SB3's logger has it as `sacdoctor/…`, Python's `logging` too.
-    Nothing of the training is changed.
+    Each trouble is warned about once, and again only after it has been over. `findings` and
+    `crashes` keep what was found, `history` the events that may explain it; SB3's logger has it as
+    `sacdoctor/…`, Python's `logging` too. Nothing of the training is changed. What it has learned
+    of a model and its environment it keeps from one `learn` to the next, and for no others.
 
-    :param crash_window: episodes in a mean of returns
-    :param crash_spreads: size of a fall that is a crash, in standard deviations
+    :param crash_window: episodes in a mean of returns, and so many low ones make a crash
+    :param crash_standard_errors: size of a fall that is a crash, in standard errors of the
+        difference of two means
     :param least_action_std: warn below this, in half ranges of the action space
     :param growth_factor: warn above this many times the running median
     :param sharpe: log the Sharpe ratio of the last `SHARPE_WINDOW` episodes' returns
     :param stop_on_crash: end the training when a crash is found
     :param save_path: where the model is saved when a crash is found: a name that ends in .zip, or
         a folder, in which it is crash_<timesteps>_steps.zip
-    :param verbose: 1 prints the warnings too
+    :param verbose: 0 warnings only, 1 a summary at the end as well
 
     Raises `ValueError` for a `crash_window` below 2.
     """
 
     def __init__(
         self,
-        crash_window: int = WINDOW,
-        crash_spreads: float = SPREADS,
+        crash_window: int = LEVEL,
+        crash_standard_errors: float = STANDARD_ERRORS,
         least_action_std: float = LEAST_ACTION_STD,
         growth_factor: float = GROWTH_FACTOR,
         sharpe: bool = False,
         stop_on_crash: bool = False,
         save_path: str | Path | None = None,
-        verbose: int = 0,
+        verbose: int = 1,
     ) -> None:
         super().__init__(verbose)
-        self.crash_spreads = crash_spreads
+        self.crash_window = crash_window
+        self.crash_standard_errors = crash_standard_errors
         self.least_action_std = least_action_std
         self.growth_factor = growth_factor
         self.sharpe = sharpe
         self.stop_on_crash = stop_on_crash
         self.save_path = None if save_path is None else Path(save_path)
-        self.warnings: list[TrainingFinding] = []
+        self.findings: list[TrainingFinding] = []
         self.crashes: list[RewardCrash] = []
-        self.events: list[TrainingEvent] = []
-        self._detector = CrashDetector(crash_window, crash_spreads)
+        self.history: list[TrainingEvent] = []
+        self._watched_env: VecEnv | None = None
+        self._counter = EpisodeCounter(0)
+        self._said_uncounted = False
+        self._found_before = 0
+        self._updates_seen: int | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        """Start anew: another model, or another environment, has other levels."""
+        self._detector = CrashDetector(self.crash_window, self.crash_standard_errors)
         self._returns: deque[float] = deque(maxlen=SHARPE_WINDOW)
         self._episodes = 0
+        self._episodes_before = 0
         self._forced_in_episode: list[bool] = []
         self._forcing = False
         self._actions: list[Array] = []
         self._series: dict[str, deque[float]] = {}
         self._looks = 0
-        self._updates_seen: int | None = None
         self._learning_rate: float | None = None
         self._largest_reward = 0.0
         self._choice: int | None = None
@@ -107,11 +121,32 @@ class TrainingHealthCallback(TrainingCallback):
         self._in_trouble: set[str] = set()
         self._finite = NonFiniteWatch()
 
+    @property
+    def warnings(self) -> list[TrainingFinding]:
+        """What `findings` was called before the other callbacks had any."""
+        return self.findings
+
+    @property
+    def events(self) -> list[TrainingEvent]:
+        """What `history` was called."""
+        return self.history
+
+    def init_callback(self, model: BaseAlgorithm) -> None:
+        if (self._watched_env is not None) and (
+            model is not self.model or model.get_env() is not self._watched_env
+        ):
+            self._forget()
+        super().init_callback(model)
+
     def _on_training_start(self) -> None:
-        self._forced_in_episode = [False] * self.training_env.num_envs
+        env = self._watched_env = self.training_env
+        self._forced_in_episode = [False] * env.num_envs
+        starts = getattr(self.model, "_last_episode_starts", None)
+        self._counter = EpisodeCounter(env.num_envs, begun=None if starts is None else ~starts)
         self._actions = []
         self._finite = NonFiniteWatch()
         self._updates_seen = getattr(self.model, "_n_updates", 0)
+        self._found_before, self._episodes_before = len(self.findings), self._episodes
 
     def _on_step(self) -> bool:
         if "rewards" not in self.locals:  # ARS steps its environments elsewhere
@@ -125,6 +160,12 @@ class TrainingHealthCallback(TrainingCallback):
         self._watch_actions()
         crashed = self._watch_episodes(infos)
         return not (crashed and self.stop_on_crash)
+
+    def _on_training_end(self) -> None:
+        found = [finding.kind for finding in self.findings[self._found_before :]]
+        told = ", ".join(dict.fromkeys(found)) or "nothing"
+        episodes = self._episodes - self._episodes_before
+        self._say(f"health: {episodes:,} episodes watched, {told} found")
 
     def _watch_environment(self) -> None:
         """Name the first reward or observation that is not finite; what follows is its fault."""
@@ -259,14 +300,15 @@ class TrainingHealthCallback(TrainingCallback):
     def _watch_episodes(self, infos: Sequence[dict[str, Any]]) -> bool:
         """Judge the episodes that ended with this step; return whether rewards have crashed."""
         crashed = False
+        own = self._counter.add(self._rewards(), self.locals["dones"])
         for env, info in enumerate(infos):
             if not self.locals["dones"][env]:
                 continue
             number, self._episodes = self._episodes, self._episodes + 1
             was_forced, self._forced_in_episode[env] = self._forced_in_episode[env], False
-            if was_forced or "episode" not in info:
+            if was_forced:
                 continue
-            value = float(info["episode"]["r"])
+            value = float(info["episode"]["r"]) if "episode" in info else self._counted(own[env])
             if not math.isfinite(value):
                 continue
             self._returns.append(value)
@@ -278,13 +320,31 @@ class TrainingHealthCallback(TrainingCallback):
                 crashed = True
         return crashed
 
+    def _rewards(self) -> Array:
+        """Return the step's rewards as the environment gave them, shape `(n_envs,)`."""
+        normalised = self.model.get_vec_normalize_env()
+        if normalised is not None:
+            return normalised.get_original_reward()
+        rewards: Array = self.locals["rewards"]
+        return rewards
+
+    def _counted(self, value: float) -> float:
+        """Return an episode's return as it was added up here, and say once that it was."""
+        if not self._said_uncounted:
+            self._said_uncounted = True
+            self._say(
+                "no Monitor reports the episodes' returns: they are added up from the rewards that "
+                "the agent gets (VecMonitor(env) or Monitor(env) also puts them into the logs)"
+            )
+        return value
+
     def _record_sharpe(self) -> None:
         ratio = sharpe_ratio(self._returns)
         if not math.isnan(ratio):
             self.logger.record("sacdoctor/sharpe", ratio)
 
     def _report(self, crash: RewardCrash) -> None:
-        before = [event for event in self.events if event.timesteps <= crash.timesteps]
+        before = [event for event in self.history if event.timesteps <= crash.timesteps]
         if before:
             crash = replace(crash, preceded_by=before[-1])
         self.crashes.append(crash)
@@ -295,8 +355,8 @@ class TrainingHealthCallback(TrainingCallback):
                 "reward-crash",
                 "rollout/ep_rew",
                 self.num_timesteps,
-                crash.spreads,
-                self.crash_spreads,
+                crash.standard_errors,
+                self.crash_standard_errors,
                 str(crash),
             )
         )
@@ -308,10 +368,10 @@ class TrainingHealthCallback(TrainingCallback):
             path = path / f"crash_{self.num_timesteps}_steps.zip"
         path.parent.mkdir(parents=True, exist_ok=True)
         self.model.save(path)
-        LOG.warning("the model was saved as %s", path)
+        self._say(f"the model was saved as {path}", least=0)
 
     def _event(self, name: str) -> None:
-        self.events.append(TrainingEvent(name, self.num_timesteps))
+        self.history.append(TrainingEvent(name, self.num_timesteps))
 
     def _judge(
         self, bad: bool, kind: str, quantity: str, value: float, limit: float, message: str
@@ -327,9 +387,7 @@ class TrainingHealthCallback(TrainingCallback):
     def _find(self, kind: str, quantity: str, value: float, limit: float, message: str) -> None:
         self._warn(TrainingFinding(kind, quantity, self.num_timesteps, value, limit, message))
 
-    def _warn(self, warning: TrainingFinding) -> None:
-        self.warnings.append(warning)
-        self.logger.record("sacdoctor/health_warnings", len(self.warnings))
-        LOG.warning("step %s: %s", f"{warning.timesteps:,}", warning.message)
-        if self.verbose >= 1:
-            print(f"TrainingHealthCallback: step {warning.timesteps:,}: {warning.message}")
+    def _warn(self, finding: TrainingFinding) -> None:
+        self.findings.append(finding)
+        self.logger.record("sacdoctor/health_warnings", len(self.findings))
+        say(str(finding), logging.WARNING)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch as th
 from torch import nn
 
+from sacdoctor.diagnosis import STANDARD_ERRORS
 from sacdoctor.model import Finding
 from sacdoctor.severity import Thresholds
 from sacdoctor.training.gradients import GRADIENT_WARNING, SAMPLED, GradientHooks, GradientRecord
@@ -242,7 +243,7 @@ class TrainingMonitor:
         if before:
             crash = replace(crash, preceded_by=before[-1])
         self.crashes.append(crash)
-        self._find("reward-crash", "return", crash.after, crash.before, str(crash))
+        self._find("reward-crash", "return", crash.standard_errors, STANDARD_ERRORS, str(crash))
         return crash
 
     # -- what is found -------------------------------------------------------------------------

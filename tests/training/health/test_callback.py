@@ -1,6 +1,8 @@
 """Trouble in a training is warned of once, with what preceded it; health is left in peace."""
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,13 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from fixtures.environments import Tracking
 from sacdoctor.diagnosis.rules import entropy_collapse
 from sacdoctor.training import ForcedActionWarmup, TrainingHealthCallback, WarmupGuard
+from tests.conftest import ROOT, child_environment
 from tests.training.health.test_crash import alternating
 
 pytestmark = pytest.mark.slow
@@ -72,7 +77,7 @@ def test_a_crash_is_reported_with_its_step_and_what_preceded_it(
     assert (crash.preceded_by.name, crash.preceded_by.timesteps) == ("start of updates", 102)
     assert "rewards crashed in episode 30 (step 248)" in caplog.text
     assert "146 steps after the start of updates" in caplog.text
-    assert [warning.kind for warning in health.warnings] == ["reward-crash"]
+    assert [warning.kind for warning in health.findings] == ["reward-crash"]
 
 
 def test_a_learning_rate_step_and_the_end_of_a_warmup_are_remembered() -> None:
@@ -80,14 +85,14 @@ def test_a_learning_rate_step_and_the_end_of_a_warmup_are_remembered() -> None:
     env = ForcedActionWarmup(Scripted(SCRIPT), steps=40)
     model = sac(env, learning_rate=lambda left: 1e-3 if left > 0.5 else 1e-4)
     model.learn(480, callback=[WarmupGuard(40, verbose=0), health])
-    assert [event.name for event in health.events] == [
+    assert [event.name for event in health.history] == [
         "end of warm-up",
         "start of updates",
         "learning-rate step from 0.001 to 0.0001",
     ]
-    assert health.events[0].timesteps == 41
-    assert health.events[2].timesteps in (240, 241, 242)
-    assert health.crashes[0].preceded_by == health.events[2]
+    assert health.history[0].timesteps == 41
+    assert health.history[2].timesteps in (240, 241, 242)
+    assert health.crashes[0].preceded_by == health.history[2]
 
 
 def test_training_stops_and_the_model_is_saved_at_the_crash(tmp_path: Path) -> None:
@@ -95,7 +100,7 @@ def test_training_stops_and_the_model_is_saved_at_the_crash(tmp_path: Path) -> N
     model = sac(Scripted(SCRIPT), gradient_steps=0)
     model.learn(480, callback=health)
     found = health.crashes[0].found_at
-    assert model.num_timesteps == found < 330
+    assert model.num_timesteps == found == 50 * EPISODE_STEPS
     saved = SAC.load(tmp_path / "crashes" / f"crash_{found}_steps.zip")
     assert saved.num_timesteps == found
 
@@ -104,7 +109,7 @@ def test_forced_episodes_are_not_the_agents() -> None:
     health = TrainingHealthCallback()
     env = ForcedActionWarmup(Scripted(SCRIPT), steps=30 * EPISODE_STEPS)
     sac(env, gradient_steps=0).learn(480, callback=health)
-    assert health.warnings == []
+    assert health.findings == []
 
 
 class LoggedValues(BaseCallback):
@@ -134,7 +139,7 @@ def test_values_that_run_away_are_warned_about_once(
 ) -> None:
     health = TrainingHealthCallback()
     sac(Scripted([8.0] * 60)).learn(480, callback=[LoggedValues(**logged), health])
-    (warning,) = health.warnings
+    (warning,) = health.findings
     assert (warning.kind, warning.quantity) == (kind, quantity)
     assert said in warning.message
     if kind == "entropy":
@@ -145,13 +150,13 @@ def test_trouble_that_comes_back_is_told_again() -> None:
     health = TrainingHealthCallback()
     sunk = LoggedValues(ent_coef=lambda n: 1e-7 if n % 200 > 150 else 0.1)
     sac(Scripted([8.0] * 60)).learn(400, callback=[sunk, health])
-    assert [warning.timesteps for warning in health.warnings] == [151, 351]
+    assert [warning.timesteps for warning in health.findings] == [151, 351]
 
 
 def test_a_fixed_entropy_coefficient_is_the_users_business() -> None:
     health = TrainingHealthCallback()
     sac(Scripted([8.0] * 60), ent_coef=1e-8).learn(200, callback=health)
-    assert health.warnings == []
+    assert health.findings == []
 
 
 def test_actions_that_no_longer_vary_are_warned_about() -> None:
@@ -172,7 +177,7 @@ def test_actions_that_no_longer_vary_are_warned_about() -> None:
         for parameter in model.actor.parameters():
             parameter.zero_()
     model.learn(2_300, callback=health)
-    (warning,) = health.warnings
+    (warning,) = health.findings
     assert (warning.kind, warning.limit) == ("action-std", 0.2)
     assert warning.value < 0.01
 
@@ -231,7 +236,7 @@ def small(learning_rate: float) -> dict[str, Any]:
 def test_healthy_training_is_left_in_peace(build: Any, steps: int) -> None:
     health = TrainingHealthCallback(sharpe=True)
     build().learn(steps, callback=health)
-    assert health.warnings == []
+    assert health.findings == []
 
 
 def test_watching_does_not_disturb() -> None:
@@ -242,3 +247,67 @@ def test_watching_does_not_disturb() -> None:
 
     plain, watched = weights(None), weights(TrainingHealthCallback(sharpe=True))
     assert all(th.equal(plain[name], watched[name]) for name in plain)
+
+
+def bare(env: Any) -> DummyVecEnv:
+    """SB3 puts its Monitor around an environment that it makes, not around a vectorised one."""
+    return DummyVecEnv([lambda: env])
+
+
+def test_without_a_monitor_episodes_are_counted_and_it_is_said_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    health = TrainingHealthCallback()
+    env = VecNormalize(bare(Scripted(SCRIPT)))
+    model = sac(env, gradient_steps=0)
+    model.learn(480, callback=health)
+    model.learn(40, callback=health, reset_num_timesteps=False)
+    (crash,) = health.crashes
+    assert crash.before == pytest.approx(10.0)  # as the environment pays, not as it is normalised
+    assert crash.after == pytest.approx(-2.0)
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.startswith("sacdoctor: ") for line in lines)
+    assert sum("no Monitor" in line for line in lines) == 1
+    assert [line for line in lines if "health:" in line] == [
+        "sacdoctor: health: 60 episodes watched, reward-crash found",
+        "sacdoctor: health: 5 episodes watched, nothing found",
+    ]
+
+
+def test_another_models_level_is_its_own() -> None:
+    """What one model earned says nothing of the next, nor does another environment."""
+    health = TrainingHealthCallback(verbose=0)
+    model = sac(Scripted([10.0] * 40), gradient_steps=0)
+    model.learn(320, callback=health)
+    other = sac(Scripted([-2.0] * 40), gradient_steps=0)
+    other.learn(320, callback=health)
+    model.set_env(DummyVecEnv([lambda: Monitor(Scripted([-2.0] * 40))]))
+    model.learn(320, callback=health)
+    assert health.findings == []
+    model.set_env(DummyVecEnv([lambda: Monitor(Scripted(SCRIPT))]))
+    model.learn(240, callback=health)
+    model.learn(240, callback=health)  # the same environment: 30 good episodes, then bad ones
+    assert [finding.kind for finding in health.findings] == ["reward-crash"]
+
+
+@pytest.mark.parametrize("listened_to", [False, True])
+def test_a_warning_is_one_line_with_the_packages_name(listened_to: bool) -> None:
+    """In a process of its own: pytest listens to everything that is logged."""
+    script = (
+        "import logging, sys\n"
+        f"{'logging.basicConfig()' if listened_to else ''}\n"
+        "from tests.training.health.test_callback import *\n"
+        "health = TrainingHealthCallback()\n"
+        "sac(Scripted(SCRIPT), gradient_steps=0).learn(480, callback=health)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (warning,) = [line for line in done.stderr.splitlines() if "crashed" in line]
+    assert warning.startswith("WARNING:sacdoctor:" if listened_to else "sacdoctor: at 400 steps: ")
+    assert done.stdout == "sacdoctor: health: 60 episodes watched, reward-crash found\n"
