@@ -161,18 +161,18 @@ class TrainingHealthCallback(TrainingCallback):
         crashed = self._watch_episodes(infos)
         return not (crashed and self.stop_on_crash)
 
-    def _on_training_end(self) -> None:
-        found = [finding.kind for finding in self.findings[self._found_before :]]
-        told = ", ".join(dict.fromkeys(found)) or "nothing"
-        episodes = self._episodes - self._episodes_before
-        self._say(f"health: {episodes:,} episodes watched, {told} found")
-
     def _watch_environment(self) -> None:
         """Name the first reward or observation that is not finite; what follows is its fault."""
         first = self._finite.look(self.locals, self.num_timesteps)
         if first is not None:
             quantity = "reward" if first.startswith("the reward") else "observation"
             self._find("non-finite", quantity, math.nan, math.inf, first)
+
+    def _on_training_end(self) -> None:
+        found = [finding.kind for finding in self.findings[self._found_before :]]
+        told = ", ".join(dict.fromkeys(found)) or "nothing"
+        episodes = self._episodes - self._episodes_before
+        self._say(f"health: {episodes:,} episodes watched, {told} found")
 
     def _watch_updates(self) -> None:
         """Look at what the last update left in SB3's logger, once per update."""

@@ -37,9 +37,12 @@ class _Kept:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What one look saw: the silent layers with their cause, and what optimizers kept of them."""
+    """What one look saw: the silent layers with their cause, and what optimizers kept of them.
 
-    n_updates: int
+    `steps` are those that the busiest optimizer had taken: PPO's counter of updates counts epochs.
+    """
+
+    steps: int
     silent: Mapping[str, Cause]
     kept: Mapping[tuple[str, int], _Kept]
 
@@ -56,8 +59,8 @@ class SilentLayers:
 
         Those that were `told` of otherwise are left out.
         """
-        before = self._before
-        if before is not None and 0 <= live.n_updates - before.n_updates < LEAST_UPDATES:
+        before, taken = self._before, _steps_taken(live)
+        if before is not None and 0 <= taken - before.steps < LEAST_UPDATES:
             return
         layers = _layers(live)
         silent = {
@@ -66,7 +69,7 @@ class SilentLayers:
             if (cause := _why_silent(live, names)) is not None
         }
         members = [name for layer in silent for name in layers[layer]]
-        now = _Look(live.n_updates, silent, dict(_kept(live, members)))
+        now = _Look(taken, silent, dict(_kept(live, members)))
         self._before = now
         self._told &= silent.keys()
         if before is None:
@@ -81,7 +84,12 @@ class SilentLayers:
             ]
             if news := [layer for layer in lasting if layer not in {*self._told, *told}]:
                 self._told.update(lasting)
-                yield _finding(live, news, layers, cause, now.n_updates - before.n_updates)
+                yield _finding(live, news, layers, cause, now.steps - before.steps)
+
+
+def _steps_taken(live: LiveModel) -> int:
+    kept = (state for of in live.optimizers.values() for state in of.state.values())
+    return max((int(state[STEP]) for state in kept if STEP in state), default=live.n_updates)
 
 
 def _layers(live: LiveModel) -> dict[str, list[str]]:
