@@ -1,10 +1,10 @@
 """A SAC of one's own behind a warm-up without trades, in one file: torch and numpy, no SB3.
 
 The market carries out action 0 for its first 5,000 steps, inside `step`, whatever the agent chose.
-An agent that is updated meanwhile learns from steps that tell it nothing about its actions: at the
-learning rate of 5e-3 its temperature is gone when trading begins, and it never recovers. Three
-lines make the difference: `WarmupGate` says when to update, `executed_action` what to store, and
-`TrainingMonitor` looks after networks, optimizers and returns.
+An agent that is updated meanwhile, from the actions that it sampled, learns that they all do the
+same: at the learning rate of 5e-3 its temperature is gone when trading begins, and many a one has
+not recovered 1,000 steps later. Three lines make the difference: `WarmupGate` says when to update,
+`executed_action` what to store, and `TrainingMonitor` looks after networks, optimizers and returns.
 
     python examples/own_sac.py             train one agent
     python examples/own_sac.py --compare   with and without the gate, over several seeds
