@@ -3,7 +3,8 @@
 `scan(path)` returns a `Report`, `fix(path)` writes a repaired copy, `fix_config(source)` corrects
 training settings, `diff(a, b)` compares two checkpoints, `read_history(folder)` follows a run,
 `check_up(folder)` looks at all that it left, `audit_warmup(path)` finds forced actions in a replay
-buffer. Nothing in a file is ever executed.
+buffer, `load(path)` returns a live model and `probe(path)` says what its networks do on
+observations. Nothing in a file is ever executed.
 """
 
 from __future__ import annotations
@@ -18,16 +19,33 @@ if TYPE_CHECKING:
     from sacdoctor.checkup import Checkup, check_up
     from sacdoctor.diagnosis import scan
     from sacdoctor.diagnosis.warmup import WarmupReport, audit_warmup
-    from sacdoctor.errors import CheckpointError, SacdoctorError
-    from sacdoctor.history import Difference, History, diff, read_history
-    from sacdoctor.model import Finding, LayerReport, Report, Summary
-    from sacdoctor.network import LeftOut, load, load_replay_buffer
+    from sacdoctor.errors import CheckpointError, MissingFile, SacdoctorError
+    from sacdoctor.history import Difference, History, TensorStatus, diff, read_history
+    from sacdoctor.model import (
+        Cause,
+        Finding,
+        Kind,
+        LayerReport,
+        Report,
+        Summary,
+        TensorRole,
+        Unjudged,
+    )
+    from sacdoctor.network import (
+        LeftOut,
+        ProbeReport,
+        activity_of,
+        load,
+        load_replay_buffer,
+        probe,
+    )
     from sacdoctor.options import ScanOptions
     from sacdoctor.repair import FixResult, RepairError, RepairOptions, RepairPlan, fix
     from sacdoctor.settings.fix_config import FixedConfig, fix_config
-    from sacdoctor.severity import Severity, Thresholds
+    from sacdoctor.severity import Severity, Status, Thresholds
 
 __all__ = [
+    "Cause",
     "Checkpoint",
     "CheckpointError",
     "Checkup",
@@ -36,8 +54,11 @@ __all__ = [
     "FixResult",
     "FixedConfig",
     "History",
+    "Kind",
     "LayerReport",
     "LeftOut",
+    "MissingFile",
+    "ProbeReport",
     "RepairError",
     "RepairOptions",
     "RepairPlan",
@@ -45,10 +66,15 @@ __all__ = [
     "SacdoctorError",
     "ScanOptions",
     "Severity",
+    "Status",
     "Summary",
+    "TensorRole",
+    "TensorStatus",
     "Thresholds",
+    "Unjudged",
     "WarmupReport",
     "__version__",
+    "activity_of",
     "audit_warmup",
     "check_up",
     "diff",
@@ -56,6 +82,7 @@ __all__ = [
     "fix_config",
     "load",
     "load_replay_buffer",
+    "probe",
     "read_history",
     "scan",
 ]
@@ -66,13 +93,29 @@ _HOMES = {
     "sacdoctor.options": ("ScanOptions",),
     "sacdoctor.diagnosis.scan": ("scan",),
     "sacdoctor.diagnosis.warmup": ("WarmupReport", "audit_warmup"),
-    "sacdoctor.errors": ("CheckpointError", "SacdoctorError"),
-    "sacdoctor.history": ("Difference", "History", "diff", "read_history"),
-    "sacdoctor.model": ("Finding", "LayerReport", "Report", "Summary"),
-    "sacdoctor.network": ("LeftOut", "load", "load_replay_buffer"),
+    "sacdoctor.errors": ("CheckpointError", "MissingFile", "SacdoctorError"),
+    "sacdoctor.history": ("Difference", "History", "TensorStatus", "diff", "read_history"),
+    "sacdoctor.model": (
+        "Cause",
+        "Finding",
+        "Kind",
+        "LayerReport",
+        "Report",
+        "Summary",
+        "TensorRole",
+        "Unjudged",
+    ),
+    "sacdoctor.network": (
+        "LeftOut",
+        "ProbeReport",
+        "activity_of",
+        "load",
+        "load_replay_buffer",
+        "probe",
+    ),
     "sacdoctor.repair": ("FixResult", "RepairError", "RepairOptions", "RepairPlan", "fix"),
     "sacdoctor.settings.fix_config": ("FixedConfig", "fix_config"),
-    "sacdoctor.severity": ("Severity", "Thresholds"),
+    "sacdoctor.severity": ("Severity", "Status", "Thresholds"),
 }
 
 
@@ -82,3 +125,8 @@ def __getattr__(name: str) -> Any:
         if name in names:
             return imported(module, name, f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return what there is to use, imported already or not."""
+    return sorted(__all__)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sacdoctor.cli.options import TABLE, ConfigOption, format_option
+from sacdoctor.cli.options import TABLE, ConfigOption, ShowConfigOption, format_option
 from sacdoctor.cli.outcome import CLEAN, FINDINGS, TROUBLE, complain
 from sacdoctor.cli.terminal import open_output, progress
 from sacdoctor.errors import SacdoctorError
@@ -94,6 +94,7 @@ def fix(
         bool, typer.Option("--copy-if-healthy", help="Copy a checkpoint that needs no repair.")
     ] = False,
     config: ConfigOption = None,
+    show_config: ShowConfigOption = False,
     format: Annotated[str, format_option(FixResults)] = TABLE,
 ) -> int:
     """Write a repaired copy: dead biases re-initialised, their optimizer moments cleared.
@@ -114,7 +115,7 @@ def fix(
             raise typer.BadParameter(f"{name} must be above 0 and finite")
     if (buffer or parameter) and not complete_optimizer:
         raise typer.BadParameter("--buffer and --parameter belong to --complete-optimizer")
-    asked = asked_for(Config(), config, heeds=LOOKS)
+    asked = asked_for(Config(), config, heeds=LOOKS, show=show_config)
     targets = find_checkpoints(paths)
     donor = None if donor is None else donor if donor == TARGET else as_saved(donor)
     if output is not None and len(targets) > 1:

@@ -58,13 +58,17 @@ class Statistics:
     """What a `VecNormalize` makes of observations.
 
     `moments` are those of each entry of Dict observations, of others under the empty text; empty
-    where observations are passed on as they are (`norm_obs=False`).
+    where observations are passed on as they are (`norm_obs=False`). `reward_deviation` is what
+    rewards are divided by before they are cut at `reward_clip`, None where they are passed on, too,
+    and NaN where that cannot be told.
     """
 
     path: Path
     moments: Mapping[str, Moments]
     clip: float
     epsilon: float
+    reward_deviation: float | None
+    reward_clip: float
 
     @property
     def count(self) -> float:
@@ -104,7 +108,9 @@ def read_statistics(path: Path) -> Statistics:
             path,
             dict(_moments(held)) if held.get("norm_obs", True) is True else {},
             _number(held.get("clip_obs")),
-            _number(held.get("epsilon")),
+            epsilon := _number(held.get("epsilon")),
+            _deviation(held.get("ret_rms"), epsilon) if held.get("norm_reward", True) else None,
+            _number(held.get("clip_reward", np.inf)),
         )
     except SacdoctorError as error:
         raise error.at(path) from None
@@ -122,6 +128,13 @@ def _moments(held: Mapping[str, Any]) -> Iterator[tuple[str, Moments]]:
             if mean.shape != var.shape:
                 raise UnsupportedCheckpoint("its mean and its variance are of different shapes")
             yield str(key), Moments(mean, var, _number(values.get("count")))
+
+
+def _deviation(kept: Any, epsilon: float) -> float:
+    var = attributes(kept).get("var") if isinstance(kept, Made) else None
+    if isinstance(var, PickledArray) and var.view().size == 1:
+        var = var.view().item()
+    return float(np.sqrt(var + epsilon)) if isinstance(var, float) else float("nan")
 
 
 def _array(value: Any) -> NDArray[np.float64]:

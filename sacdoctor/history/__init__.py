@@ -1,6 +1,12 @@
 """Many checkpoints of one run: what changed between them, when it went wrong, and its logs."""
 
-from sacdoctor.history.difference import Difference, SettingDifference, TensorDifference, diff
+from sacdoctor.history.difference import (
+    Difference,
+    SettingDifference,
+    TensorDifference,
+    TensorStatus,
+    diff,
+)
 from sacdoctor.history.model import (
     Crash,
     Event,
@@ -30,6 +36,7 @@ __all__ = [
     "SettingDifference",
     "Snapshot",
     "TensorDifference",
+    "TensorStatus",
     "diff",
     "landings",
     "read_history",

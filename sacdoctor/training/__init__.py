@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sacdoctor.extras import imported
 
 if TYPE_CHECKING:
+    from sacdoctor.training.activity import ActivityCallback
     from sacdoctor.training.gradients import GradientGuard
     from sacdoctor.training.health import TrainingHealthCallback
     from sacdoctor.training.live import MissingParameters, NonFinite, add_missing_parameters
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ActivityCallback",
     "ExecutedActionDictReplayBuffer",
     "ExecutedActionMixin",
     "ExecutedActionReplayBuffer",
@@ -48,6 +50,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ActivityCallback": "activity",
     "ExecutedActionDictReplayBuffer": "warmup",
     "ExecutedActionMixin": "warmup",
     "ExecutedActionReplayBuffer": "warmup",

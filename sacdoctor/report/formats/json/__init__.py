@@ -13,6 +13,7 @@ from sacdoctor.report.results import (
     DiffResult,
     FixResults,
     HistoryResult,
+    ProbeResult,
     RulesResult,
     ScanResult,
     WarmupResult,
@@ -23,9 +24,7 @@ from sacdoctor.report.results import (
 def _scan(result: ScanResult, file: TextIO) -> None:
     from sacdoctor.report.formats.json.scan import render
 
-    for piece in render(
-        result.reports, all_tensors=result.all_tensors, configuration=result.configuration
-    ):
+    for piece in render(result):
         file.write(piece)
 
 
@@ -66,6 +65,12 @@ def _warmup(result: WarmupResult, file: TextIO) -> None:
     file.write(render(result.report, result.cleaned, result.configuration))
 
 
+def _probe(result: ProbeResult, file: TextIO) -> None:
+    from sacdoctor.report.formats.json.probe import render
+
+    file.write(render(result.report, result.configuration))
+
+
 def _rules(result: RulesResult, file: TextIO) -> None:
     from sacdoctor.report.formats.json.rules import render
 
@@ -83,6 +88,7 @@ FORMAT = Format(
         CheckupResult: _checkup,
         WatchResult: _watch,
         WarmupResult: _warmup,
+        ProbeResult: _probe,
         RulesResult: _rules,
     },
 )
