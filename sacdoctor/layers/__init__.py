@@ -3,7 +3,7 @@
 from sacdoctor.layers.gates import gate_slices
 from sacdoctor.layers.kind import NORM_WEIGHTS, Kind
 from sacdoctor.layers.roles import Role, roles
-from sacdoctor.layers.targets import online_name, online_names, target_name, words
+from sacdoctor.layers.targets import online_name, online_names, says_target, target_name, words
 from sacdoctor.layers.wrappers import COMPILED, unwrapped, wrapper_paths
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "online_name",
     "online_names",
     "roles",
+    "says_target",
     "target_name",
     "unwrapped",
     "words",

@@ -29,6 +29,11 @@ def words(name: str) -> tuple[str, ...]:
     return tuple(word.lower() for word in _WORD.findall(name))
 
 
+def says_target(name: str) -> bool:
+    """Return whether a name has the word target in it, in any of its spellings."""
+    return not _TARGET.isdisjoint(words(name))
+
+
 def online_name(name: str) -> str | None:
     """Return the online counterpart of a target network's tensor as SB3 names both.
 

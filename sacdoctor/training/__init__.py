@@ -1,6 +1,7 @@
-"""What runs inside `model.learn()`: callbacks, a wrapper and a buffer that keep biases alive.
+"""What runs inside a training: callbacks for `model.learn()`, a monitor for a loop of one's own.
 
-Needs the extra `train` (Stable-Baselines3 and sb3-contrib).
+What is for SB3 needs the extra `train` (Stable-Baselines3 and sb3-contrib), the wrapper gymnasium,
+the monitor and the gate neither.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
         add_missing_parameters,
         load_added,
     )
+    from sacdoctor.training.loop import TrainingMonitor
     from sacdoctor.training.warmup import (
         ExecutedActionDictReplayBuffer,
         ExecutedActionMixin,
         ExecutedActionReplayBuffer,
         ForcedActionWarmup,
+        WarmupGate,
         WarmupGuard,
+        executed_action,
     )
     from sacdoctor.training.zeros import (
         ZeroWeightsPreventionCallback,
@@ -41,10 +45,13 @@ __all__ = [
     "MissingParameters",
     "NonFinite",
     "TrainingHealthCallback",
+    "TrainingMonitor",
+    "WarmupGate",
     "WarmupGuard",
     "ZeroWeightsPreventionCallback",
     "add_missing_parameters",
     "create_zero_prevention_system",
+    "executed_action",
     "load_added",
 ]
 
@@ -58,16 +65,19 @@ _HOMES = {
     "MissingParameters": "live",
     "NonFinite": "live",
     "TrainingHealthCallback": "health",
+    "TrainingMonitor": "loop",
+    "WarmupGate": "warmup",
     "WarmupGuard": "warmup",
     "ZeroWeightsPreventionCallback": "zeros",
     "add_missing_parameters": "live",
     "create_zero_prevention_system": "zeros",
+    "executed_action": "warmup",
     "load_added": "live",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used; the rest of the package needs no SB3."""
+    """Import a public name when it is first used: what it needs may not be there."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return imported(f"{__name__}.{_HOMES[name]}", name, f"{__name__}.{name}")

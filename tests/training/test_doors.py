@@ -28,6 +28,11 @@ def test_the_package_itself_needs_nothing() -> None:
     assert loaded("import sacdoctor.training") == set()
 
 
+@pytest.mark.parametrize("name", ["WarmupGate", "executed_action"])
+def test_what_a_loop_of_ones_own_needs_of_the_warm_up_needs_nothing(name: str) -> None:
+    assert loaded(f"from sacdoctor.training import {name}") == set()
+
+
 def test_the_wrapper_needs_gymnasium_alone() -> None:
     assert loaded("from sacdoctor.training import ForcedActionWarmup") == {"gymnasium"}
 

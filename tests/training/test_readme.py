@@ -22,16 +22,14 @@ PYTHON = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
 ZOO = re.findall(r"```yaml\n(.*?)```", SECTION, re.DOTALL)
 
 
-def test_there_are_the_three_ways_and_the_warm_up() -> None:
-    found = [
-        next(name for name in ("RecurrentPPO", "ForcedActionWarmup", "SAC") if name in script)
-        for script in PYTHON
-    ]
-    assert found == ["SAC", "RecurrentPPO", "ForcedActionWarmup"]
+def test_there_are_the_three_ways_the_warm_up_and_the_loop() -> None:
+    known = ("TrainingMonitor", "RecurrentPPO", "ForcedActionWarmup", "SAC")
+    found = [next(name for name in known if name in script) for script in PYTHON]
+    assert found == ["SAC", "RecurrentPPO", "ForcedActionWarmup", "TrainingMonitor"]
     assert len(ZOO) == 1
 
 
-@pytest.mark.parametrize("script", PYTHON, ids=["SAC", "RecurrentPPO", "warm-up"])
+@pytest.mark.parametrize("script", PYTHON, ids=["SAC", "RecurrentPPO", "warm-up", "loop"])
 def test_a_script_runs(script: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import torch; torch.set_num_threads(1)\n" + script],

@@ -350,13 +350,6 @@ class TrainingHealthCallback(TrainingCallback):
         self.crashes.append(crash)
         self.logger.record("sacdoctor/crashes", len(self.crashes))
         self.logger.record("sacdoctor/crash_at", crash.timesteps)
-        message = (
-            f"rewards crashed in episode {crash.episode:,} (step {crash.timesteps:,}): the mean "
-            f"return fell from {crash.before:.4g} to {crash.after:.4g}"
-        )
-        if crash.preceded_by is not None:
-            ago = crash.timesteps - crash.preceded_by.timesteps
-            message += f", {ago:,} steps after the {crash.preceded_by.name}"
         self._warn(
             TrainingFinding(
                 "reward-crash",
@@ -364,7 +357,7 @@ class TrainingHealthCallback(TrainingCallback):
                 self.num_timesteps,
                 crash.standard_errors,
                 self.crash_standard_errors,
-                message,
+                str(crash),
             )
         )
         if self.save_path is not None:

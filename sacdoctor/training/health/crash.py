@@ -53,6 +53,16 @@ class RewardCrash:
     standard_errors: float
     preceded_by: TrainingEvent | None = None
 
+    def __str__(self) -> str:
+        told = (
+            f"rewards crashed in episode {self.episode:,} (step {self.timesteps:,}): the mean "
+            f"return fell from {self.before:.4g} to {self.after:.4g}"
+        )
+        if self.preceded_by is None:
+            return told
+        ago = self.timesteps - self.preceded_by.timesteps
+        return f"{told}, {ago:,} steps after the {self.preceded_by.name}"
+
 
 KEPT = 0.25
 """Of what had been learned: an agent that has kept more of it has had a setback, not a crash."""

@@ -100,7 +100,8 @@ def _of_gradients(
             )
     if gradient is not None:
         still = int((gradient[dead] == 0).sum())
-        if 2 * still > zeros:
+        # Where moments show earlier gradients, one batch in which some units rest proves nothing.
+        if 2 * still > zeros and not (kept and bool(gradient.any())):
             return Attribution(
                 Cause.ZERO_GRADIENT,
                 f"its gradient in the last update is exactly 0 in {still:,} of the {zeros:,} "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,14 +11,12 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from sacdoctor.algorithms import ALGORITHMS, TRAINED_VARIABLES, Algorithm
-from sacdoctor.layers import Role, online_name, roles
+from sacdoctor.layers import Role, online_names, roles, says_target
 from sacdoctor.optimizers import STEP
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
-_TARGET = re.compile(r"(^|[._])target([._]|$)")
-"""In a name: a target network, SB3's (`critic_target`) or one's own (`target_net`)."""
 Optimizers = Mapping[str, th.optim.Optimizer]
 
 
@@ -42,7 +39,8 @@ class LiveModel:
     """A model that is training: SB3's, or modules and optimizers of one's own.
 
     `names` has every name of every parameter, `parameters` each parameter once, under its first
-    name, as an SB3 checkpoint's scan does. `optimizers` are named as in SB3's zip
+    name, as an SB3 checkpoint's scan does. `online` has the counterpart of every target network's
+    tensor, by names and shapes. `optimizers` are named as in SB3's zip
     (`policy.optimizer`, `actor.optimizer`, `ent_coef_optimizer`), or as the caller names them;
     `owners` maps the `id` of a parameter to the names of the optimizers that hold it. `variables`
     are tensors outside of the modules that one trains: SB3's `log_ent_coef`. `called` is
@@ -55,6 +53,7 @@ class LiveModel:
     names: Mapping[str, nn.Parameter]
     parameters: Mapping[str, nn.Parameter]
     roles: Mapping[str, Role]
+    online: Mapping[str, str]
     optimizers: Optimizers
     owners: Mapping[int, tuple[str, ...]]
     variables: Mapping[str, th.Tensor]
@@ -133,6 +132,7 @@ class LiveModel:
             names,
             {name: names[name] for name in first.values()},
             roles({**buffers, **shapes}),
+            online_names(shapes),
             optimizers,
             owners,
             variables,
@@ -206,7 +206,7 @@ class LiveModel:
 
     def counterpart(self, name: str) -> str | None:
         """Return the online parameter's first name for a target network's, else None."""
-        online = online_name(name)
+        online = self.online.get(name)
         if online is None or online not in self.names:
             return None
         if self.names[online].shape != self.names[name].shape:
@@ -250,7 +250,7 @@ class LiveModel:
 
 def is_target(name: str) -> bool:
     """Return whether a tensor of this name belongs to a target network."""
-    return _TARGET.search(name) is not None
+    return says_target(name)
 
 
 def parameters_of(optimizer: th.optim.Optimizer) -> Iterator[nn.Parameter]:

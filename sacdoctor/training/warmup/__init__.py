@@ -1,7 +1,7 @@
-"""Warm-ups with forced actions: the wrapper, the buffers, and the guard that holds updates back.
+"""Warm-ups with forced actions: wrapper, buffers, and what holds updates back.
 
-The wrapper needs gymnasium alone, and environments are imported where nothing trains: what needs
-SB3 is imported when it is first used.
+The gate needs numpy alone and the wrapper gymnasium alone; environments are imported where nothing
+trains, and agents of one's own know no SB3: what needs a package is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sacdoctor.training.warmup.forced_actions import EXECUTED_ACTION, FORCED, ForcedActionWarmup
+from sacdoctor.training.warmup.findings import WarmupFinding
+from sacdoctor.training.warmup.gate import WarmupGate
+from sacdoctor.training.warmup.infos import EXECUTED_ACTION, FORCED, executed_action, was_forced
 
 if TYPE_CHECKING:
     from sacdoctor.training.warmup.executed_actions import (
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
         ExecutedActionMixin,
         ExecutedActionReplayBuffer,
     )
-    from sacdoctor.training.warmup.guard import WarmupFinding, WarmupGuard
+    from sacdoctor.training.warmup.forced_actions import ForcedActionWarmup
+    from sacdoctor.training.warmup.guard import WarmupGuard
 
 __all__ = [
     "EXECUTED_ACTION",
@@ -27,20 +30,24 @@ __all__ = [
     "ExecutedActionReplayBuffer",
     "ForcedActionWarmup",
     "WarmupFinding",
+    "WarmupGate",
     "WarmupGuard",
+    "executed_action",
+    "was_forced",
 ]
 
-_NEED_SB3 = {
+_HOMES = {
     "ExecutedActionDictReplayBuffer": "executed_actions",
     "ExecutedActionMixin": "executed_actions",
     "ExecutedActionReplayBuffer": "executed_actions",
-    "WarmupFinding": "guard",
+    "ForcedActionWarmup": "forced_actions",
     "WarmupGuard": "guard",
 }
+"""What needs SB3 or gymnasium."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs SB3 when it is first used."""
-    if name not in _NEED_SB3:
+    """Import what needs SB3 or gymnasium when it is first used."""
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_NEED_SB3[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

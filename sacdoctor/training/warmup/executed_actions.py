@@ -9,7 +9,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
 
-from sacdoctor.training.warmup.forced_actions import EXECUTED_ACTION
+from sacdoctor.training.warmup.infos import EXECUTED_ACTION
 
 Array = npt.NDArray[Any]
 

@@ -11,11 +11,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from sacdoctor.settings import WARMUP_STEPS
-
-EXECUTED_ACTION = "executed_action"
-"""The key of a step's info that holds the action which was carried out."""
-FORCED = "forced"
-"""The key of a step's info that says whether that action was forced on the agent."""
+from sacdoctor.training.warmup.infos import EXECUTED_ACTION, FORCED
 
 RANDOM = "random"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from stable_baselines3 import HerReplayBuffer
@@ -13,25 +12,15 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from sacdoctor.diagnosis.rules import Rule, long_warmup, updates_during_warmup
-from sacdoctor.settings import WARMUP_STEPS, judge_learning_starts, judge_warmup_steps
+from sacdoctor.diagnosis.rules import updates_during_warmup
+from sacdoctor.settings import WARMUP_STEPS, judge_learning_starts
 from sacdoctor.training.manners import TrainingCallback, say
 from sacdoctor.training.warmup.executed_actions import ExecutedActionMixin
-from sacdoctor.training.warmup.forced_actions import FORCED, ForcedActionWarmup
+from sacdoctor.training.warmup.findings import WarmupFinding, finding_of, long_warmup
+from sacdoctor.training.warmup.forced_actions import ForcedActionWarmup
+from sacdoctor.training.warmup.infos import FORCED
 
 Strategy = Literal["no-update", "random", "clear"]
-
-
-@dataclass(frozen=True, slots=True)
-class WarmupFinding:
-    """What the check at the start of training found: a rule's code and name, and a sentence."""
-
-    code: str
-    name: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.code} {self.name}: {self.message}"
 
 
 class WarmupGuard(TrainingCallback):
@@ -174,17 +163,13 @@ class WarmupGuard(TrainingCallback):
             env.env_method("advance_forced_steps", taken, indices=wrapped)
 
     def _check(self) -> tuple[WarmupFinding, ...]:
-        found = []
+        found: list[WarmupFinding] = []
         if isinstance(self.model, OffPolicyAlgorithm):
             early = judge_learning_starts(None, self.model.learning_starts, self._end)
             if early is not None:
                 message = f"{early.message}; the guard holds them back"
-                found.append(_finding(updates_during_warmup.RULE, message))
-        long = judge_warmup_steps(self._end)
-        if long is not None:
-            message = f"a warm-up of {self._end:,} steps: {long.message}"
-            found.append(_finding(long_warmup.RULE, message))
-        return tuple(found)
+                found.append(finding_of(updates_during_warmup.RULE, message))
+        return (*found, *long_warmup(self._end))
 
     def _mistakes(self) -> Iterator[str]:
         """Yield what makes a forced warm-up store actions that were not carried out."""
@@ -214,10 +199,6 @@ class WarmupGuard(TrainingCallback):
             past = self.num_timesteps > self.model.learning_starts
             return past and self.model.gradient_steps != 0
         return True
-
-
-def _finding(rule: Rule, message: str) -> WarmupFinding:
-    return WarmupFinding(rule.code, rule.name, message)
 
 
 class _Hold:

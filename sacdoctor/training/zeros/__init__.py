@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sacdoctor.training.zeros.checks import Check, DeadBias, Repair
+from sacdoctor.training.zeros.messages import frozen, never_trained, summary
+from sacdoctor.training.zeros.telling import must_stop, record, tell
 from sacdoctor.training.zeros.watch import ModelWatch
 
 if TYPE_CHECKING:
@@ -28,6 +30,12 @@ __all__ = [
     "Repair",
     "ZeroWeightsPreventionCallback",
     "create_zero_prevention_system",
+    "frozen",
+    "must_stop",
+    "never_trained",
+    "record",
+    "summary",
+    "tell",
 ]
 
 _NEED_SB3 = {

@@ -21,6 +21,7 @@ from sacdoctor.training.manners import TrainingCallback, say
 from sacdoctor.training.zeros import messages
 from sacdoctor.training.zeros.bias_tensors import zero_percent_by_component
 from sacdoctor.training.zeros.checks import Check
+from sacdoctor.training.zeros.telling import must_stop, record, tell
 from sacdoctor.training.zeros.watch import ModelWatch
 
 OnMissing = Literal["warn", "error", "add"]
@@ -203,8 +204,8 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
         check = self._watch.check(self.model.num_timesteps)
         self.history.append(check)
         self._checked_at = (check.num_timesteps, check.n_updates)
-        self._report(check)
-        self._log(check)
+        tell(check, self.verbose)
+        record(check, self._elements_repaired, self.logger)
         if check.non_finite:
             self._raise_if_asked(f"{listed(check.non_finite)} hold NaN or infinite values")
         return check
@@ -240,31 +241,10 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
             line = messages.never_trained(live, missing, can_be_added=not adds)
             say(line, logging.WARNING)
 
-    def _report(self, check: Check) -> None:
-        """Warn of what is new since the last check, and say what was repaired."""
-        for finding in check.findings:
-            level, line = messages.level(finding), messages.line(check, finding)
-            say(line, level, shown=self.verbose >= 2)
-        for line in messages.repairs(check, singly=self.verbose >= 2):
-            self._say(line)
-        self._say(messages.state(check), least=2)
-
-    def _log(self, check: Check) -> None:
-        worst = max((bias.zero_percent for bias in check.dead), default=0.0)
-        self.logger.record("sacdoctor/zero_percent", check.zero_percent)
-        self.logger.record("sacdoctor/dead_biases", len(check.dead))
-        self.logger.record("sacdoctor/worst_zero_percent", worst)
-        self.logger.record("sacdoctor/repaired", self._elements_repaired)
-
     def _log_components(self, live: LiveModel) -> None:
         for component, percent in zero_percent_by_component(live).items():
             key = f"sacdoctor/zero_percent_of/{component.replace(' ', '_')}"
             self.logger.record(key, percent, exclude="stdout")  # whose table cuts long names
 
     def _must_stop(self, check: Check) -> bool:
-        if not self.stop_training:
-            return False
-        reason = messages.reason_to_stop(check, self.thresholds.stop)
-        if reason is not None:
-            say(f"training stops at {check.num_timesteps:,} steps: {reason}", logging.ERROR)
-        return reason is not None
+        return self.stop_training and must_stop(check, self.thresholds.stop)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import torch as th
 
 from sacdoctor.diagnosis import OUTLAST_REPAIR
-from sacdoctor.layers import Kind, online_name
+from sacdoctor.layers import Kind
 from sacdoctor.repair import describe
 from sacdoctor.training.live import LiveModel, is_target
 from sacdoctor.training.zeros.bias_tensors import can_be_drawn, clear_moments, drawn, revive
@@ -32,7 +32,7 @@ def repair(
     repaired: list[Repair] = []
     left: dict[str, str] = {}
     # Online first: a target network takes over what its counterpart was given.
-    for bias, elements in sorted(dead, key=lambda each: online_name(each[0].name) is not None):
+    for bias, elements in sorted(dead, key=lambda each: live.counterpart(each[0].name) is not None):
         reason = _why_left(live, bias, earlier.get(bias.name, 0))
         if reason is None:
             done = _revived(live, bias, elements, seed)

@@ -13,9 +13,8 @@ import torch as th
 from torch import nn
 
 from sacdoctor.diagnosis import LEAST_UPDATES, decayed_start
-from sacdoctor.layers import online_name
 from sacdoctor.optimizers import STEP, TELLING_MOMENTS
-from sacdoctor.training.live import LiveModel
+from sacdoctor.training.live import LiveModel, is_target
 
 _KNOWN = ("stable_baselines3.", "sb3_contrib.", "torch.")
 """Packages whose layers start as they say."""
@@ -97,7 +96,7 @@ def layer_has_died(live: LiveModel, name: str) -> bool:
     members = [
         parameter
         for other, parameter in live.parameters.items()
-        if live.roles[other].layer == layer and parameter.requires_grad and not online_name(other)
+        if live.roles[other].layer == layer and parameter.requires_grad and not is_target(other)
     ]
     if live.updates_without_optimizer or not members:
         return False
