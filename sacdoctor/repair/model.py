@@ -40,6 +40,29 @@ class TensorRepair:
 
 
 @dataclass(frozen=True, slots=True)
+class Refit:
+    """What came of fitting the dead elements of one network to recorded transitions.
+
+    `before` and `after` are means of `measure` over `held_out` transitions that were not fitted to,
+    for the best that there was without a fit and for what was fitted; `low` to `high` is the 95 %
+    interval of how much better it became, in the measure's own unit. `is_written`: it is better,
+    and its values are in the plan.
+    """
+
+    network: str
+    tensors: tuple[str, ...]
+    elements: int
+    transitions: int
+    held_out: int
+    measure: str
+    before: float
+    after: float
+    low: float
+    high: float
+    is_written: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Left:
     """A tensor with zeros that is not repaired, and why."""
 
