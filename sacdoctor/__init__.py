@@ -2,7 +2,8 @@
 
 `scan(path)` returns a `Report`, `fix(path)` writes a repaired copy, `fix_config(source)` corrects
 training settings, `diff(a, b)` compares two checkpoints, `read_history(folder)` follows a run,
-`audit_warmup(path)` finds forced actions in a replay buffer. Nothing in a file is ever executed.
+`check_up(folder)` looks at all that it left, `audit_warmup(path)` finds forced actions in a replay
+buffer. Nothing in a file is ever executed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from sacdoctor.version import __version__
 
 if TYPE_CHECKING:
     from sacdoctor.checkpoint import Checkpoint
+    from sacdoctor.checkup import Checkup, check_up
     from sacdoctor.diagnosis import scan
     from sacdoctor.diagnosis.warmup import WarmupReport, audit_warmup
     from sacdoctor.errors import CheckpointError, SacdoctorError
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Checkpoint",
     "CheckpointError",
+    "Checkup",
     "Difference",
     "Finding",
     "FixResult",
@@ -47,6 +50,7 @@ __all__ = [
     "WarmupReport",
     "__version__",
     "audit_warmup",
+    "check_up",
     "diff",
     "fix",
     "fix_config",
@@ -58,6 +62,7 @@ __all__ = [
 
 _HOMES = {
     "sacdoctor.checkpoint": ("Checkpoint",),
+    "sacdoctor.checkup": ("Checkup", "check_up"),
     "sacdoctor.options": ("ScanOptions",),
     "sacdoctor.diagnosis.scan": ("scan",),
     "sacdoctor.diagnosis.warmup": ("WarmupReport", "audit_warmup"),

@@ -56,6 +56,17 @@ class OverBudget(CorruptCheckpoint):
     """Its pickles take more operations or memory than a file of its size is allowed."""
 
 
+class ChangedFile(SacdoctorError):
+    """Somebody wrote to the file while it was read: what was read is of no one moment.
+
+    No `CheckpointError`: nothing is known of the checkpoint, and whoever can do without what a
+    damaged one lacks cannot do without knowing that.
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        super().__init__("it changed while it was read; try again", path)
+
+
 class NotACheckpoint(CheckpointError):
     """There is nothing to open: no file, or none of the formats that are read here."""
 

@@ -1,4 +1,4 @@
-"""Zip archives read in place: members as slices of a memory map, with every byte position known.
+"""Zip archives read in place: members as slices of the file, with every byte position known.
 
 The standard library's `zipfile` hides where a member's bytes, checksums and records stand, and
 copies what it reads. A checkpoint is read where it lies, and a repair changes single bytes in it,
@@ -20,7 +20,7 @@ from sacdoctor.errors import (
     CorruptCheckpoint,
     UnsupportedCheckpoint,
 )
-from sacdoctor.files import crc32, release
+from sacdoctor.files import crc32, fetched, pin
 
 STORED, DEFLATED = 0, 8
 
@@ -35,6 +35,8 @@ WORTH_JOINING = 1024**2
 
 CENTRAL = struct.Struct("<4sHHHHHHIIIHHHHHII")
 LOCAL = struct.Struct("<4sHHHHHIIIHH")
+_DEFLATED_START = 4096
+"""Bytes of a deflated member that are read to see how it starts, if fewer are wanted."""
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 _ZIP64, _UNICODE_PATH = 0x0001, 0x7075
 
@@ -66,8 +68,8 @@ class Budget:
     left: int
 
     @classmethod
-    def of(cls, file_size: int) -> Budget:
-        return cls(max(EXPANSION_FLOOR, EXPANSION_RATIO * file_size))
+    def of(cls, file_size: int, floor: int = EXPANSION_FLOOR) -> Budget:
+        return cls(max(floor, EXPANSION_RATIO * file_size))
 
     def spend(self, member: Member) -> None:
         if member.size > self.left:
@@ -95,7 +97,7 @@ class Archive(Mapping[str, Member]):
         self.position = position
         self.budget = budget
         self._members: dict[str, Member] = {}
-        self._read: dict[str, memoryview] = {}
+        self._checked: dict[str, memoryview] = {}
         self._nested: dict[str, Archive] = {}
         self.directory = read_directory(buffer)
         for member in _members(buffer, self.directory):
@@ -116,19 +118,28 @@ class Archive(Mapping[str, Member]):
         return len(self._members)
 
     def read(self, name: str) -> memoryview:
-        """Return the member's bytes after checking its CRC-32; stored ones are not copied."""
-        if name not in self._read:
-            self._read[name] = self._checked(self._members[name])
-        return self._read[name]
+        """Return the member's bytes after checking its CRC-32, ready to be looked at."""
+        return fetched(self.view(name))
+
+    def view(self, name: str) -> memoryview:
+        """Return the member's bytes after checking its CRC-32, where they stand.
+
+        Stored ones are not copied. Those of a large file have to be `fetched` (`files.held`).
+        """
+        if name not in self._checked:
+            self._checked[name] = self._check(self._members[name])
+        return self._checked[name]
 
     def start_of(self, name: str, count: int) -> bytes:
         """Return the member's first `count` bytes, unchecked; fewer where it has fewer."""
         member = self._members[name]
         data = self.buffer[member.data_offset : member.end]
         if member.method == STORED:
-            return bytes(data[:count])
+            return bytes(fetched(data[:count]))
+        # What deflates best still takes a thousandth.
+        start = fetched(data[: max(count, _DEFLATED_START)])
         try:
-            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, count)
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(start, count)
         except zlib.error:
             return b""
 
@@ -145,16 +156,16 @@ class Archive(Mapping[str, Member]):
     def _opened(self, name: str) -> Archive:
         member = self._members[name]
         joins = member.method == STORED and member.size >= WORTH_JOINING
-        data = self.buffer[member.data_offset : member.end] if joins else self.read(name)
+        data = self.buffer[member.data_offset : member.end] if joins else self.view(name)
         try:
             inner = Archive(data, position=self.position_of(name), budget=self.budget)
             sound = not joins or inner._checksum() == member.crc
         except CheckpointError:
-            self.read(name)  # a damaged member is called damaged, wherever that shows first
+            self.view(name)  # a damaged member is called damaged, wherever that shows first
             raise
         if not sound:
-            self.read(name)
-        self._read[name] = data
+            self.view(name)
+        self._checked[name] = data
         return inner
 
     def position_of(self, name: str) -> int | None:
@@ -169,25 +180,18 @@ class Archive(Mapping[str, Member]):
         crc = at = 0
         for member in sorted(self.values(), key=lambda member: member.data_offset):
             if member.method == STORED and member.size >= WORTH_JOINING:
-                crc = self._crc(at, member.data_offset, crc)
-                self.read(member.name)
+                crc = crc32(self.buffer[at : member.data_offset], crc)
+                self.view(member.name)
                 crc = joined(crc, member.crc, member.size)
                 at = member.end
-        return self._crc(at, len(self.buffer), crc)
+        return crc32(self.buffer[at:], crc)
 
-    def _crc(self, start: int, end: int, crc: int = 0) -> int:
-        position = None if self.position is None else self.position + start
-        return crc32(self.buffer[start:end], position, crc)
-
-    def _checked(self, member: Member) -> memoryview:
+    def _check(self, member: Member) -> memoryview:
         data = self.buffer[member.data_offset : member.end]
-        position = None if self.position is None else self.position + member.data_offset
         if member.method == DEFLATED:
             self.budget.spend(member)
-            inflated = memoryview(_inflated(member, data))
-            release(data, position)
-            data, position = inflated, None
-        if crc32(data, position) != member.crc:
+            data = memoryview(_inflated(member, fetched(data)))
+        if crc32(data) != member.crc:
             raise CorruptCheckpoint(
                 f"member {member.name!r} does not match its CRC-32: the file was damaged after "
                 "it was written"
@@ -213,6 +217,7 @@ def _members(buffer: memoryview, directory: Directory) -> Iterator[Member]:
     if count * CENTRAL.size > size:
         raise CorruptCheckpoint(f"the zip directory is too short for its {count:,} members")
     at = start
+    pin(buffer[start : start + size])
     for _ in range(count):
         if at + CENTRAL.size > start + size:
             raise CorruptCheckpoint("the zip directory ends inside a record")
@@ -306,10 +311,11 @@ def _data_offset(buffer: memoryview, name: str, raw_name: bytes, offset: int, li
     """Return where the member's data starts, from its local header at `offset`."""
     if offset + LOCAL.size > limit:
         raise CorruptCheckpoint(f"member {name!r} starts past the end of the archive")
-    fields = LOCAL.unpack_from(buffer, offset)
+    header = fetched(buffer[offset : offset + LOCAL.size + len(raw_name)])
+    fields = LOCAL.unpack_from(header)
     name_size, extra_size = fields[-2:]
     name_at = offset + LOCAL.size
-    if fields[0] != b"PK\x03\x04" or buffer[name_at : name_at + name_size] != raw_name:
+    if fields[0] != b"PK\x03\x04" or name_size != len(raw_name) or header[LOCAL.size :] != raw_name:
         raise CorruptCheckpoint(f"member {name!r} is not where the zip directory says")
     return int(name_at + name_size + extra_size)
 

@@ -25,6 +25,7 @@ from sacdoctor.archive.reading import (
 )
 from sacdoctor.archive.zip_end import END, END64, END64_LOCATOR
 from sacdoctor.errors import UnsupportedCheckpoint
+from sacdoctor.files import crc32, fetched
 
 Pieces = Sequence[bytes | memoryview]
 """Bytes in parts, so that large tensors that do not change are never copied in memory."""
@@ -102,15 +103,16 @@ def _replaced(
         crc = _crc_after_changes(buffer[member.data_offset : member.end], member.crc, content)
     else:
         for piece in content:
-            crc = zlib.crc32(piece, crc)
+            crc = crc32(memoryview(piece), crc)
     data = content
     if member.method == DEFLATED:
         deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-        data = [deflate.compress(piece) for piece in content] + [deflate.flush()]
+        data = [deflate.compress(fetched(memoryview(piece))) for piece in content]
+        data.append(deflate.flush())
     fields = _Fields(crc, size_of(data), size, offset)
-    header = bytearray(buffer[member.header_offset : member.data_offset])
+    header = bytearray(fetched(buffer[member.header_offset : member.data_offset]))
     _patch_local(header, member, fields)
-    tail = bytearray(buffer[member.end : following])
+    tail = bytearray(fetched(buffer[member.end : following]))
     if member.flags & _HAS_DESCRIPTOR:
         _patch_descriptor(tail, member, fields)
     return [bytes(header), *data, bytes(tail)], fields
@@ -126,7 +128,8 @@ def _crc_after_changes(old: memoryview, crc: int, content: Pieces) -> int:
         end = at + len(piece)
         replaced = old[at:end]
         if not _is_same_memory(piece, replaced):
-            crc ^= carried(zlib.crc32(piece) ^ zlib.crc32(replaced), len(old) - end)
+            changed = crc32(memoryview(piece)) ^ crc32(replaced)
+            crc ^= carried(changed, len(old) - end)
         at = end
     return crc
 
@@ -221,12 +224,12 @@ def _end(buffer: memoryview, archive: Archive, start: int, size: int, count: int
     """Return the records that end the archive, with the directory's new place."""
     directory = archive.directory
     if directory.end64 is None:
-        tail = bytearray(buffer[directory.end :])
+        tail = bytearray(fetched(buffer[directory.end :]))
         if count >= _MAX16:
             raise UnsupportedCheckpoint("it has more members than its kind of zip can count")
         _patch_end(tail, 0, _fits(start), _fits(size), count)
         return bytes(tail)
-    tail = bytearray(buffer[directory.end64 :])
+    tail = bytearray(fetched(buffer[directory.end64 :]))
     values = list(END64.unpack_from(tail))
     values[6:10] = [count, count, size, start]
     END64.pack_into(tail, 0, *values)

@@ -11,11 +11,14 @@ import struct
 from dataclasses import dataclass
 
 from sacdoctor.errors import NotACheckpoint, UnsupportedCheckpoint
+from sacdoctor.files import fetched, pin
 
 END = struct.Struct("<4sHHHHIIH")
 END64_LOCATOR = struct.Struct("<4sIQI")
 END64 = struct.Struct("<4sQHHIIQQQQ")
 _MAX_COMMENT = 0xFFFF
+_END_RECORDS = _MAX_COMMENT + END.size + END64_LOCATOR.size + END64.size
+"""Bytes at the end of an archive in which the records stand that end it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ def read_directory(buffer: memoryview) -> Directory:
     """
     if len(buffer) < END.size:
         raise NotACheckpoint("not a zip archive: it is too short")
+    pin(buffer[-_END_RECORDS:])
     end_at = _end(buffer)
     if end_at is None:
         raise NotACheckpoint(
@@ -98,15 +102,17 @@ def ends_as_zip(buffer: memoryview) -> bool:
     end_at = _end(buffer)
     if end_at is None:
         return False
-    if bytes(buffer[max(0, end_at - END64_LOCATOR.size) :][:4]) == b"PK\x06\x07":
+    locator = fetched(buffer[max(0, end_at - END64_LOCATOR.size) :][:4])
+    if bytes(locator) == b"PK\x06\x07":
         return True
-    size = END.unpack_from(buffer, end_at)[5]
-    return bytes(buffer[max(0, end_at - size) :][:4]) in (b"PK\x01\x02", b"PK\x05\x06")
+    size = END.unpack(fetched(buffer[end_at : end_at + END.size]))[5]
+    start = fetched(buffer[max(0, end_at - size) :][:4])
+    return bytes(start) in (b"PK\x01\x02", b"PK\x05\x06")
 
 
 def _end(buffer: memoryview) -> int | None:
     """Return where the end record stands, None where there is none."""
     tail_at = max(0, len(buffer) - END.size - _MAX_COMMENT)
-    tail = bytes(buffer[tail_at:])
+    tail = bytes(fetched(buffer[tail_at:]))
     at = tail.rfind(b"PK\x05\x06", 0, max(0, len(tail) - END.size + 4))
     return tail_at + at if at >= 0 else None

@@ -1,4 +1,4 @@
-"""A checkpoint of any kind, open over a memory map."""
+"""A checkpoint of any kind, open over the bytes of its file."""
 
 from __future__ import annotations
 
@@ -18,21 +18,24 @@ from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.optimizer_state import OptimizerState
 from sacdoctor.checkpoint.tensors import Tensor
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.files import map_file
+from sacdoctor.files import WHOLE, is_held, map_file, refuse_changed
 
 
 class Checkpoint:
     """An open checkpoint, to be used as a context manager.
 
     Everything is read when first asked for, and nothing in the file is ever executed. Every
-    property may raise `CheckpointError` (with the path and what is wrong), and `ValueError` once
-    the checkpoint is closed.
+    property may raise `CheckpointError` (with the path and what is wrong), `ChangedFile` where
+    somebody writes to the file meanwhile, and `ValueError` once the checkpoint is closed.
+
+    A file of up to 8 MiB, or `whole` bytes, is read whole when it is opened. What was read of a
+    larger one holds once `refuse_changed` lets it pass, as the end of the `with` block does.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, whole: int = WHOLE) -> None:
         self.path = Path(path)
         with self._named():
-            buffer = map_file(self.path)
+            buffer = map_file(self.path, whole)
             self.container: Container = container_of(buffer)
             limits = Limits.of(len(buffer))
             self._opened = buffer, self.container.contents(buffer, limits), limits
@@ -47,7 +50,19 @@ class Checkpoint:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            is_open = "_opened" in self.__dict__
+            if is_open and (error is None or isinstance(error, SacdoctorError)):
+                self.refuse_changed()  # what seems to be damage may come of it
+        finally:
+            self.close()
+
+    def refuse_changed(self) -> None:
+        """Raise `ChangedFile` where the file is another than when it was opened."""
+        try:
+            refuse_changed(self.buffer)
+        except SacdoctorError as error:
+            raise error.at(self.path) from None
 
     def rest(self) -> None:
         """Let go of what was read; the file stays open, and what was checked need not be again."""
@@ -56,16 +71,21 @@ class Checkpoint:
         self.__dict__.update(kept)
 
     def close(self) -> None:
-        """Let the file go. Views that are still held keep the memory map alive, not the file."""
+        """Let the file go; it stays open while views of a large one's bytes are held."""
         kept = {"path": self.path, "container": self.container}
         self.__dict__.clear()
         self.__dict__.update(kept)
 
     @property
     def buffer(self) -> memoryview:
-        """The whole file, mapped."""
+        """The whole file, to be `fetched`."""
         self._refuse_closed()
         return self._opened[0]
+
+    @property
+    def in_memory(self) -> int:
+        """How many bytes of the file are kept in memory: all of a small one."""
+        return 0 if is_held(self.buffer) else len(self.buffer)
 
     @property
     def limits(self) -> Limits:
@@ -84,7 +104,9 @@ class Checkpoint:
         """The policy's state dict by name, in its order, aliases included."""
         with self._named():
             self.refuse_foreign()
-            return self._contents.tensors()
+            tensors = self._contents.tensors()
+            self.limits.refuse_names_without_end(tensors.keys())
+            return tensors
 
     @cached_property
     def optimizers(self) -> Mapping[str, OptimizerState]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from sacdoctor.checkpoint.optimizer_state import OptimizerState
 from sacdoctor.checkpoint.tensors import Tensor
+from sacdoctor.files import fetched
 from sacdoctor.pickles import GlobalName
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ def edited_storages(elements: Sequence[ElementEdit]) -> dict[str, bytes]:
     contents: dict[str, bytearray] = {}
     for edit in elements:
         storage = edit.tensor.storage
-        content = contents.setdefault(storage.key, bytearray(storage.data))
+        if storage.key not in contents:
+            contents[storage.key] = bytearray(fetched(storage.data))
+        content = contents[storage.key]
         values = np.frombuffer(content, dtype=edit.tensor.dtype.code, count=storage.numel)
         values[_storage_positions(edit.tensor, edit.positions)] = edit.values
     return {key: bytes(content) for key, content in contents.items()}

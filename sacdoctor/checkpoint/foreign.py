@@ -15,7 +15,7 @@ from pathlib import Path
 from sacdoctor.algorithms import SavedSettings
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters
 from sacdoctor.errors import NotACheckpoint, UnsupportedCheckpoint
-from sacdoctor.files import files_below
+from sacdoctor.files import fetched, files_below
 
 Told = Mapping[str, str]
 """What a file that was recognised tells of itself: it fills the braces in `words` and `remedy`."""
@@ -290,7 +290,7 @@ def _protobuf_fields(buffer: memoryview) -> set[int]:
 def _varint(buffer: memoryview, at: int) -> tuple[int, int]:
     """Return a number and where it ends; beyond the buffer where there is none."""
     value = 0
-    for count, byte in enumerate(bytes(buffer[at : at + 10])):
+    for count, byte in enumerate(bytes(fetched(buffer[at : at + 10]))):
         value |= (byte & 0x7F) << 7 * count
         if byte < 0x80:
             return value, at + count + 1
@@ -307,7 +307,9 @@ def _zeros(buffer: memoryview) -> Told | None:
     step = 1024**2
     if any(bytes(buffer[:_HEAD])):
         return None
-    is_zero = all(not any(bytes(buffer[at : at + step])) for at in range(0, len(buffer), step))
+    is_zero = all(
+        not any(bytes(fetched(buffer[at : at + step]))) for at in range(0, len(buffer), step)
+    )
     return {"size": f"{len(buffer):,}"} if is_zero else None
 
 

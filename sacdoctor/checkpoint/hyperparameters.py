@@ -14,6 +14,8 @@ from sacdoctor.pickles import Name, Symbols, Vocabulary, WalkBudget, dotted, rea
 
 MAX_VALUES = 2_000_000
 """Values in `data`; real ones have a few hundred. An empty list takes 20 times its text."""
+MAX_PICKLED = 1000
+"""Pickles among them; SB3 writes up to thirty."""
 MAX_DEPTH = 100
 
 
@@ -74,6 +76,8 @@ class Hyperparameters(Mapping[str, Any]):
     def __init__(self, values: Mapping[str, Any], budget: WalkBudget | None = None) -> None:
         budget = budget or WalkBudget()
         self._values = {key: _value(value, budget) for key, value in values.items()}
+        if sum(isinstance(value, Pickled) for value in self._values.values()) > MAX_PICKLED:
+            raise CorruptCheckpoint("its `data` holds more pickles than any settings do")
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]

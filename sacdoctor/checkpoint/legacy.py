@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sacdoctor.checkpoint.dtypes import DTYPES
 from sacdoctor.checkpoint.tensors import Storage, Tensor
 from sacdoctor.errors import CorruptCheckpoint, UnlistedName, UnsupportedCheckpoint
+from sacdoctor.files import fetched
 from sacdoctor.layers import unwrapped
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def load(data: memoryview) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about a damaged file, which is refused anyway
-            saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            saved = torch.load(io.BytesIO(fetched(data)), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch's own text begins with the advice to load the file without this safeguard.
         name = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -97,7 +98,7 @@ def resave(
     """
     import torch
 
-    saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    saved = torch.load(io.BytesIO(fetched(data)), map_location="cpu", weights_only=True)
     for edit in edits:
         tensor = saved
         for key in edit.path:

@@ -11,7 +11,7 @@ import numpy as np
 
 from sacdoctor.checkpoint.dtypes import DType
 from sacdoctor.errors import CorruptCheckpoint
-from sacdoctor.files import release
+from sacdoctor.files import fetch_into, fetched, is_held
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,8 +32,9 @@ VIEWED_ALWAYS = 1024**3
 class Storage:
     """The bytes that one or several tensors look at; two tensors of one storage share them.
 
-    `position` is where the bytes start in the file on disk, None where they do not stand there
-    as they are (deflated members, the old `.pth` format). `record` is the archive's member.
+    `data` are to be `fetched`. `position` is where they start in the file on disk, None where they
+    do not stand there as they are (deflated members, the old `.pth` format). `record` is the
+    archive's member.
     """
 
     key: str
@@ -43,13 +44,16 @@ class Storage:
     position: int | None = None
     record: str | None = None
 
-    @property
-    def elements(self) -> NDArray[Any]:
-        return np.frombuffer(self.data, dtype=self.dtype.code, count=self.numel)
-
-    def release(self) -> None:
-        """Let go of the mapped pages that were read; reading brings them back."""
-        release(self.data, self.position)
+    def elements(self, start: int, stop: int, room: memoryview | None = None) -> NDArray[Any]:
+        """Return the elements from `start` to `stop`, read-only; those of a file that is held may
+        be in `room`, until that is used again."""
+        size = self.dtype.itemsize
+        data = self.data[start * size : stop * size]
+        if room is not None and is_held(data) and len(data):
+            room = room[: len(data)]
+            fetch_into(room, data)
+            return np.frombuffer(room.toreadonly(), self.dtype.code)
+        return np.frombuffer(fetched(data), self.dtype.code, count=stop - start)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,13 +80,16 @@ class Tensor:
 
     @property
     def values(self) -> NDArray[Any]:
-        """The elements as a read-only view of the file; bfloat16 and float8 as their raw bits."""
-        elements = self.storage.elements
+        """The elements, read-only; bfloat16 and float8 as their raw bits."""
         if self.is_contiguous:
-            return elements[self.offset : self.offset + self.numel].reshape(self.shape)
+            return self.part(0, self.numel).reshape(self.shape)
+        if not self.numel:
+            return np.empty(self.shape, self.dtype.code)
+        first, last, _ = self.extent
+        elements = self.storage.elements(first, last + 1)
         step = elements.itemsize
         return np.lib.stride_tricks.as_strided(
-            elements[self.offset :],
+            elements,
             self.shape,
             # Along a dimension of one element the stride is never used, and may be anything.
             tuple(
@@ -91,6 +98,10 @@ class Tensor:
             ),
             writeable=False,
         )
+
+    def part(self, start: int, stop: int, room: memoryview | None = None) -> NDArray[Any]:
+        """Return some elements of a contiguous tensor, counted in C order."""
+        return self.storage.elements(self.offset + start, self.offset + stop, room)
 
     @property
     def is_expanded(self) -> bool:

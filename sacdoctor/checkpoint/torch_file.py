@@ -14,6 +14,7 @@ from sacdoctor.checkpoint.dtypes import DType
 from sacdoctor.checkpoint.tensors import Storage
 from sacdoctor.checkpoint.torch_names import TORCH_NAMES
 from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
+from sacdoctor.files import fetched
 from sacdoctor.pickles import ListedNames, Machine, Name, OpaqueNames, WalkBudget
 
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f920")
@@ -22,7 +23,7 @@ LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f920")
 
 def is_legacy(data: memoryview) -> bool:
     """Return whether `data` is in the format that `torch.save` wrote before PyTorch 1.6."""
-    return bytes(data[: len(LEGACY_MAGIC)]) == LEGACY_MAGIC
+    return bytes(fetched(data[: len(LEGACY_MAGIC)])) == LEGACY_MAGIC
 
 
 def pickle_member(archive: Archive) -> str | None:
@@ -113,7 +114,7 @@ def _open_storage(archive: Archive, record: str, key: str, dtype: DType, numel: 
             f"storage {record!r} has {archive[record].size:,} bytes, too few for {numel:,} "
             f"elements of {dtype.name}"
         )
-    data = archive.read(record)
+    data = archive.view(record)
     return Storage(key, dtype, numel, data, archive.position_of(record), record)
 
 

@@ -28,7 +28,7 @@ def watch(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a training.")],
     format: Annotated[str, format_option(WatchResult, default=TEXT)] = TEXT,
     interval: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.05, help="Look so often.")
+        float, typer.Option(metavar="SECONDS", min=0.05, max=86_400, help="Look so often.")
     ] = 2.0,
     warning: WarningOption = None,
     critical: CriticalOption = None,
@@ -45,6 +45,8 @@ def watch(
     A file is scanned once it is complete; a line says when, which, its status and worst finding.
     Exit codes: 1 a checkpoint at or above --fail-on, 2 the folder is gone, 130 Ctrl-C.
     """
+    if interval != interval:
+        raise typer.BadParameter("nan is no number of seconds", param_hint="'--interval'")
     from datetime import datetime
 
     from sacdoctor.cli.asked import asked_for

@@ -18,7 +18,14 @@ from sacdoctor.diagnosis.scan import (
     scan,
     status_of,
 )
-from sacdoctor.diagnosis.statistics import as_floats, as_numbers, chunks, has_floats, zero_positions
+from sacdoctor.diagnosis.statistics import (
+    as_floats,
+    as_numbers,
+    chunks,
+    has_floats,
+    pieces,
+    zero_positions,
+)
 from sacdoctor.diagnosis.wording import biases
 from sacdoctor.diagnosis.wrapped import needless_wrappers
 
@@ -53,6 +60,7 @@ __all__ = [
     "loading_call",
     "looks_at_code_alone",
     "needless_wrappers",
+    "pieces",
     "report_of",
     "report_of_error",
     "report_on",

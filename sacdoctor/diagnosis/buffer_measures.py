@@ -119,13 +119,12 @@ def _non_finite(buffer: ReplayBuffer) -> Iterator[NonFiniteArray]:
         count, first = 0, None
         step = max(1, _PIECE // max(1, array[0].nbytes))
         for at in range(0, stop, step):
-            rows = array[at : min(at + step, stop)]
+            rows = buffer.origin.read(array[at : min(at + step, stop)])
             if not _is_finite(rows):
                 bad = np.argwhere(~np.isfinite(rows))
                 count += len(bad)
                 if first is None and len(bad):
                     first = (at + int(bad[0][0]), *(int(i) for i in bad[0][1:]))
-            buffer.origin.release(rows)
         if first is not None:
             yield NonFiniteArray(name, count, first)
 

@@ -16,7 +16,7 @@ import numpy as np
 from sacdoctor.checkpoint import OptimizerState, Tensor
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.policy_settings import SWITCHING
-from sacdoctor.diagnosis.statistics import as_floats, as_numbers, chunks, once, zero_positions
+from sacdoctor.diagnosis.statistics import as_floats, as_numbers, pieces, zero_positions
 from sacdoctor.layers import Kind
 from sacdoctor.optimizers import SECOND_MOMENTS, decay_of, starting_at_one
 
@@ -206,7 +206,7 @@ def is_decayed_start(
 
 
 def _is_all_zero(moment: Tensor) -> bool:
-    return not any(bool(chunk.any()) for chunk in chunks(once(moment.values)))
+    return not any(bool(chunk.any()) for chunk in pieces(moment))
 
 
 def stopped_networks(facts: Facts) -> dict[str, list[str]]:
@@ -249,7 +249,7 @@ def _has_stopped(facts: Facts, name: str) -> bool | None:
 
 
 def _is_forgotten(moment: Tensor, key: str, entry: int, state: OptimizerState) -> bool:
-    for chunk in chunks(once(moment.values)):
+    for chunk in pieces(moment):
         numbers = as_floats(moment, chunk)
         # NaN is not forgotten: `not <=` holds for it.
         small = (numbers <= LEAST) | is_decayed_start(numbers, key, entry, state)

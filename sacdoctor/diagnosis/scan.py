@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,8 +26,13 @@ from sacdoctor.diagnosis.rules import (
     selected,
 )
 from sacdoctor.diagnosis.warmup_facts import ForcedTransitions
-from sacdoctor.errors import CorruptCheckpoint, SacdoctorError, UnsupportedCheckpoint
-from sacdoctor.files import map_file
+from sacdoctor.errors import (
+    ChangedFile,
+    CorruptCheckpoint,
+    SacdoctorError,
+    UnsupportedCheckpoint,
+)
+from sacdoctor.files import map_file, stamp_of
 from sacdoctor.model import Finding, LayerReport, Report, Summary, Unjudged
 from sacdoctor.options import ScanOptions
 from sacdoctor.severity import Severity, Status
@@ -62,11 +67,30 @@ def scan(path: str | Path, options: ScanOptions | None = None) -> Report:
     """
     options = options or ScanOptions()
     if is_pickle_file(path):
-        return _diagnose_pickle(path, options)
+        return _of_one_file(path, _diagnose_pickle, options)
     if str(path).lower().endswith(_ARRAYS):
-        return _diagnose_arrays(path, options)
+        return _of_one_file(path, _diagnose_arrays, options)
     with Checkpoint(path) as checkpoint:
         return diagnose(checkpoint, options)
+
+
+def _of_one_file(
+    path: str | Path, diagnose: Callable[[str | Path, ScanOptions], Report], options: ScanOptions
+) -> Report:
+    """Return the report on a file that is opened several times.
+
+    Raises `ChangedFile` where it is another at the end than it was.
+    """
+    before = stamp_of(path)
+    try:
+        report = diagnose(path, options)
+    except SacdoctorError:
+        if stamp_of(path) != before:
+            raise ChangedFile(path) from None
+        raise
+    if stamp_of(path) != before:
+        raise ChangedFile(path)
+    return report
 
 
 def diagnose(checkpoint: Checkpoint, options: ScanOptions) -> Report:
@@ -175,7 +199,8 @@ def report_of_error(error: SacdoctorError, options: ScanOptions | None = None) -
     error.__traceback__ = None  # its frames hold what was read so far, perhaps half a gibibyte
     path = str(error.path) if error.path is not None else ""
     is_foreign = isinstance(error, ForeignCheckpoint)
-    code = _code_despite(path, options) if path and options is not None else ()
+    has_changed = isinstance(error, ChangedFile)  # what is there now is another
+    code = _code_despite(path, options) if path and options and not has_changed else ()
     # What another library writes is unknown code throughout, which what the file is says already.
     told = [f for f in code[:1] if not is_foreign or f.severity is Severity.CRITICAL]
     reason = error.reason + "".join(f" ({f.rule}: {_first_line(f)})" for f in told)

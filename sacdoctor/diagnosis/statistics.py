@@ -1,4 +1,4 @@
-"""What the elements of tensors say, read from the mapped file without copying it."""
+"""What the elements of tensors say, read from the file piece by piece."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sacdoctor.checkpoint import Tensor
+from sacdoctor.files import SCRATCH, scratch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CHUNK = 1 << 20
 """Elements looked at together where counting needs a temporary array."""
+_SMALL = 1 << 17
+"""The same where sums do not depend on it: what fits a processor's cache is faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +43,11 @@ def measure(tensor: Tensor) -> Measures:
     zeros = non_finite = 0
     squares = 0.0
     mask = tensor.dtype.zero_mask
-    for chunk in chunks(once(tensor.values)):
+    for chunk in pieces(tensor):
         bits = chunk & chunk.dtype.type(mask) if mask else chunk
         zeros += int(np.count_nonzero(bits == 0))
         bad, square = _squares(tensor, chunk)
         non_finite, squares = non_finite + bad, squares + square
-        tensor.storage.release()
     return Measures(repeats * zeros, repeats * non_finite, sqrt(repeats * squares))
 
 
@@ -59,16 +61,15 @@ def count_non_finite(tensor: Tensor) -> int:
         return 0
     repeats = prod(n for n, step in zip(tensor.shape, tensor.stride, strict=True) if step == 0)
     count = 0
-    for chunk in chunks(once(tensor.values)):
+    for chunk in pieces(tensor, _SMALL):
         count += int(chunk.size - np.count_nonzero(np.isfinite(as_floats(tensor, chunk))))
-        tensor.storage.release()
     return repeats * count
 
 
 def largest(tensor: Tensor) -> float:
     """Return the largest absolute value among the finite elements, 0.0 where there are none."""
     worst = 0.0
-    for chunk in chunks(once(tensor.values)):
+    for chunk in pieces(tensor, _SMALL):
         values = np.abs(as_floats(tensor, chunk))
         worst = max(worst, float(values[np.isfinite(values)].max(initial=0.0)))
     return worst
@@ -101,7 +102,7 @@ def all_equal(tensor: Tensor, value: float) -> bool:
     """Return whether every element is exactly `value`; False for types numpy does not know."""
     if tensor.dtype.zero_mask:
         return bool(np.all(once(raw_as_float32(tensor)) == value))
-    return all(bool(np.all(chunk == value)) for chunk in chunks(once(tensor.values)))
+    return all(bool(np.all(chunk == value)) for chunk in pieces(tensor, _SMALL))
 
 
 def as_numbers(tensor: Tensor) -> NDArray[Any]:
@@ -160,8 +161,37 @@ def _zeros(tensor: Tensor, part: NDArray[Any]) -> int:
     for chunk in chunks(part):
         bits = chunk & chunk.dtype.type(mask) if mask else chunk
         zeros += int(np.count_nonzero(bits == 0))
-        tensor.storage.release()
     return zeros
+
+
+def pieces(tensor: Tensor, size: int = _CHUNK) -> Iterator[NDArray[Any]]:
+    """Yield the elements in pieces of about `size`, in order; what is repeated comes once.
+
+    A piece is good until the next. Tensors of one shape that are not both contiguous may come in
+    different pieces.
+    """
+    if not tensor.is_contiguous or tensor.dtype.itemsize * size > SCRATCH:
+        yield from chunks(once(tensor.values))
+        return
+    with scratch() as room:
+        for start in range(0, tensor.numel, size):
+            yield tensor.part(start, min(start + size, tensor.numel), room)
+
+
+def row_pieces(tensor: Tensor) -> Iterator[NDArray[Any]]:
+    """Yield the rows along the first dimension, flat, some at a time; each at least once.
+
+    What is repeated along another dimension comes once, and so do rows that all are one.
+    """
+    if not tensor.is_contiguous or not tensor.numel:
+        values = once(tensor.values)
+        yield values.reshape(len(values), -1)
+        return
+    width = tensor.numel // tensor.shape[0]
+    step = max(1, _SMALL // width)
+    for row in range(0, tensor.shape[0], step):
+        end = min(row + step, tensor.shape[0])
+        yield tensor.part(row * width, end * width).reshape(-1, width)
 
 
 def chunks(values: NDArray[Any]) -> Iterator[NDArray[Any]]:

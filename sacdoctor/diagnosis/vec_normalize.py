@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacdoctor.errors import SacdoctorError, UnsupportedCheckpoint
-from sacdoctor.files import map_file
+from sacdoctor.files import fetched, map_file, refuse_changed
 from sacdoctor.pickles import (
     ENCODED_BYTES,
     NUMPY_ARRAYS,
@@ -38,6 +38,8 @@ _LAST = "vecnormalize.pkl"
 _MARK = b"vec_normalize"
 """The module of the class, which stands in every pickle of one."""
 _HEAD = 4096
+_MOST_BYTES = 64 * 1024**2
+"""Mean and variance, in double precision, of a stack of four colour images take 4 MB."""
 _MOST_FILES = 256
 """Pickles of one folder that are looked into."""
 
@@ -88,7 +90,11 @@ def read_statistics(path: Path) -> Statistics:
     Raises `SacdoctorError` where it cannot be read, or holds something else.
     """
     try:
-        data = map_file(path)
+        file = map_file(path)
+        if len(file) > _MOST_BYTES:
+            raise UnsupportedCheckpoint("it is larger than any statistics are")
+        data = fetched(file)
+        refuse_changed(file)
         names = OpaqueNames({**NUMPY_ARRAYS, **ENCODED_BYTES})
         made = read_pickle(data, names, WalkBudget())
         if not isinstance(made, Made) or not (class_of(made) or "").endswith(".VecNormalize"):

@@ -122,7 +122,9 @@ def audit_buffer(path: str | Path) -> tuple[WarmupReport, StoredTransitions | No
         return report, None
     head = report.forced_head
     rows = head.rows if head is not None and head.stored == "varied" else 0
-    return report, measured(opened[0], Path(path), rows)
+    stored = measured(opened[0], Path(path), rows)
+    opened[0].origin.refuse_changed()
+    return report, stored
 
 
 def _audit(
@@ -157,7 +159,9 @@ def _audit(
         read = read_replay_buffer(buffer)
         opened(read)
         dangerous = _dangerous_code(buffer) if code else LoadedCode()
-        return _audit_buffer(report, read, counters, note, dangerous)
+        report = _audit_buffer(report, read, counters, note, dangerous)
+        read.origin.refuse_changed()
+        return report
     except SacdoctorError as error:
         raise error.at(buffer) from None
 

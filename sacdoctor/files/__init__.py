@@ -1,19 +1,41 @@
-"""Files on disk: mapped into memory, found below a folder, written whole or not at all."""
+"""Files on disk: held open and read, found below a folder, written whole or not at all."""
 
 from sacdoctor.files.atomic import replace_file, replacing
 from sacdoctor.files.folder import entered_below, files_below, refuse_other_than_folder
-from sacdoctor.files.paging import crc32, map_file, release
+from sacdoctor.files.held import (
+    SCRATCH,
+    WHOLE,
+    crc32,
+    fetch_into,
+    fetched,
+    is_held,
+    map_file,
+    pin,
+    refuse_changed,
+    scratch,
+    stamp_of,
+    unpin,
+)
 from sacdoctor.files.saved import BUFFER, as_saved
 
 __all__ = [
     "BUFFER",
+    "SCRATCH",
+    "WHOLE",
     "as_saved",
     "crc32",
     "entered_below",
+    "fetch_into",
+    "fetched",
     "files_below",
+    "is_held",
     "map_file",
+    "pin",
+    "refuse_changed",
     "refuse_other_than_folder",
-    "release",
     "replace_file",
     "replacing",
+    "scratch",
+    "stamp_of",
+    "unpin",
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sacdoctor.checkpoint import Tensor
-from sacdoctor.diagnosis import as_floats, chunks, has_floats
+from sacdoctor.diagnosis import as_floats, chunks, has_floats, pieces
 from sacdoctor.errors import UnsupportedCheckpoint
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def distance(before: Tensor, after: Tensor) -> Distance:
         )
         if not differing:
             return UNCHANGED
-    changed, largest, squares, norm = 0, 0.0, 0.0, 0.0
+    seen, changed, largest, squares, norm = 0, 0, 0.0, 0.0, 0.0
     with np.errstate(all="ignore"):
         for a, b in _pairs(before, after):
             old, new = _numbers(before, a), _numbers(after, b)
@@ -57,13 +57,14 @@ def distance(before: Tensor, after: Tensor) -> Distance:
             else:
                 differs = (old != new) & ~(np.isnan(old) & np.isnan(new))
             gap = np.abs(new[differs] - old[differs])
+            seen += a.size
             changed += gap.size
             largest = max(largest, float(gap.max(initial=0.0)))
             squares += float(np.dot(gap, gap))
             norm += float(np.vdot(old, old).real)
     if not changed:
         return UNCHANGED
-    repeats = before.numel // max(1, _distinct(before, after)[0].size)
+    repeats = before.numel // max(1, seen)
     if not (_has_numbers(before) and _has_numbers(after) and isfinite(squares)):
         return Distance(repeats * changed, None, None, None)
     relative = sqrt(squares / norm) if norm and isfinite(norm) else None
@@ -71,11 +72,11 @@ def distance(before: Tensor, after: Tensor) -> Distance:
 
 
 def _pairs(before: Tensor, after: Tensor) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-    """Yield the same part of both, piece by piece, letting go of the pages that were read."""
-    for pair in zip(*map(chunks, _distinct(before, after)), strict=True):
-        yield pair
-        before.storage.release()
-        after.storage.release()
+    """Yield the same part of both, piece by piece."""
+    if before.is_contiguous and after.is_contiguous:
+        yield from zip(pieces(before), pieces(after), strict=True)
+    else:
+        yield from zip(*map(chunks, _distinct(before, after)), strict=True)
 
 
 def _distinct(before: Tensor, after: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:

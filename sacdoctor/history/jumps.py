@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sacdoctor.checkpoint import Tensor
-from sacdoctor.diagnosis import Facts, Jump, Leap, Slot, as_floats, chunks, has_floats, largest_rate
+from sacdoctor.diagnosis import (
+    Facts,
+    Jump,
+    Leap,
+    Slot,
+    as_floats,
+    chunks,
+    has_floats,
+    largest_rate,
+    pieces,
+)
 from sacdoctor.history.kinship import centred
 from sacdoctor.history.reach import is_bounded, reach
 
@@ -110,10 +120,11 @@ def _leap(name: str, before: _Parameter, after: _Parameter, rate: float) -> Leap
     rate = max(rate, *(abs(of) for of in applied if isinstance(of, float)))
     parts = [before.values, after.values, *(moment for moment in moments if moment is not None)]
     worst: Leap | None = None
-    for pieces in zip(*(chunks(part.values) for part in parts), strict=True):
+    cut = pieces if all(part.is_contiguous for part in parts) else _by_rows
+    for some in zip(*map(cut, parts), strict=True):
         was, now, *kept = (
             as_floats(part, piece).astype(np.float64)
-            for part, piece in zip(parts, pieces, strict=True)
+            for part, piece in zip(parts, some, strict=True)
         )
         distance = np.abs(now - was)
         first = kept[0] if len(kept) == 2 else np.zeros_like(was)
@@ -123,9 +134,11 @@ def _leap(name: str, before: _Parameter, after: _Parameter, rate: float) -> Leap
             one = tuple(at)
             leap = Leap(name, float(distance[one]), float(limit[one]), int(updates), rate)
             worst = max(worst or leap, leap, key=lambda leap: leap.excess)
-        for part in parts:
-            part.storage.release()
     return worst
+
+
+def _by_rows(tensor: Tensor) -> Iterator[NDArray[Any]]:
+    return chunks(tensor.values)
 
 
 def _betas(before: _Parameter, after: _Parameter) -> tuple[float, float] | None:

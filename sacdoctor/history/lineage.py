@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sacdoctor.checkpoint import Checkpoint
 from sacdoctor.errors import SacdoctorError
+from sacdoctor.files import WHOLE
 from sacdoctor.history.kinship import Kinship
 
 _DIGITS = re.compile(r"\d+")
@@ -84,12 +85,13 @@ class Header:
         return self.timesteps is None, self.steps, self.updates or 0, numbers, self.path.name
 
 
-def read_header(path: Path, *, keep_open: bool = False) -> Header:
+def read_header(path: Path, *, keep_open: bool = False, whole: int = WHOLE) -> Header:
     """Return a checkpoint's header; raises `CheckpointError` where it cannot be read.
 
-    With `keep_open` its checkpoint stays open, at rest, for whoever looks at it next.
+    With `keep_open` its checkpoint stays open, at rest, for whoever looks at it next. A file of
+    more than `whole` bytes is not read whole.
     """
-    checkpoint = Checkpoint(path)
+    checkpoint = Checkpoint(path, whole if keep_open else WHOLE)
     try:
         header = _header(checkpoint)
     except SacdoctorError:

@@ -195,7 +195,7 @@ class LogNote:
 class History:
     """What a run's folder tells. `unreadable` are reports with status `error`.
 
-    `logged` are findings that only the logs show.
+    `logged` are findings that only the logs show. `logs` are the names of all that were read.
     """
 
     path: str
@@ -205,6 +205,7 @@ class History:
     curves: tuple[RewardCurve, ...]
     notes: tuple[LogNote, ...]
     logged: tuple[Logged, ...] = ()
+    logs: tuple[str, ...] = ()
 
     @property
     def statuses(self) -> set[Status]:

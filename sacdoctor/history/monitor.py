@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NAME = "monitor.csv"
 _MADE = re.compile(r'"t_start": *(\d+(?:\.\d+)?)')
 _OF_ENVIRONMENT = re.compile(r"\d+\.monitor\.csv", re.IGNORECASE)
+_ENDLESS = 2**31
+"""Steps that no episode has; as many rows of them as a file holds can still be added up."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,4 +150,4 @@ def _episode(columns: list[str], row: list[str]) -> tuple[float, int] | None:
         value, length = float(values["r"]), int(values["l"])
     except ValueError:
         return None
-    return (value, length) if length > 0 else None
+    return (value, length) if 0 < length < _ENDLESS else None

@@ -37,6 +37,8 @@ VALUES = (
 """What is told about the time of a crash. `train/actor_loss` is the negative Q-value (SAC: less
 the entropy's part)."""
 _WANTED = frozenset((REWARD, EPISODE_LENGTH, UPDATES, EXPLORATION, "train/approx_kl", *VALUES))
+_ENDLESS = 2**53
+"""Timesteps from which on a float does not tell one from the next."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,10 +124,9 @@ def _row(columns: list[str], row: list[str]) -> dict[str, float] | None:
     cells = {name: cell for name, cell in zip(columns, row, strict=True) if cell.strip()}
     try:
         values = {n: float(cells[n]) for n in cells if n in _WANTED or n == TIMESTEPS}
-        int(values[TIMESTEPS])
-    except (KeyError, ValueError, OverflowError):
+    except (KeyError, ValueError):
         return None
-    return values
+    return values if abs(values[TIMESTEPS]) < _ENDLESS else None  # neither is NaN
 
 
 def _event_files(folder: Path) -> ScalarLog:

@@ -166,6 +166,7 @@ def _examined(
             checkpoint = header.checkpoint or Checkpoint(header.path)
             examination = examined(Facts(checkpoint, options.components, options.trusted), options)
             _ = checkpoint.optimizers, checkpoint.variables  # damage shows here, where it is told
+            checkpoint.refuse_changed()
         except SacdoctorError as error:
             yield report_of_error(error, options)
             continue
@@ -174,9 +175,11 @@ def _examined(
             checkpoint.close()
             continue
         if previous is not None:
+            previous.refuse_changed()
             previous.close()
         previous, facts = checkpoint, examination.facts
     if previous is not None:
+        previous.refuse_changed()
         previous.close()
 
 

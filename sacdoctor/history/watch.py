@@ -72,8 +72,8 @@ def _is_old(stamp: _Stamp, interval: float) -> bool:
 def _report(path: Path, stamp: _Stamp, options: ScanOptions) -> Report | None:
     """Return the report on a copy of the file; None where the file changed in the meantime.
 
-    A writer that cuts a file off while it is mapped into memory ends the process with a bus
-    error: `best_model.zip` is overwritten in place.
+    Of the copy alone: a training writes what belongs to a checkpoint, such as its statistics,
+    beside it a moment later.
     """
     with tempfile.TemporaryDirectory(prefix="sacdoctor-") as folder:
         copy = Path(folder, "model.zip")

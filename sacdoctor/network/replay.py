@@ -10,7 +10,7 @@ import torch
 from stable_baselines3.common.buffers import ReplayBuffer
 
 from sacdoctor.errors import SacdoctorError, Unloadable
-from sacdoctor.files import map_file
+from sacdoctor.files import map_file, refuse_changed
 from sacdoctor.network.classes import Classes, name_of
 from sacdoctor.network.values import live
 from sacdoctor.pickles import WalkBudget, WithArrays, attributes, read_pickle
@@ -45,5 +45,6 @@ def _buffer(path: Path, device: torch.device, classes: Classes) -> ReplayBuffer:
     # As pickle does, whose object HerReplayBuffer tells that its environment is not there.
     put = getattr(buffer, "__setstate__", buffer.__dict__.update)
     put(state)
+    refuse_changed(data)
     result: ReplayBuffer = buffer
     return result

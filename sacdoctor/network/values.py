@@ -70,7 +70,7 @@ class _Values:
 
     def _array(self, array: PickledArray) -> NDArray[Any]:
         if array.objects is None:
-            return array.view().copy()
+            return array.read().copy()
         elements = np.empty(len(array.objects), dtype=object)
         elements[:] = [self.live(item) for item in array.objects]
         return elements.reshape(array.shape)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
+from sacdoctor.files import fetched
 from sacdoctor.pickles.vocabulary import TakesState
 
 MAX_DIMENSIONS = 32
@@ -78,6 +79,12 @@ class PickledArray(TakesState):
         """The elements of an array of Python objects, None for any other array."""
         return self.data if isinstance(self.data, list) else None
 
+    def read(self) -> NDArray[Any]:
+        """Return the elements as `view` does, ready to be looked at."""
+        if not isinstance(self.data, memoryview):
+            return self.view()
+        return replace(self, data=fetched(self.data)).view()
+
     def view(self) -> NDArray[Any]:
         """Return the array, read-only, without copying its bytes.
 
@@ -137,6 +144,8 @@ def _transposed(shape: Any, axes: Any) -> tuple[Any, ...]:
 
 def _scalar(dtype: Any, data: Any = b"") -> bool | int | float:
     """A number that numpy computed, such as a learning rate from a schedule."""
+    if isinstance(data, memoryview):
+        data = fetched(data)
     number = PickledArray(dtype, (), False, data).view().item()
     if not isinstance(number, (bool, int, float)):
         raise UnsupportedCheckpoint(f"numbers of type {dtype.code!r} are not read here")

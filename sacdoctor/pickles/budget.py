@@ -29,7 +29,7 @@ these, in 2.8 MB, are within it. Time and memory are what a hostile file of 32 M
 
 MAX_DEPTH = 8
 """Pickles inside pickles that are followed; SB3 writes at most two."""
-_STEPS = 4096
+STEPS = 4096
 """Opcodes that are granted at a time; what small things hold is counted as often."""
 
 
@@ -65,7 +65,7 @@ class WalkBudget:
         """
         if not self.operations:
             raise OverBudget("its pickles take more operations than any checkpoint's do")
-        steps = min(_STEPS, self.operations)
+        steps = min(STEPS, self.operations)
         self.operations -= steps
         return steps
 

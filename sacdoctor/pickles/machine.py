@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
-from sacdoctor.pickles.budget import WalkBudget
+from sacdoctor.files import fetched, is_held, pin, unpin
+from sacdoctor.pickles.budget import STEPS, WalkBudget
 from sacdoctor.pickles.values import Made, as_key
 from sacdoctor.pickles.vocabulary import Vocabulary
 
@@ -20,6 +21,12 @@ MAX_TEXT_NUMBER = 1000
 """Digits of a number written out as text; real ones have under 20."""
 MAX_SLOT = 2**32 - 1
 """The last place in the memo that `LONG_BINPUT` can name."""
+
+_WINDOW = 256 * 1024
+"""Bytes of a large file's pickle that are read in one go."""
+_AHEAD = STEPS * 32
+"""Bytes that the opcodes of one grant take at most with short arguments: after longer ones, and
+after each grant, there are so many again."""
 
 _STOP = b"."[0]
 _UINT2, _UINT4, _UINT8 = (struct.Struct(f"<{code}").unpack_from for code in "HIQ")
@@ -74,6 +81,9 @@ class Machine:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
+        # Of a large file what lies from here on is read before it is looked at.
+        self.ready = at if is_held(data) else self.size + _AHEAD
+        self.pinned = at
         self.rare: set[str] = set()
 
     def run(self) -> Any:
@@ -94,6 +104,8 @@ class Machine:
         data, opcodes, budget = self.data, self.opcodes, self.budget
         while True:
             steps, held = budget.grant(), 0
+            if self.at + _AHEAD > self.ready:
+                self._read_on()
             for step in range(steps):
                 opcode = data[self.at]
                 self.at += 1
@@ -108,12 +120,37 @@ class Machine:
 
     # -- reading arguments ---------------------------------------------------------------------
 
-    def _take(self, count: int) -> memoryview:
+    def _read_on(self) -> None:
+        """Have the bytes read that come next, and let go of those before."""
+        unpin(self.data[self.pinned : self.at])
+        self.pinned = self.at
+        end = self.at + _AHEAD + _WINDOW
+        pin(self.data[self.at : end])
+        self.ready = self.size + _AHEAD if end >= self.size else end
+
+    def _slice(self, count: int) -> memoryview:
+        """Take bytes as they stand there: of a large file, to be `fetched`."""
         end = self.at + count
         if end > self.size:
             raise CorruptCheckpoint("its pickle ends too early")
         piece = self.data[self.at : end]
         self.at = end
+        if end + _AHEAD > self.ready:
+            self._read_on()
+        return piece
+
+    def _take(self, count: int) -> memoryview:
+        """Take bytes to look at."""
+        if self.at + count > self.ready:
+            return fetched(self._slice(count))
+        end = self.at + count
+        if end > self.size:
+            raise CorruptCheckpoint("its pickle ends too early")
+        piece = self.data[self.at : end]
+        self.at = end
+        if end + _AHEAD > self.ready:
+            piece = memoryview(bytes(piece))
+            self._read_on()
         return piece
 
     def _byte(self) -> int:
@@ -145,11 +182,12 @@ class Machine:
         self.stack.append(str(self._take(size), "utf-8", "surrogatepass"))
 
     def push_bytes(self, size: int) -> None:
-        piece = self._take(size)
         if size >= self.large:
+            piece = self._slice(size)
             self.budget.hold(_SLICE)
             self.stack.append(piece)
         else:
+            piece = self._take(size)
             if size > _SHORT:
                 self.budget.hold(size)
             self.stack.append(bytes(piece))
@@ -160,6 +198,8 @@ class Machine:
     def _raw_line(self) -> bytes:
         # A line ends within a few hundred bytes; looking piece by piece copies no large tail.
         start, step = self.at, 256
+        if start + _AHEAD > self.ready:
+            self._read_on()
         piece = bytes(self.data[start : start + step])
         found = piece.find(b"\n")
         if 0 <= found <= _SHORT:
@@ -170,11 +210,14 @@ class Machine:
             end, step = end + step, step * 2
             if end >= self.size:
                 raise CorruptCheckpoint("its pickle ends inside a line")
-            found = bytes(self.data[end : end + step]).find(b"\n")
+            found = bytes(fetched(self.data[end : end + step])).find(b"\n")
         end += found
         self.at = end + 1
         self.budget.hold(_OF_LINE * (end - start))
-        return bytes(self.data[start:end])
+        line = bytes(fetched(self.data[start:end]))
+        if self.at + _AHEAD > self.ready:
+            self._read_on()
+        return line
 
     def _number(self, line: str) -> int:
         if len(line) > MAX_TEXT_NUMBER:

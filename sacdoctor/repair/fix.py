@@ -14,8 +14,8 @@ from sacdoctor.checkpoint import Checkpoint, Edits, ElementEdit, Tensor
 from sacdoctor.checkpoint.formats import RECORD
 from sacdoctor.diagnosis import OUTLAST_REPAIR, Facts, loading_call, report_on
 from sacdoctor.diagnosis.rules import unsafe_pickle
-from sacdoctor.errors import CheckpointError
-from sacdoctor.files import replace_file
+from sacdoctor.errors import ChangedFile, CheckpointError
+from sacdoctor.files import fetched, replace_file
 from sacdoctor.layers import online_name, unwrapped
 from sacdoctor.model import Cause, Finding, Report
 from sacdoctor.optimizers import STEP
@@ -29,7 +29,7 @@ from sacdoctor.trust import LoadedCode, Suspicion, evidence
 from sacdoctor.version import __version__
 
 _WRITTEN_AT_ONCE = 1024**2
-"""Bytes. The system copies mapped pages in half the time if it is given them in small parts."""
+"""Bytes that are copied in one go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +118,16 @@ def fix(
         def write(file: BinaryIO) -> None:
             for piece in pieces:
                 for at in range(0, len(piece), _WRITTEN_AT_ONCE):
-                    file.write(piece[at : at + _WRITTEN_AT_ONCE])
+                    file.write(fetched(memoryview(piece)[at : at + _WRITTEN_AT_ONCE]))
 
         def check(written: Path) -> None:
             with Checkpoint(written) as copy:
                 copied = Facts(copy, scan_options.components, scan_options.trusted)
                 after.append(report_on(copied, scan_options))
                 _verify(plan, edits, checkpoint, copy)
+                for read in (checkpoint, other):
+                    if read is not None:
+                        read.refuse_changed()
                 stay.extend(_unsafe(copied))
                 _refuse([suspicion for suspicion in stay if suspicion not in unsafe], path)
 
@@ -169,7 +172,7 @@ def _refuse(new: list[Suspicion], path: str | Path) -> None:
 def _opened(path: str | Path, source: Path) -> Checkpoint:
     try:
         return Checkpoint(source)
-    except CheckpointError as error:
+    except (CheckpointError, ChangedFile) as error:
         error.path = path  # as it was given, not as it was resolved
         raise
 

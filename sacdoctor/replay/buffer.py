@@ -6,25 +6,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sacdoctor.files import release
+from sacdoctor.files import fetch_into, fetched, is_held, refuse_changed
 
 _CHUNK = 8 * 1024**2
 """Bytes of one array that are looked at in one go."""
-_TAKEN_AT_ONCE = 256
-"""Single rows that are read before their pages are let go."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReplayBuffer:
-    """An open replay buffer; the file stays mapped while this or a view of it is held.
+    """An open replay buffer; the file stays open while this or a view of it is held.
 
     `capacity` rows are allocated, `size` of them filled, each with one transition per environment.
-    Arrays are read-only views of the whole allocation, shape `(capacity, n_envs, …)`:
+    Arrays are views of the whole allocation, to be looked at through `origin.read`, `rows` or
+    `take`, shape `(capacity, n_envs, …)`:
     `observations`, `actions`, `rewards`, and where they are kept `next_observations`, `dones`,
     `timeouts` and others of SB3's; Dict observations by `observations.KEY`. The newest row stands
     before `pos`; `full` says that rows behind it are older ones, not free.
@@ -67,32 +67,27 @@ class ReplayBuffer:
         return (time + (self.pos if self.full else 0)) % self.capacity
 
     def rows(self, name: str, start: int, stop: int) -> Iterator[NDArray[Any]]:
-        """Yield the rows from the `start`-th oldest up to `stop`, in order of time, in copies.
-
-        Pages of the file that were read are let go.
-        """
+        """Yield the rows from the `start`-th oldest up to `stop`, in order of time, in copies."""
         array = self.arrays[name]
         step = max(1, _CHUNK // max(1, array.nbytes // max(1, len(array))))
         time = start
         while time < stop:
             row = self.row_of(time)
             count = min(step, stop - time, self.capacity - row)
-            yield array[row : row + count].copy()
-            self.origin.release(array[row : row + count])
+            yield self.origin.read(array[row : row + count]).copy()
             time += count
 
     def take(self, name: str, times: NDArray[np.int64]) -> NDArray[Any]:
-        """Return a copy of the rows that are the `times`-th oldest ones.
-
-        Pages of the file that were read are let go.
-        """
+        """Return a copy of the rows that are the `times`-th oldest ones."""
         array = self.arrays[name]
         rows = (times + (self.pos if self.full else 0)) % self.capacity
         taken = np.empty((len(rows), *array.shape[1:]), array.dtype)
-        # The system maps a neighbourhood of every row that is read.
-        for at in range(0, len(rows), _TAKEN_AT_ONCE):
-            taken[at : at + _TAKEN_AT_ONCE] = array[rows[at : at + _TAKEN_AT_ONCE]]
-            self.origin.release(array)
+        if not self.origin.is_held(array):
+            return np.take(array, rows, axis=0, out=taken)
+        if not array.flags.c_contiguous:
+            return np.take(self.origin.read(array), rows, axis=0, out=taken)
+        if len(rows):
+            self.origin.read_rows(array, rows, taken)
         return taken
 
 
@@ -121,13 +116,43 @@ class Origin(ABC):
 
         None where they do not: inflated, gathered from single objects, column by column.
         """
-        start: int = np.frombuffer(self.data, np.uint8).__array_interface__["data"][0]
-        at: int = array.__array_interface__["data"][0] - start
+        at = self._offset(array)
         inside = 0 <= at <= len(self.data) - array.nbytes
         return (at, at + array.nbytes) if inside and array.flags.c_contiguous else None
 
-    def release(self, array: NDArray[Any]) -> None:
-        """Let go of the file's pages under a view that was read."""
-        place = self.place_of(array)
-        if place is not None:
-            release(self.data[place[0] : place[1]], place[0])
+    def is_held(self, array: NDArray[Any]) -> bool:
+        """Return whether the elements of a view stand in a large file, and have to be read."""
+        if not is_held(self.data) or not array.size:
+            return False
+        return 0 <= self._offset(array) < len(self.data)
+
+    def _offset(self, array: NDArray[Any]) -> int:
+        start: int = np.frombuffer(self.data, np.uint8).__array_interface__["data"][0]
+        at: int = array.__array_interface__["data"][0]
+        return at - start
+
+    def read(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return the elements of a view, ready to be looked at.
+
+        Raises `ChangedFile` where the file has become too short.
+        """
+        if not self.is_held(array):
+            return array
+        at = self._offset(array)
+        last = sum((n - 1) * step for n, step in zip(array.shape, array.strides, strict=True))
+        data = fetched(self.data[at : at + last + array.itemsize])
+        return np.ndarray(array.shape, array.dtype, data, strides=array.strides)
+
+    def read_rows(self, array: NDArray[Any], rows: NDArray[Any], taken: NDArray[Any]) -> None:
+        """Read some rows of a contiguous view that is held, neighbours together, into `taken`."""
+        start, size, into = self._offset(array), array.strides[0], taken.data.cast("B")
+        ends = np.flatnonzero(np.diff(rows) != 1) + 1
+        firsts = rows[np.concatenate(([0], ends))].tolist()
+        for row, (at, end) in zip(firsts, pairwise((0, *ends.tolist(), len(rows))), strict=True):
+            place = start + row * size
+            there = self.data[place : place + (end - at) * size]
+            fetch_into(into[at * size : end * size], there)
+
+    def refuse_changed(self) -> None:
+        """Raise `ChangedFile` where the file is another than when it was opened."""
+        refuse_changed(self.data)

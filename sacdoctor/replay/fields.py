@@ -120,7 +120,7 @@ def buffer_of(
                 "transition"
             )
     if NOT_DONES in arrays:
-        arrays.setdefault(DONES, arrays.pop(NOT_DONES) == 0)
+        arrays.setdefault(DONES, origin.read(arrays[NOT_DONES]) == 0)
         arrays.pop(NOT_DONES, None)
     for field in (REWARDS, DONES, TIMEOUTS):
         if field in arrays:
@@ -192,7 +192,6 @@ def _is_zero(array: NDArray[Any], start: int, origin: Origin) -> bool:
     """Return whether all rows from `start` on are zero, as in a fresh buffer."""
     step = max(1, _CHUNK // max(1, array[0].nbytes))
     for at in range(start, len(array), step):
-        if (array[at : at + step] != 0).any():  # `any` alone warns of NaN
+        if (origin.read(array[at : at + step]) != 0).any():  # `any` alone warns of NaN
             return False
-        origin.release(array[at : at + step])
     return True

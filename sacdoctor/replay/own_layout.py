@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
+from sacdoctor.files import pin
 from sacdoctor.pickles import (
     Made,
     PickledArray,
@@ -163,6 +164,8 @@ def own_buffer(data: memoryview, made: Any, places: Places) -> ReplayBuffer | No
                 )
             columns[field] = value.view()
         else:
+            if not are_lists:
+                pin(data)  # single arrays take a hundred times their bytes as they are
             are_lists = True
             columns[field] = _stacked(name, _items(value) or value)
     names = {field: found.names.get(field, field) for field in columns}

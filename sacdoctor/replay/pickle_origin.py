@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 from sacdoctor.errors import UnsupportedCheckpoint
-from sacdoctor.files import release
+from sacdoctor.files import fetched
 from sacdoctor.pickles import PickledArray, Places
 from sacdoctor.replay.buffer import Origin, ReplayBuffer
 from sacdoctor.replay.shortening import PIECE
@@ -60,9 +60,7 @@ class PickleOrigin(Origin):
 
     def _copy(self, start: int, end: int, file: BinaryIO) -> None:
         for at in range(start, end, PIECE):
-            piece = self.data[at : min(at + PIECE, end)]
-            file.write(piece)
-            release(piece, at)
+            file.write(fetched(self.data[at : min(at + PIECE, end)]))
 
     def number(self, key: str, owners: Iterable[Any], new: int | bool) -> Replacement:
         """Return what puts a number, or a truth value, in the place of what `key` has.
@@ -73,7 +71,7 @@ class PickleOrigin(Origin):
         for value in self.places.values:
             if value.key == key and id(value.target) in among:
                 start, end = value.place
-                old = bytes(self.data[start:end])
+                old = bytes(fetched(self.data[start:end]))
                 if old in (_TRUE, _FALSE) if isinstance(new, bool) else is_whole(old):
                     return Replacement(start, end, (encoded(new),))
         kind = "True or False" if isinstance(new, bool) else "a plain whole number"
@@ -106,8 +104,10 @@ class PickleOrigin(Origin):
         """Return how many bytes before `start` say that there are `size` of them."""
         for opcode, width in _BYTES:
             at = start - width
-            said = int.from_bytes(self.data[at:start], "little")
-            if at > 0 and bytes(self.data[at - 1 : at]) == opcode and said == size:
+            if at < 1:
+                continue
+            before = bytes(fetched(self.data[at - 1 : start]))
+            if before[:1] == opcode and int.from_bytes(before[1:], "little") == size:
                 return width
         return None
 

@@ -47,6 +47,7 @@ def _compare(old: ReplayBuffer, rows: int, path: Path) -> None:
             if name not in old.origin.recomputed
         )
     )
+    old.origin.refuse_changed()
     if not same:
         raise SacdoctorError("what was written does not read back as it should")
 

@@ -104,6 +104,7 @@ class _Sb3Origin(PickleOrigin):
             new[name] = np.zeros(array.shape, array.dtype)
             new[name][: len(times)] = kept
         ((name, current),) = self._current_start(buffer)
+        current = self.read(current)
         taken = (buffer.pos - current) % buffer.capacity
         new[name] = np.maximum(buffer.size - rows - taken, 0).astype(current.dtype)
         return new

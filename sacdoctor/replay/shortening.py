@@ -35,8 +35,7 @@ def pieces_of(buffer: ReplayBuffer, views: list[NDArray[Any]], free: int = 0) ->
     step = max(1, PIECE // max(1, row))
     for view in views:
         for at in range(0, len(view), step):
-            yield view[at : at + step].tobytes()
-            buffer.origin.release(view[at : at + step])
+            yield buffer.origin.read(view[at : at + step]).tobytes()
     left = free * row
     while left:
         yield bytes(min(left, PIECE))

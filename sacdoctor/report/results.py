@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from sacdoctor.checkup import Checkup
     from sacdoctor.diagnosis.rules import Rule
     from sacdoctor.diagnosis.warmup import WarmupReport
     from sacdoctor.history import Difference, History
@@ -67,6 +68,13 @@ class HistoryResult(NamedTuple):
     """What a run's folder tells."""
 
     history: History
+    configuration: Configuration | None = None
+
+
+class CheckupResult(NamedTuple):
+    """What a whole run comes to."""
+
+    checkup: Checkup
     configuration: Configuration | None = None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 
+from sacdoctor.checkup import Checkup
 from sacdoctor.diagnosis.rules import rule_of
 from sacdoctor.model import Cause, Finding, Report, Unjudged
 from sacdoctor.report.text import counted
@@ -51,6 +52,20 @@ def in_short(report: Report) -> str:
     cause = _leading_cause(report) if rule_of(first).grades_biases else None
     why = f"{cause}: " if cause is not None and cause != Cause.UNKNOWN else ""
     return f"{first.rule} {why}{first.message}" + (f" (+{more} more)" if more else "")
+
+
+def verdict_of_run(checkup: Checkup) -> str:
+    """Return what is worst about a run, in a sentence, and what else there is."""
+    told = [one.finding for one in checkup.concerns if not one.finding.in_passing]
+    fall = f"the return fell about step {checkup.crashes[0].timesteps:,}" if checkup.crashes else ""
+    if not told:
+        if fall:
+            return _sentence(fall) + " Nothing else was found."
+        if checkup.status is Status.UNKNOWN:
+            return "There is no checkpoint to judge, and nothing was found in the logs."
+        return "Nothing was found."
+    first = told[0]
+    return _sentence(f"{first.message}{', and ' if fall else ''}{fall}") + _also(told, [first.rule])
 
 
 def _zeros_are_worst(report: Report) -> bool:

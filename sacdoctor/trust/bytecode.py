@@ -20,6 +20,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
+from sacdoctor.files import fetched
 from sacdoctor.trust.instructions import HERE, NEW, OLD, Version
 from sacdoctor.trust.words import ARITHMETIC, BUILTIN_ARITHMETIC, reaches_dangerous
 
@@ -88,7 +89,7 @@ class Code:
             size,
             stack,
             flags,
-            bytes(code),
+            bytes(fetched(memoryview(code))),
             constants,
             names,
             variables,

@@ -203,8 +203,32 @@ def _seed(walk: Walk, args: Args) -> Any:
     return Thing(Role.GENERATOR, args[0])
 
 
+_POSITIONS = {"pos": 624, "buffer_pos": 4}
+"""How far a generator may stand in its own state: MT19937 and Philox. numpy takes any number there,
+and reads whatever lies behind the state at the next draw."""
+
+
 def _generator_state(walk: Walk, thing: Thing, state: Any) -> bool:
-    return isinstance(state, (dict, tuple)) and walk.holds_data(state)
+    return isinstance(state, (dict, tuple)) and _stands_inside(state) and walk.holds_data(state)
+
+
+def _stands_inside(state: Any, depth: int = 0) -> bool:
+    """Whether each position in a generator's state, which nests no deeper than three, is in it."""
+    if not isinstance(state, (dict, tuple)):
+        return True
+    if depth > 3:
+        return False
+    items: list[tuple[Any, Any]] = [
+        *(state.items() if isinstance(state, dict) else enumerate(state))
+    ]
+    if isinstance(state, tuple) and len(state) > 2 and _is_text(state[0]):
+        items.append(("pos", state[2]))  # before numpy 1.17: name, key, position, …
+    return all(
+        _is_int(value) and 0 <= value <= _POSITIONS[key]
+        if key in _POSITIONS
+        else _stands_inside(value, depth + 1)
+        for key, value in items
+    )
 
 
 # -- torch ---------------------------------------------------------------------------------------
@@ -466,6 +490,7 @@ def _function_state(walk: Walk, args: Args) -> Any:
     rest = [value for key, value in parts.items() if key not in ("__globals__", "__closure__")]
     is_of_form = args[0].detail.needs is None or (
         parts.keys() <= _OF_FUNCTION
+        and _are_attributes(attributes)
         and walk.holds_data(attributes)
         and all(_is_global(walk, value) for value in rest)
         and (closure is None or _are_cells(closure))
@@ -571,13 +596,23 @@ def new(walk: Walk, cls: Any, args: Args) -> Any:
     return NOT_PROVEN
 
 
+def _are_attributes(state: Any) -> bool:
+    """Whether a state sets attributes, and none that Python or numpy asks any object for.
+
+    `__array_interface__`, for one, makes an array of it, over whatever lies at an address.
+    """
+    return isinstance(state, dict) and not any(
+        isinstance(key, str) and key.startswith("__") for key in state
+    )
+
+
 def _attributes(walk: Walk, thing: Thing, state: Any) -> bool:
-    return isinstance(state, dict) and walk.holds_data(state)
+    return _are_attributes(state) and walk.holds_data(state)
 
 
 def _schedule_state(walk: Walk, thing: Thing, state: Any) -> bool:
     """Numbers, or the schedule that it passes on to."""
-    return isinstance(state, dict) and all(
+    return _are_attributes(state) and all(
         _is_number(value) or is_schedule(value) or walk.holds_data(value)
         for value in state.values()
     )
@@ -607,7 +642,7 @@ def partial_state(walk: Walk, thing: Thing, state: Any) -> bool:
     return (
         isinstance(args, tuple)
         and isinstance(keywords, (dict, type(None)))
-        and isinstance(attributes, (dict, type(None)))
+        and (attributes is None or _are_attributes(attributes))
         and walk.holds_data(state[1:])
     )
 

@@ -96,7 +96,7 @@ def _start_of_file(path: str | Path) -> bytes:
 
 
 def parts_of_pickle(path: str | Path) -> tuple[PickledPart, ...]:
-    """Return the one part of a pickle file, which is mapped, not loaded.
+    """Return the one part of a pickle file, which is read where it lies, not loaded.
 
     A zip behind the pickle, which SB3 would load in its place, is a reference that cannot be read.
     Raises `NotACheckpoint` where there is no such file.

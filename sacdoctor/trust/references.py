@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sacdoctor.archive import Archive
 from sacdoctor.checkpoint import Limits
 from sacdoctor.errors import CheckpointError, CorruptCheckpoint
+from sacdoctor.files import fetched
 from sacdoctor.pickles import Machine, Made, Name, as_key
 from sacdoctor.trust.called_by_sb3 import fits
 from sacdoctor.trust.forms import FORMS, NOT_PROVEN, STATES, is_name, is_thing, member, new, storage
@@ -150,6 +151,7 @@ class _Walk:
         self._is_torch = False
         self._result: Any = None
         self._seen: dict[int, Any] = {}
+        self._opened: dict[int, Any] = {}
 
     # -- where pickles stand -------------------------------------------------------------------
 
@@ -221,9 +223,13 @@ class _Walk:
     def _nested(self, data: Any, walk: Callable[[memoryview], Any]) -> Any:
         if not isinstance(data, (bytes, memoryview)):
             return self.computed("a pickle that it puts together itself")
-        # It may be checked, copied and walked as often as it is named.
+        if id(data) in self._opened:
+            # Pickles that open one another again and again would be walked without end.
+            self.unusual("opens the same pickle twice")
+            return Made(None, ())
+        self._opened[id(data)] = data
         self._limits.walks.hold(len(data))
-        result = walk(memoryview(data))
+        result = walk(fetched(memoryview(data)))
         return Made(None, ()) if result is None or not self.holds_data(result) else result
 
     # -- what is kept --------------------------------------------------------------------------

@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium import spaces
+from stable_baselines3.common.buffers import ReplayBuffer
 
 import sacdoctor
 from sacdoctor.errors import CheckpointError, Unloadable
+from sacdoctor.files import held
 from tests.payloads import Calls, touch
 from tests.replay_buffers import KINDS, of_kind
 
@@ -38,6 +41,18 @@ def test_it_is_the_buffer_that_was_saved(kind: str, tmp_path: Path) -> None:
     ours = sacdoctor.load_replay_buffer(path)
     assert type(ours) is type(theirs)
     assert_same(vars(ours), vars(theirs))
+
+
+def test_that_of_a_large_file_is_read_where_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "buffer.pkl"
+    box = spaces.Box(-1.0, 1.0, (8,), np.float32)
+    buffer = ReplayBuffer(50_000, box, box, device="cpu")
+    buffer.observations[:] = np.random.default_rng(0).normal(size=buffer.observations.shape)
+    path.write_bytes(pickle.dumps(buffer, pickle.HIGHEST_PROTOCOL))
+    monkeypatch.setattr(held, "WHOLE", 0)
+    assert_same(vars(sacdoctor.load_replay_buffer(path)), vars(pickle.loads(path.read_bytes())))
 
 
 def test_a_model_trains_on_with_it(tmp_path: Path) -> None:

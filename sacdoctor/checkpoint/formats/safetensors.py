@@ -21,6 +21,7 @@ from sacdoctor.checkpoint.formats.interface import Container, Contents
 from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.tensors import MAX_DIMENSIONS, Storage, Tensor, contiguous_stride
 from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
+from sacdoctor.files import fetched
 
 MAX_HEADER = 100_000_000
 """Bytes of a header; the library reads no longer one."""
@@ -64,7 +65,7 @@ class _Entry:
 
 
 class Safetensors(Contents):
-    """A safetensors file over its mapped bytes; no two of its tensors share any."""
+    """A safetensors file over its bytes; no two of its tensors share any."""
 
     def __init__(self, buffer: memoryview, _limits: Limits) -> None:
         self._buffer = buffer
@@ -88,7 +89,7 @@ def _read(buffer: memoryview) -> dict[str, Tensor]:
         raise CorruptCheckpoint(
             f"its header of {size:,} bytes runs past the end of the file, which was cut off"
         )
-    entries = _entries(_header(bytes(buffer[_LENGTH : _LENGTH + size])))
+    entries = _entries(_header(bytes(fetched(buffer[_LENGTH : _LENGTH + size]))))
     data = buffer[_LENGTH + size :]
     at = 0
     for entry in sorted(entries, key=lambda entry: (entry.start, entry.end)):

@@ -25,6 +25,7 @@ from sacdoctor.checkpoint.state_dict import state_dict
 from sacdoctor.checkpoint.tensors import Tensor
 from sacdoctor.checkpoint.torch_file import LEGACY_MAGIC, read_legacy, read_torch_archive
 from sacdoctor.errors import CheckpointError, CorruptCheckpoint, SacdoctorError
+from sacdoctor.files import pin
 from sacdoctor.pickles import GlobalName, is_pickle
 
 DATA, POLICY, VERSION = "data", "policy.pth", "_stable_baselines3_version"
@@ -33,11 +34,13 @@ VARIABLES = ("pytorch_variables.pth", "tensors.pth")
 SYSTEM = "system_info.txt"
 _PYTHON = re.compile(rb"^- Python: (\d{1,3}\.\d{1,3})", re.MULTILINE)
 """Source: `get_system_info` in stable_baselines3/common/utils.py."""
+_START = 64
+"""Bytes by which the kind of a member is told."""
 _TORCH_ENDINGS, _PICKLE_ENDINGS = (".pth", ".pt"), (".pkl", ".pickle")
 
 
 class Sb3Zip(Contents):
-    """A checkpoint of SB3 over its mapped bytes."""
+    """A checkpoint of SB3 over its bytes."""
 
     def __init__(self, buffer: memoryview, limits: Limits) -> None:
         self._archive = Archive(buffer, position=0, budget=limits.expansion)
@@ -108,8 +111,15 @@ class Sb3Zip(Contents):
         for name in self._archive:
             is_torch = name.lower().endswith(_TORCH_ENDINGS)
             if name != DATA and (is_torch or self._is_pickle(name)):
-                read = partial(self._archive.read, name)
-                yield PickleFile(name, read, is_torch, name in self._plain)
+                yield PickleFile(name, partial(self._bytes, name), is_torch, name in self._plain)
+
+    def _bytes(self, name: str) -> memoryview:
+        """Return a member to be walked: an archive where it stands, by its start; others read."""
+        if self._archive.start_of(name, 2) != b"PK":
+            return self._archive.read(name)
+        data = self._archive.view(name)
+        pin(data[:_START])
+        return data
 
     def edited(self, edits: Edits) -> Pieces:
         """Return the bytes with `edits` carried out.
@@ -137,7 +147,7 @@ class Sb3Zip(Contents):
             renamed |= {name for name in self._torch_files() if self._asks_for(name, edits.names)}
         for member in dict.fromkeys([*by_member, *rated, *anew, *sorted(renamed)]):
             rate = edits.learning_rate if member in rated else None
-            data, elements = self._archive.read(member), by_member.get(member, [])
+            data, elements = self._archive.view(member), by_member.get(member, [])
             try:
                 if member in anew:
                     from sacdoctor.checkpoint.optimizer_file import optimizer_file

@@ -22,7 +22,7 @@ from sacdoctor.checkpoint.torch_file import is_legacy, read_legacy
 
 
 class TorchLegacy(Contents):
-    """A file in the old format over its mapped bytes."""
+    """A file in the old format over its bytes."""
 
     def __init__(self, buffer: memoryview, _limits: Limits) -> None:
         self._buffer = buffer

@@ -20,7 +20,7 @@ from sacdoctor.errors import CheckpointError
 
 
 class TorchZip(Contents):
-    """A torch archive over its mapped bytes."""
+    """A torch archive over its bytes."""
 
     def __init__(self, buffer: memoryview, limits: Limits) -> None:
         self._archive = Archive(buffer, position=0, budget=limits.expansion)

@@ -41,7 +41,7 @@ from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.gradient_record import updates_of
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.diagnosis.run_facts import RunFacts
-from sacdoctor.diagnosis.statistics import as_floats, chunks, has_floats, once
+from sacdoctor.diagnosis.statistics import as_floats, has_floats, pieces
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
 
@@ -133,8 +133,7 @@ def _distances(facts: Facts) -> dict[str, float]:
     sums: dict[str, list[float]] = {}
     for component, target, online in _pairs(facts):
         apart = norm = 0.0
-        both = zip(chunks(once(target.values)), chunks(once(online.values)), strict=False)
-        for mine, its in both:
+        for mine, its in zip(pieces(target), pieces(online), strict=False):
             ours, theirs = as_floats(target, mine), as_floats(online, its)
             if ours.shape == theirs.shape:
                 difference = (ours - theirs).reshape(-1)

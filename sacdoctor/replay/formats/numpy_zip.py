@@ -1,6 +1,6 @@
 """Buffers that `numpy.savez` or `numpy.savez_compressed` wrote: a zip with a `.npy` per array.
 
-Stored arrays are views of the mapped file, deflated ones are inflated within the budget that holds
+Stored arrays are views of the file, deflated ones are inflated within the budget that holds
 for every zip. No object is ever unpickled, as with `numpy.load(allow_pickle=False)`. Format:
 numpy/lib/format.py, whose own functions read and write the headers.
 """
@@ -29,7 +29,7 @@ from sacdoctor.errors import (
     SacdoctorError,
     UnsupportedCheckpoint,
 )
-from sacdoctor.files import map_file, release
+from sacdoctor.files import fetched, map_file
 from sacdoctor.replay.buffer import Origin, ReplayBuffer
 from sacdoctor.replay.fields import buffer_of, fields_among, lacking, quoted
 from sacdoctor.replay.filling import COUNTERS, Filling
@@ -87,7 +87,7 @@ class _NumpyZip(Origin):
                 f"its {name!r} hold Python objects, which only running their pickle would make; "
                 "save them as numbers"
             )
-        data = self._archive.read(name + _ENDING)[header.size :]
+        data = self._archive.view(name + _ENDING)[header.size :]
         needed = prod(header.shape) * header.dtype.itemsize
         if needed != len(data) or not needed:
             raise CorruptCheckpoint(
@@ -101,7 +101,7 @@ class _NumpyZip(Origin):
     def numbers(self) -> dict[str, int | bool]:
         """Return the counters among the arrays: those of one whole number or truth value."""
         return {
-            name: self.array(name).item()
+            name: self.read(self.array(name)).item()
             for name, header in self.headers.items()
             if name in COUNTERS and prod(header.shape) == 1 and header.dtype.kind in "iub"
         }
@@ -158,28 +158,27 @@ class _NumpyZip(Origin):
 
     def _start(self, name: str) -> bytes:
         """Return the header of an array as it is."""
-        return bytes(self._archive.read(name + _ENDING)[: self.headers[name].size])
+        return bytes(fetched(self._archive.view(name + _ENDING)[: self.headers[name].size]))
 
     def _copied(self, name: str) -> Iterator[memoryview]:
-        data, position = self._archive.read(name), self._archive.position_of(name)
+        data = self._archive.view(name)
         for at in range(0, len(data), PIECE):
-            yield data[at : at + PIECE]
-            release(data[at : at + PIECE], None if position is None else position + at)
+            yield fetched(data[at : at + PIECE])
 
     def _records(self) -> list[zipfile.ZipInfo]:
         """Return what the zip says of each member, in its order: name, date, compression, rights.
 
         Raises `UnsupportedCheckpoint` where Python's own reader does not take the file.
         """
-        mapped: Any = self.data.obj
+        whole: Any = self.data.obj  # of a large file the records are pinned
         try:
-            said = zipfile.ZipFile(mapped).infolist()
+            said = zipfile.ZipFile(io.BytesIO(whole) if isinstance(whole, bytes) else whole)
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise UnsupportedCheckpoint(
                 f"it cannot be cleaned here: Python does not read its zip ({error})"
             ) from None
         records = []
-        for old in said:
+        for old in said.infolist():
             info = zipfile.ZipInfo(old.filename, old.date_time)
             info.compress_type, info.create_system = old.compress_type, old.create_system
             info.external_attr, info.comment = old.external_attr, old.comment
@@ -246,7 +245,9 @@ def read_arrays(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
         if not _opens(data):
             raise NotACheckpoint("it is no .npz of arrays that numpy.savez wrote")
         origin = _NumpyZip(data)
-        return {name: origin.array(name) for name in names if name in origin.headers}
+        found = {n: origin.read(origin.array(n)) for n in names if n in origin.headers}
+        origin.refuse_changed()
+        return found
     except SacdoctorError as error:
         raise error.at(path) from None
 

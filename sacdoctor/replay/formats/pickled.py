@@ -1,7 +1,7 @@
 """Buffers in a pickle: SB3's, as `model.save_replay_buffer()` writes them, and people's own.
 
 Nothing in it is imported, called or executed: classes are names, objects what they hold, and arrays
-views of the mapped file. What loading it would run is not asked here (`sacdoctor.trust`).
+views of the file. What loading it would run is not asked here (`sacdoctor.trust`).
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from sacdoctor.report.interface import Format
 from sacdoctor.report.results import (
+    CheckupResult,
     DiffResult,
     FixResults,
     HistoryResult,
@@ -47,6 +48,12 @@ def _history(result: HistoryResult, file: TextIO) -> None:
     file.write(render(result.history, result.configuration))
 
 
+def _checkup(result: CheckupResult, file: TextIO) -> None:
+    from sacdoctor.report.formats.json.checkup import render
+
+    file.write(render(result.checkup, result.configuration))
+
+
 def _watch(result: WatchResult, file: TextIO) -> None:
     from sacdoctor.report.formats.json.watch import render
 
@@ -73,6 +80,7 @@ FORMAT = Format(
         FixResults: _fix,
         DiffResult: _diff,
         HistoryResult: _history,
+        CheckupResult: _checkup,
         WatchResult: _watch,
         WarmupResult: _warmup,
         RulesResult: _rules,

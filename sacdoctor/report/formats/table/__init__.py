@@ -9,6 +9,7 @@ from typing import TextIO
 
 from sacdoctor.report.interface import Format
 from sacdoctor.report.results import (
+    CheckupResult,
     DiffResult,
     FixResults,
     HistoryResult,
@@ -49,6 +50,13 @@ def _history(result: HistoryResult, file: TextIO) -> None:
     print_history(console(file), result.history)
 
 
+def _checkup(result: CheckupResult, file: TextIO) -> None:
+    from sacdoctor.report.formats.table.checkup import print_checkup
+    from sacdoctor.report.formats.table.console import console
+
+    print_checkup(console(file), result.checkup)
+
+
 def _warmup(result: WarmupResult, file: TextIO) -> None:
     from sacdoctor.report.formats.table.console import console
     from sacdoctor.report.formats.table.warmup import print_warmup
@@ -76,6 +84,7 @@ FORMAT = Format(
         FixResults: _fix,
         DiffResult: _diff,
         HistoryResult: _history,
+        CheckupResult: _checkup,
         WarmupResult: _warmup,
         RulesResult: _rules,
     },

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from sacdoctor.history import Difference, SettingDifference, TensorDifference
 from sacdoctor.printable import printable
-from sacdoctor.report.formats.table.style import bare_table, dotted, is_ascii
+from sacdoctor.report.formats.table.style import MOST_ROWS, bare_table, dotted, is_ascii
 from sacdoctor.report.text import counted
 
 _NUMBERS = 34
@@ -66,6 +66,9 @@ def _table(title: str, parts: Sequence[TensorDifference], console: Console) -> T
     for part in parts:
         groups.setdefault(part.component, []).append(part)
     for component, members in groups.items():
+        if table.row_count >= MOST_ROWS:
+            table.add_row(Text("… --format json has all that follows", style="dim"))
+            break
         count = _differing(members)
         statuses = {member.status for member in members}
         share = f"{count:,} of {len(members):,}" if count else "identical"
@@ -75,7 +78,7 @@ def _table(title: str, parts: Sequence[TensorDifference], console: Console) -> T
             Text(printable(component), style="bold" if count else "dim"), Text(share, style="dim")
         )
         for part in members:
-            if part.status != "identical":
+            if part.status != "identical" and table.row_count < MOST_ROWS:
                 name = part.name if part.moment is None else f"{part.name}  {part.moment}"
                 name = dotted(printable(name), max(24, console.width - _NUMBERS), "    ")
                 table.add_row("  " + name, *_numbers(part, "x" if is_ascii(console) else "×"))

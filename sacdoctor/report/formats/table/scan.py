@@ -14,6 +14,7 @@ from sacdoctor.model import BufferSummary, Cause, Finding, LayerReport, Report
 from sacdoctor.printable import printable
 from sacdoctor.report.formats.table.listing import Line, print_lines
 from sacdoctor.report.formats.table.style import (
+    MOST_ROWS,
     NARROW,
     STATUS_STYLES,
     STYLES,
@@ -97,7 +98,10 @@ def print_report(console: Console, report: Report, *, all_tensors: bool = False)
         console.print()
     groups = _groups(report, all_tensors)
     if groups:
-        console.print(_table(groups, _Layout(console.width, is_ascii(console))))
+        table = _table(groups, _Layout(console.width, is_ascii(console)))
+        console.print(table)
+        if cut := _cut_off(groups, table):
+            console.print(Text(cut, style="dim"))
     note = "" if all_tensors else _not_listed(groups)
     if note:
         console.print(Text(note, style="dim"))
@@ -265,11 +269,20 @@ def _table(groups: Sequence[_Group], layout: _Layout) -> Table:
         table.add_row(name, *(() if layout.is_narrow else (elements,)), *others)
 
     for group in groups:
+        if table.row_count >= MOST_ROWS:
+            break
         add(*_group_cells(group, layout))
-        for row in group.rows:
-            if row.is_listed:
-                add(*_cells(row, layout))
+        for row in [row for row in group.rows if row.is_listed][: MOST_ROWS - table.row_count]:
+            add(*_cells(row, layout))
     return table
+
+
+def _cut_off(groups: Sequence[_Group], table: Table) -> str:
+    """Return what to say of rows beyond those that are shown; empty where there are none."""
+    rows = sum(1 + sum(row.is_listed for row in group.rows) for group in groups)
+    if rows <= table.row_count:
+        return ""
+    return f"{rows - table.row_count:,} further rows are not shown; --format json has all."
 
 
 def _group_cells(group: _Group, layout: _Layout) -> tuple[Text, Text, Text, Text, Text, Text]:

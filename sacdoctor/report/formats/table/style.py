@@ -27,6 +27,8 @@ STATUS_STYLES = {
     Status.ERROR: STYLES[Severity.CRITICAL],
 }
 """In the order in which checkpoints are counted."""
+MOST_ROWS = 500
+"""Rows of a table: nobody reads more, and a row takes half a millisecond to lay out."""
 NARROW = 100
 """Columns below which the bar is shorter and the number of elements is left out."""
 PROSE = 96

@@ -1,0 +1,65 @@
+"""`sacdoctor checkup`: everything that lies in a run's folder, as one report."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sacdoctor.cli.options import (
+    TABLE,
+    ConfigOption,
+    CriticalOption,
+    FailOnOption,
+    IgnoreOption,
+    OutputOption,
+    SelectOption,
+    TrustOption,
+    WarningOption,
+    format_option,
+)
+from sacdoctor.cli.outcome import complain
+from sacdoctor.cli.terminal import open_output
+from sacdoctor.report.formats import FORMATS
+from sacdoctor.report.results import CheckupResult
+
+
+def checkup(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="The folder of a training, or a checkpoint.")
+    ],
+    format: Annotated[str, format_option(CheckupResult)] = TABLE,
+    output: OutputOption = None,
+    warning: WarningOption = None,
+    critical: CriticalOption = None,
+    fail_on: FailOnOption = None,
+    select: SelectOption = None,
+    ignore: IgnoreOption = None,
+    trust: TrustOption = None,
+    config: ConfigOption = None,
+) -> int:
+    """Look at all that a run left, and say what is wrong, since when, and what to do.
+
+    The newest checkpoint and the best, what changed between checkpoints, what lies beside them,
+    the replay buffer, the logs. Exit codes: 0 clean, 1 findings, 2 wrong usage or something
+    unreadable.
+    """
+    from sacdoctor.checkup import check_up
+    from sacdoctor.cli.asked import asked_for
+    from sacdoctor.cli.config import Config
+
+    given = Config(
+        warning,
+        critical,
+        fail_on,
+        select=tuple(select or ()),
+        ignore=tuple(ignore or ()),
+        trust=tuple(trust or ()),
+    )
+    asked = asked_for(given, config)
+    found = check_up(run, asked.options)
+    for report in found.unreadable:
+        complain(f"{report.path}: {report.error}")
+    with open_output(output) as file:
+        FORMATS[format].write(CheckupResult(found, asked.configuration), file)
+    return asked.exit_code(found.statuses, (one.finding for one in found.concerns))

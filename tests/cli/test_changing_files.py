@@ -1,0 +1,162 @@
+"""A file that is cut off, written over or replaced under a verb: one line, or a sound result."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from benchmarks.changing_files import CHANGES, change, commands, outcome, run, save
+from fixtures.make import CHECKPOINTS
+from tests.conftest import ROOT, child_environment
+
+pytestmark = pytest.mark.slow
+
+GUARDED = """
+import ctypes, faulthandler, json, mmap, sys
+from pathlib import Path
+import sacdoctor.files as files
+from sacdoctor.files import held
+
+faulthandler.enable()
+PAGE, system = mmap.PAGESIZE, ctypes.CDLL(None)
+
+def allow(start, end, how):
+    if start < end:
+        assert not system.mprotect(ctypes.c_void_p(start), ctypes.c_size_t(end - start), how)
+
+def begun(of, begun=held._begun):
+    pinned = []
+    held.pin = pinned.append
+    view = begun(of)
+    held.pin = files.pin
+    start = view.obj.address
+    allow(start, start - -len(view) // PAGE * PAGE, 0)
+    for part in pinned:
+        files.pin(part)
+    return view
+
+def pin(view, pin=held.pin):
+    if isinstance(view.obj, held._Held) and len(view):
+        start = view.obj.address + view.obj.offset(view)
+        allow(start - start % PAGE, start - -len(view) // PAGE * PAGE + PAGE, 3)
+    pin(view)
+
+def unpin(view, unpin=held.unpin):
+    held_ = view.obj
+    unpin(view)
+    if isinstance(held_, held._Held) and len(view):
+        start = held_.offset(view)
+        end = min(start + len(view), len(held_) - held._PINNED_ENDS)
+        start = max(start, held._PINNED_ENDS)
+        allow(held_.address + start + -start % PAGE, held_.address + end - end % PAGE, 0)
+
+held.WHOLE, held._begun = 0, begun
+held.pin = files.pin = pin
+held.unpin = files.unpin = unpin
+held._PINNED_ENDS = 4096
+
+from sacdoctor.cli.main import main
+for line in sys.stdin:
+    sys.argv = ["sacdoctor", *json.loads(line)]
+    try:
+        main()
+    except SystemExit as end:
+        print("exit", end.code, flush=True)
+"""
+"""The command with every file taken for a large one; to look at bytes of one that were not read
+ends the process, as it would by a bus error or with zeros."""
+
+
+def guarded(*lines: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", GUARDED],
+        input="".join(json.dumps([*map(str, line)]) + "\n" for line in lines),
+        env=child_environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="protects pages by mprotect")
+def test_no_verb_looks_at_bytes_of_a_large_file_that_were_not_read(tmp_path: Path) -> None:
+    lines: list[list[str]] = []
+    for at, path in enumerate(sorted(CHECKPOINTS.glob("*.zip"))):
+        model = str(path)
+        lines += [
+            ["scan", "--all", "--format", "json", model],
+            ["scan", "--select", "SD6", model],
+            ["fix", model, "--learning-rate", "1e-4", "--output", str(tmp_path / f"{at}.zip")],
+            ["diff", model, str(tmp_path / f"{at}.zip"), "--format", "json"],
+            ["warmup", model],
+            ["fix-config", model],
+        ]
+    lines.append(["history", str(tmp_path), "--format", "json"])
+    done = guarded(*lines)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("exit ") == len(lines)
+    assert "changed while" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["scan", "fix", "diff"])
+def test_a_file_changed_at_a_random_moment_ends_in_one_line_or_a_sound_result(
+    verb: str, tmp_path: Path
+) -> None:
+    chance = Random(verb)
+    model, was, other = (tmp_path / f"{name}.zip" for name in ("model", "was", "other"))
+    save(was, 40, 1)
+    save(other, 40, 2)
+    arguments, sound, seconds = commands(tmp_path)[verb], set(), 0.0
+    for source in (was, other):
+        model.write_bytes(source.read_bytes())
+        start = time.perf_counter()
+        sound.add(run(arguments)[1])
+        seconds = time.perf_counter() - start
+    for turn in range(8):
+        (tmp_path / "out.zip").unlink(missing_ok=True)
+        model.write_bytes(was.read_bytes())
+
+        def meanwhile(turn: int = turn) -> None:
+            time.sleep(chance.uniform(0.3, 1.0) * seconds)
+            change(model, other, CHANGES[turn % len(CHANGES)], chance)
+
+        how = outcome(verb, *run(arguments, meanwhile), sound, tmp_path / "out.zip")
+        assert how.startswith(("a sound result", "one line")), how
+    assert not [*tmp_path.glob(".sacdoctor-*")]
+
+
+def test_of_a_folder_only_the_file_that_changed_is_not_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sacdoctor.cli.main import main
+    from sacdoctor.files import held
+
+    for name in "abc":
+        save(tmp_path / f"{name}.zip", 0.1, ord(name))
+    refuse = held.refuse_changed
+
+    def changing(view: memoryview) -> None:
+        path = getattr(view.obj, "path", None)
+        if path is not None and path.name == "b.zip":
+            path.touch()
+        refuse(view)
+
+    monkeypatch.setattr(held, "WHOLE", 0)
+    monkeypatch.setattr("sacdoctor.checkpoint.checkpoint.refuse_changed", changing)
+    for verb in (["scan", "--format", "json"], ["history", "--format", "json"]):
+        monkeypatch.setattr(sys, "argv", ["sacdoctor", *verb, str(tmp_path)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, _ = capsys.readouterr()
+        assert ended.value.code == 2
+        assert out.count('"error": "it changed while it was read; try again"') == 1
+        assert "a.zip" in out
+        assert "c.zip" in out
