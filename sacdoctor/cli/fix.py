@@ -45,7 +45,14 @@ def fix(
         str | None,
         typer.Option(
             metavar="target|PATH",
-            help="Take dead values from the target network, or from an earlier checkpoint.",
+            help="Take dead values from the target network or an earlier checkpoint, or fit them "
+            "to what a replay buffer (.pkl) recorded.",
+        ),
+    ] = None,
+    trust: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE", help="Import a policy of your own from this module, for a refit."
         ),
     ] = None,
     keep_optimizer: Annotated[
@@ -131,6 +138,7 @@ def fix(
         complete_optimizer=complete_optimizer,
         buffers=tuple(buffer or ()),
         parameters=tuple(parameter or ()),
+        trust=tuple(trust or ()),
     )
     results: list[FixResult] = []
     with progress(len(targets), "repairing") as advance:

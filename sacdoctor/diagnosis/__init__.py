@@ -6,6 +6,7 @@ from sacdoctor.diagnosis.coverage import Slot
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.log_facts import COEFFICIENT, LogFacts, LoggedRow, Points
+from sacdoctor.diagnosis.normalisation import Normalised, normalised
 from sacdoctor.diagnosis.pickled_settings import largest_rate
 from sacdoctor.diagnosis.returns import SPREADS, WINDOW, least_spread
 from sacdoctor.diagnosis.run_facts import Jump, Leap, Moment, RunFacts, Still, Stored
@@ -43,6 +44,7 @@ __all__ = [
     "LogFacts",
     "LoggedRow",
     "Moment",
+    "Normalised",
     "Points",
     "RunFacts",
     "Slot",
@@ -60,6 +62,7 @@ __all__ = [
     "loading_call",
     "looks_at_code_alone",
     "needless_wrappers",
+    "normalised",
     "pieces",
     "report_of",
     "report_of_error",

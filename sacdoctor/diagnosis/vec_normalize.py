@@ -58,13 +58,15 @@ class Statistics:
     """What a `VecNormalize` makes of observations.
 
     `moments` are those of each entry of Dict observations, of others under the empty text; empty
-    where observations are passed on as they are (`norm_obs=False`).
+    where observations are passed on as they are (`norm_obs=False`). `reward_variance` is that of
+    the discounted returns, by whose root rewards are divided, None where they are not.
     """
 
     path: Path
     moments: Mapping[str, Moments]
     clip: float
     epsilon: float
+    reward_variance: float | None = None
 
     @property
     def count(self) -> float:
@@ -105,6 +107,7 @@ def read_statistics(path: Path) -> Statistics:
             dict(_moments(held)) if held.get("norm_obs", True) is True else {},
             _number(held.get("clip_obs")),
             _number(held.get("epsilon")),
+            _reward_variance(held),
         )
     except SacdoctorError as error:
         raise error.at(path) from None
@@ -122,6 +125,16 @@ def _moments(held: Mapping[str, Any]) -> Iterator[tuple[str, Moments]]:
             if mean.shape != var.shape:
                 raise UnsupportedCheckpoint("its mean and its variance are of different shapes")
             yield str(key), Moments(mean, var, _number(values.get("count")))
+
+
+def _reward_variance(held: Mapping[str, Any]) -> float | None:
+    made = held.get("ret_rms")
+    if held.get("norm_reward", True) is not True or not isinstance(made, Made):
+        return None
+    variance = attributes(made).get("var")
+    if isinstance(variance, PickledArray):
+        return float(variance.view().reshape(-1)[0]) if variance.view().size == 1 else None
+    return float(variance) if isinstance(variance, (int, float)) else None
 
 
 def _array(value: Any) -> NDArray[np.float64]:

@@ -78,4 +78,5 @@ RULE = Rule(
     doc=__doc__,
     severities=(Severity.WARNING,),
     checks=(Check(StoredTransitions, check),),
+    bars_refit=True,
 )

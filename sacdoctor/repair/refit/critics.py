@@ -93,7 +93,9 @@ class OfActor:
             len(recorded),
         )
         numbers = recorded.actions[0].numel()
-        return likelihood > likelihood.median() - _UNLIKELY * numbers**0.5
+        least = float(likelihood.median()) - _UNLIKELY * float(numbers) ** 0.5
+        trusted: Tensor = likelihood > least
+        return trusted
 
     def _of(self, observations: Observations, actions: Tensor) -> Tensor:
         found = self._critic(observations, actions)
@@ -215,7 +217,7 @@ def _ahead(critic: Critic, recorded: Recorded) -> Ahead:
 
 
 def _parts(count: int) -> tuple[Tensor, ...]:
-    return torch.arange(count).split(_AT_ONCE)
+    return torch.split(torch.arange(count), _AT_ONCE)
 
 
 @torch.no_grad()
@@ -226,7 +228,9 @@ def _in_parts(of: Callable[[Tensor], Tensor], count: int) -> Tensor:
 @torch.no_grad()
 def _actions(actor: Any, observations: Observations) -> tuple[Tensor, Tensor]:
     """Return an action of the actor for each observation, and its log likelihood."""
-    count = len(next(iter(observations.values())) if isinstance(observations, dict) else observations)
+    count = len(
+        next(iter(observations.values())) if isinstance(observations, dict) else observations
+    )
     actions, log_probs = [], []
     for rows in _parts(count):
         some = at(observations, rows)

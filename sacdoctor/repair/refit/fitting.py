@@ -57,4 +57,5 @@ def descend(
 
 def batches(rows: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
     """Yield all rows once, in a random order, `BATCH` at a time."""
-    yield from rows[torch.randperm(len(rows), generator=generator)].split(BATCH)
+    order = torch.randperm(len(rows), generator=generator)
+    yield from torch.split(rows[order], BATCH)

@@ -61,9 +61,15 @@ def at(observations: Observations, rows: Tensor) -> Observations:
 
 
 def recorded(
-    buffer: ReplayBuffer, model: BaseAlgorithm, newest: int, normalise: Normalise | None = None
+    buffer: ReplayBuffer,
+    model: BaseAlgorithm,
+    newest: int,
+    normalise: Normalise | None = None,
+    reward_unit: float = 1.0,
 ) -> Recorded:
     """Return the `newest` transitions, or as many as there are, without what is not finite.
+
+    Rewards are divided by `reward_unit`, as `VecNormalize` did for the agent.
 
     Raises `UnsupportedCheckpoint` where observations or actions are of other shapes than the
     agent's, or too few are left.
@@ -81,13 +87,16 @@ def recorded(
     def flags(name: str) -> NDArray[np.bool_]:
         if name not in buffer.arrays:
             return np.zeros(len(times) * buffer.n_envs, np.bool_)
-        return read(name)[:, 0] != 0
+        return np.asarray(read(name)[:, 0] != 0)
 
     observed = {name: read(name) for name in buffer.observation_names}
     later = times + 1 if buffer.optimize_memory_usage else times
     shift = "" if buffer.optimize_memory_usage else "next_"
     following = {name: read(shift + name, later) for name in buffer.observation_names}
-    actions, rewards = read("actions"), read("rewards")[:, 0].astype(np.float32)
+    actions, rewards = (
+        read("actions"),
+        read("rewards")[:, 0].astype(np.float32) / np.float32(reward_unit),
+    )
     timeouts = flags("timeouts")
     terminal = flags("dones") & ~timeouts
     # Without next observations, that of an episode's last step is the next episode's first.
@@ -167,7 +176,7 @@ def _observations(
         if shaped.dtype == np.float64:
             shaped = shaped.astype(np.float32)  # as SB3's buffers hand them out
         found[key] = torch.as_tensor(np.ascontiguousarray(shaped))
-    return found[""] if "" in found else found
+    return found.get("", found)
 
 
 def _actions(actions: NDArray[Any], buffer: ReplayBuffer, model: BaseAlgorithm) -> Tensor:

@@ -73,7 +73,11 @@ class Refitted:
 
 
 def refit(
-    path: Path, buffer: ReplayBuffer, asked: Asked, normalise: Normalise | None = None
+    path: Path,
+    buffer: ReplayBuffer,
+    asked: Asked,
+    normalise: Normalise | None = None,
+    reward_unit: float = 1.0,
 ) -> Refitted:
     """Return values for dead elements of the SB3 checkpoint at `path`, from recorded transitions.
 
@@ -87,7 +91,7 @@ def refit(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", LeftOut)  # of settings that a refit does not look at
             model = load(path, trust=asked.trust)
-        return _Refitter(model, buffer, asked, normalise).refitted()
+        return _Refitter(model, buffer, asked, normalise, reward_unit).refitted()
 
 
 @contextmanager
@@ -115,11 +119,13 @@ class _Refitter:
         buffer: ReplayBuffer,
         asked: Asked,
         normalise: Normalise | None,
+        reward_unit: float,
     ) -> None:
         self.model: Any = model
         self.buffer = buffer
         self.asked = asked
         self.normalise = normalise
+        self.reward_unit = reward_unit
         self.generator = torch.Generator().manual_seed(asked.seed)
         self.accounts: list[Refit] = []
         self.values: dict[str, NDArray[np.float64]] = {}
@@ -289,7 +295,8 @@ class _Refitter:
     # -- what all have in common -------------------------------------------------------------------
 
     def _recorded(self, least: int, wanted: int) -> Recorded:
-        return recorded(self.buffer, self.model, max(least, wanted), self.normalise)
+        newest = max(least, wanted)
+        return recorded(self.buffer, self.model, newest, self.normalise, self.reward_unit)
 
     def _variables(self, module: nn.Module, but: Variables | None = None) -> Variables:
         """Return the dead elements that are parameters of `module`, and not of `but`."""
@@ -438,7 +445,9 @@ def _objective(model: Any) -> Callable[[Any], Tensor]:
     if not hasattr(actor, "action_dist"):
         return lambda observations: -critic.q1_forward(observations, actor(observations))[:, 0]
     log_coef = model.log_ent_coef
-    coefficient = float((log_coef.exp() if log_coef is not None else model.ent_coef_tensor).detach())
+    coefficient = float(
+        (log_coef.exp() if log_coef is not None else model.ent_coef_tensor).detach()
+    )
 
     def soft_value(observations: Any) -> Tensor:
         actions, log_prob = actor.action_log_prob(observations)

@@ -52,7 +52,8 @@ class Variables:
         handles = []
         for name, parameter in self.parameters.items():
             parameter.requires_grad_(True)
-            handles.append(parameter.register_hook(self._masked(name)))
+            hook = self._masked(name)
+            handles.append(parameter.register_hook(hook))  # type: ignore[no-untyped-call]
         try:
             yield list(self.parameters.values())
         finally:
