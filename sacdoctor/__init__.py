@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sacdoctor.diagnosis import scan
     from sacdoctor.diagnosis.warmup import WarmupReport, audit_warmup
     from sacdoctor.errors import CheckpointError, SacdoctorError
-    from sacdoctor.history import Difference, History, diff, read_history
+    from sacdoctor.history import Difference, History, diff, find_donors, read_history
     from sacdoctor.model import Finding, LayerReport, Report, Summary
     from sacdoctor.network import LeftOut, load, load_replay_buffer
     from sacdoctor.options import ScanOptions
@@ -52,6 +52,7 @@ __all__ = [
     "audit_warmup",
     "check_up",
     "diff",
+    "find_donors",
     "fix",
     "fix_config",
     "load",
@@ -67,7 +68,7 @@ _HOMES = {
     "sacdoctor.diagnosis.scan": ("scan",),
     "sacdoctor.diagnosis.warmup": ("WarmupReport", "audit_warmup"),
     "sacdoctor.errors": ("CheckpointError", "SacdoctorError"),
-    "sacdoctor.history": ("Difference", "History", "diff", "read_history"),
+    "sacdoctor.history": ("Difference", "History", "diff", "find_donors", "read_history"),
     "sacdoctor.model": ("Finding", "LayerReport", "Report", "Summary"),
     "sacdoctor.network": ("LeftOut", "load", "load_replay_buffer"),
     "sacdoctor.repair": ("FixResult", "RepairError", "RepairOptions", "RepairPlan", "fix"),

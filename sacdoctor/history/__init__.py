@@ -1,6 +1,7 @@
 """Many checkpoints of one run: what changed between them, when it went wrong, and its logs."""
 
 from sacdoctor.history.difference import Difference, SettingDifference, TensorDifference, diff
+from sacdoctor.history.donors import find_donors
 from sacdoctor.history.model import (
     Crash,
     Event,
@@ -31,6 +32,7 @@ __all__ = [
     "Snapshot",
     "TensorDifference",
     "diff",
+    "find_donors",
     "landings",
     "read_history",
 ]

@@ -38,7 +38,6 @@ TURNS, PASSES_IN_A_TURN, RATE_OF_VALUES = 30, 5, 3e-2
 """A critic's targets are made anew so many times, and fitted each time."""
 TURNS_OF_Q, RATE_OF_Q = 20, 1e-2
 """The same where the values are the policy."""
-IMPROVING_PASSES, IMPROVING_RATE = 20, 3e-3
 WITHIN_NOISE = 0.5
 """Nats per number of an action: what a mean that is off by one standard deviation of the
 exploration costs. Two policies nearer than that are one for all that recorded actions tell."""
@@ -160,16 +159,13 @@ class _Refitter:
         of_actor = self._variables(model.actor)
         of_critic = self._variables(model.critic, but=of_actor)
         if len(of_actor):
-            judge = model.critic if not len(of_critic) else None
-            self._fit_policy("actor", policy, of_actor, judge)
+            self._fit_policy("actor", policy, of_actor)
         if len(of_critic):
             data = self._recorded(RECENT_VALUES, PER_VARIABLE_OF_VALUES * len(of_critic))
             critic = OfActor(model, policy, data)
             self._fit_critic(critic, of_critic, data)
 
-    def _fit_policy(
-        self, network: str, policy: Policy, variables: Variables, judge: nn.Module | None
-    ) -> None:
+    def _fit_policy(self, network: str, policy: Policy, variables: Variables) -> None:
         data = self._recorded(RECENT, PER_VARIABLE * len(variables))
 
         def unlikely(rows: Tensor, anybodys: float = ANYBODYS) -> Tensor:
@@ -192,8 +188,6 @@ class _Refitter:
         after = held_out()
         found = gain(before, after, data.blocks[data.held_out.numpy()])
         numbers = data.actions[0].numel()
-        if judge is not None and found.is_proven:
-            found = self._improve(variables, data, found, held_out, before, numbers)
         least = WITHIN_NOISE * numbers if self._is_known(variables) else 0.0
         self._conclude(
             network,
@@ -204,43 +198,6 @@ class _Refitter:
             Gain(-found.before, -found.after, found.low, found.high),
             is_better=found.is_proven and found.before - found.after > least,
         )
-
-    def _improve(
-        self,
-        variables: Variables,
-        data: Recorded,
-        found: Gain,
-        held_out: Callable[[], Tensor],
-        before: Tensor,
-        numbers: int,
-    ) -> Gain:
-        """Move an actor on by its own critic, which is alive, as its training would.
-
-        It stays where the critic thinks no better of it on held-out transitions, or the recorded
-        actions become too unlikely.
-        """
-        objective = _objective(self.model)
-        kept = variables.values()
-        blocks = data.blocks[data.held_out.numpy()]
-
-        def judged() -> Tensor:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                return objective(at(data.observations, data.held_out))
-
-        worth = judged()
-        self._descend(
-            variables,
-            lambda rows: objective(at(data.observations, rows)).mean(),
-            data,
-            passes=IMPROVING_PASSES,
-            rate=IMPROVING_RATE,
-        )
-        moved = gain(before, held_out(), blocks)
-        is_near = moved.after - found.after <= WITHIN_NOISE * numbers
-        if gain(worth, judged(), blocks).is_proven and moved.is_proven and is_near:
-            return moved
-        variables.put(kept)
-        return found
 
     def _fit_critic(self, critic: Critic, variables: Variables, data: Recorded) -> None:
         def held_out() -> Tensor:
@@ -437,30 +394,6 @@ class _Refitter:
                 is_written=is_better,
             )
         )
-
-
-def _objective(model: Any) -> Callable[[Any], Tensor]:
-    """Return what the actor's own training makes small, for each observation, shape (n,)."""
-    critic, actor = model.critic, model.actor
-    if not hasattr(actor, "action_dist"):
-        return lambda observations: -critic.q1_forward(observations, actor(observations))[:, 0]
-    log_coef = model.log_ent_coef
-    coefficient = float(
-        (log_coef.exp() if log_coef is not None else model.ent_coef_tensor).detach()
-    )
-
-    def soft_value(observations: Any) -> Tensor:
-        actions, log_prob = actor.action_log_prob(observations)
-        found = critic(observations, actions)
-        value = (
-            torch.cat(found, dim=1).min(dim=1).values
-            if isinstance(found, tuple)
-            else found.mean(dim=(1, 2))
-        )
-        result: Tensor = coefficient * log_prob.reshape(-1) - value
-        return result
-
-    return soft_value
 
 
 @torch.no_grad()
