@@ -159,7 +159,8 @@ def test_an_actor_comes_back_from_what_it_did(tmp_path: Path, name: str) -> None
     assert (account.network, account.is_written) == ("actor", True)
     assert 0.0 < account.low < account.after - account.before < account.high
     dead, mended = (load(p, trust=["fixtures"]) for p in (hurt, tmp_path / "model_FIXED.zip"))
-    model.policy.set_training_mode(False)
+    for one in (model, dead, mended):
+        one.policy.set_training_mode(False)
     assert apart(model, mended) < 0.25 * apart(model, dead)
 
 
