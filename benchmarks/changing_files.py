@@ -1,16 +1,19 @@
 """What becomes of a verb whose checkpoint is cut off, written over or replaced under its hands.
 
-Each of `scan`, `fix` and `diff` is run so many times as a whole process on a checkpoint of 160 MB,
-and at a random moment of each run the file is changed, as a training does that saves over it. What
-is counted: runs that end with a sound result (exit 0 or 1, and the same output as on the file as it
-was, or as it became), with one line and exit 2, and any others; of these there must be none.
+Each of `scan`, `fix`, `diff`, `history` and `watch` is run so many times as a whole process on a
+checkpoint of 160 MB, or on its folder, and at a random moment of each run the file is changed, as a
+training does that saves over it. What is counted: runs that end with a sound result (exit 0 or 1,
+and the same output as on the file as it was, or as it became), with one line and exit 2, and any
+others; of these there must be none. `watch` ends with 1 at the first dead bias: that of the
+checkpoint, or where that was cut off, of the one that lands behind it.
 
-    python benchmarks/changing_files.py [--repeats 200] [--megabytes 160]
+    python benchmarks/changing_files.py [--repeats 200] [--megabytes 160] [--verbs history,watch]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import re
@@ -21,18 +24,18 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch as th
 
 CHANGES = ("cut off", "written over", "replaced", "emptied and written anew")
-VERBS = ("scan", "fix", "diff")
+VERBS = ("scan", "fix", "diff", "history", "watch")
 
 
 def save(path: Path, megabytes: float, seed: int) -> None:
     """Save a checkpoint of that size: a network of two layers, and one layer with a dead bias."""
-    import json
     import zipfile
 
     random_ = np.random.default_rng(seed)
@@ -67,14 +70,92 @@ def change(path: Path, other: Path, how: str, chance: random.Random) -> None:
             shutil.copyfile(other, path)
 
 
-def commands(folder: Path) -> dict[str, list[str]]:
+@dataclass(frozen=True)
+class Place:
+    """The files of the runs: what is changed, as it was, and what it becomes."""
+
+    folder: Path
+
+    @classmethod
+    def with_files(cls, folder: Path, megabytes: float) -> Place:
+        """Write the files into `folder`, which is empty."""
+        place = cls(folder)
+        place.model.parent.mkdir()
+        save(place.was, megabytes, 1)
+        save(place.other, megabytes, 2)
+        save(place.next, 0.01, 3)
+        return place
+
+    @property
+    def model(self) -> Path:
+        """What a verb looks at, alone in its folder."""
+        return self.folder / "run" / "model.zip"
+
+    @property
+    def was(self) -> Path:
+        """What it is before it changes."""
+        return self.folder / "was.zip"
+
+    @property
+    def other(self) -> Path:
+        """What replaces it."""
+        return self.folder / "other.zip"
+
+    @property
+    def next(self) -> Path:
+        """What lands behind it."""
+        return self.folder / "next.zip"
+
+    @property
+    def output(self) -> Path:
+        """What `fix` writes."""
+        return self.folder / "out.zip"
+
+    def begin(self, source: Path) -> None:
+        """Put everything in place."""
+        for path in (self.output, self.model.with_name("next.zip")):
+            path.unlink(missing_ok=True)
+        shutil.copyfile(source, self.model)
+
+    def go_on(self) -> None:
+        """Let the next checkpoint land."""
+        shutil.copyfile(self.next, self.folder / "landing")
+        (self.folder / "landing").replace(self.model.with_name("next.zip"))
+
+
+def commands(place: Place) -> dict[str, list[str]]:
     """Return the arguments of each verb."""
-    model, output = str(folder / "model.zip"), str(folder / "out.zip")
+    model, output, run = str(place.model), str(place.output), str(place.model.parent)
     return {
         "scan": ["scan", model, "--format", "json"],
         "fix": ["fix", model, "--output", output, "--force", "--format", "json"],
-        "diff": ["diff", str(folder / "other.zip"), model, "--format", "json"],
+        "diff": ["diff", str(place.other), model, "--format", "json"],
+        "history": ["history", run, "--format", "json"],
+        "watch": ["watch", run, "--format", "json", "--interval", "0.05"],
     }
+
+
+def told(verb: str, out: str) -> frozenset[str]:
+    """Return what a run printed: of `watch` each line without the time, and none on an error."""
+    if verb != "watch":
+        return frozenset((out,))
+    lines = [json.loads(line) | {"time": None} for line in out.splitlines()]
+    return frozenset(json.dumps(line) for line in lines if line["error"] is None)
+
+
+def sound_results(verb: str, place: Place) -> tuple[frozenset[str], float]:
+    """Return what the verb prints of the files when they lie still, and its seconds."""
+    found: frozenset[str] = frozenset()
+    seconds = 0.0
+    sources = (place.was, place.other) + ((place.next,) if verb == "watch" else ())
+    for source in sources:
+        place.begin(source)
+        if source == place.next:
+            place.model.replace(place.model.with_name("next.zip"))
+        start = time.perf_counter()
+        found |= told(verb, run(commands(place)[verb])[1])
+        seconds = max(seconds, time.perf_counter() - start)
+    return found, seconds
 
 
 def run(arguments: list[str], meanwhile: Callable[[], None] = lambda: None) -> tuple[int, str, str]:
@@ -90,7 +171,7 @@ def run(arguments: list[str], meanwhile: Callable[[], None] = lambda: None) -> t
         return code, out.read(), err.read()
 
 
-def outcome(verb: str, code: int, out: str, err: str, sound: set[str], output: Path) -> str:
+def outcome(verb: str, code: int, out: str, err: str, sound: frozenset[str], output: Path) -> str:
     """Return in a word how a run ended."""
     if code == 2:
         if err.count("\n") != 1 or not err.startswith("sacdoctor: "):
@@ -100,7 +181,7 @@ def outcome(verb: str, code: int, out: str, err: str, sound: set[str], output: P
         line = re.sub(r"[\d,]+|/\S+?:", "…", err.strip())
         return "one line: it changed" if "it changed while" in line else f"one line: {line[:90]}"
     if code in (0, 1):
-        return "a sound result" if out in sound else f"A WRONG RESULT ({code})"
+        return "a sound result" if told(verb, out) <= sound else f"A WRONG RESULT ({code})"
     return f"ENDED BY {code}: {err[-200:]}"
 
 
@@ -110,34 +191,28 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=200)
     parser.add_argument("--megabytes", type=float, default=160)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--verbs", default=",".join(VERBS))
     asked = parser.parse_args()
     chance, failed = random.Random(asked.seed), False
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        model, was, other = (folder / f"{n}.zip" for n in ("model", "was", "other"))
-        output = folder / "out.zip"
-        save(was, asked.megabytes, 1)
-        save(other, asked.megabytes, 2)
-        for verb in VERBS:
-            arguments, sound, seconds = commands(folder)[verb], set(), 0.0
-            for source in (was, other):
-                shutil.copyfile(source, model)
-                start = time.perf_counter()
-                sound.add(run(arguments)[1])
-                seconds = max(seconds, time.perf_counter() - start)
+        place = Place.with_files(Path(name), asked.megabytes)
+        for verb in asked.verbs.split(","):
+            sound, seconds = sound_results(verb, place)
             counts: Counter[str] = Counter()
             for _ in range(asked.repeats):
-                output.unlink(missing_ok=True)
-                shutil.copyfile(was, model)
+                place.begin(place.was)
                 how = chance.choice(CHANGES)
                 wait = chance.uniform(0.0, 1.1 * seconds)
 
-                def meanwhile(wait: float = wait, how: str = how) -> None:
+                def meanwhile(verb: str = verb, wait: float = wait, how: str = how) -> None:
                     time.sleep(wait)
-                    change(model, other, how, chance)
+                    change(place.model, place.other, how, chance)
+                    if verb == "watch":
+                        place.go_on()
 
-                counts[outcome(verb, *run(arguments, meanwhile), sound, output)] += 1
-            left = [*folder.glob(".sacdoctor-*")]
+                ended = run(commands(place)[verb], meanwhile)
+                counts[outcome(verb, *ended, sound, place.output)] += 1
+            left = [*place.folder.rglob(".sacdoctor-*")]
             print(f"{verb}: {sum(counts.values())} runs, {len(left)} files left behind")
             for what, count in counts.most_common():
                 print(f"  {count:4} {what}")

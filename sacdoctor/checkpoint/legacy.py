@@ -12,20 +12,87 @@ from typing import TYPE_CHECKING, Any
 
 from sacdoctor.checkpoint.dtypes import DTYPES
 from sacdoctor.checkpoint.tensors import Storage, Tensor
-from sacdoctor.errors import CorruptCheckpoint, UnlistedName, UnsupportedCheckpoint
+from sacdoctor.errors import (
+    CheckpointError,
+    CorruptCheckpoint,
+    OverBudget,
+    UnlistedName,
+    UnsupportedCheckpoint,
+)
 from sacdoctor.files import fetched
 from sacdoctor.layers import unwrapped
+from sacdoctor.pickles import Machine, Made, Name, Symbols, WalkBudget, as_key
 
 if TYPE_CHECKING:
     from sacdoctor.checkpoint.edits import ElementEdit
 
 
-def load(data: memoryview) -> Any:
+_CANNOT = "torch cannot read its old format"
+_PICKLES = 5
+"""Magic number, protocol, system, the object, keys of its storages: torch/serialization.py."""
+_DEARER = 2
+"""Times what an opcode takes here that it takes torch, once more for what torch itself takes."""
+_HASHING = frozenset(
+    Name(module, kind)
+    for module in ("builtins", "__builtin__", "collections")
+    for kind in ("set", "frozenset", "Counter")
+)
+
+
+class _Checked(Machine):
+    """The machine that torch's own is run behind: whatever it would hash is short and flat."""
+
+    def _set_items(self, target: Any, pairs: list[Any]) -> None:
+        self.hashes = self.hashes or not all(map(_is_flat, pairs[::2]))
+        super()._set_items(target, pairs)
+
+
+class _CheckedNames(Symbols):
+    """Its vocabulary: anything may be named, and torch says whether it takes that."""
+
+    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Made:
+        if isinstance(function, Name) and function in _HASHING:
+            for items in args:
+                if not isinstance(items, (list, tuple)) or not all(map(_is_flat, items)):
+                    raise CorruptCheckpoint("its pickle makes a set of what no state dict holds")
+        return Made(function, args, kwargs)
+
+
+def _is_flat(key: Any) -> bool:
+    return as_key(key) is key
+
+
+def _refuse_what_has_no_end(data: memoryview, budget: WalkBudget) -> None:
+    """Walk the pickles as torch will: it sets itself no limits, and Python has one for its stack.
+
+    Hashes of tuples that nest, of which it takes a few hundred bytes, take for ever or end the
+    process.
+    """
+    at, operations, memory = 0, budget.operations, budget.memory
+    for _ in range(_PICKLES):
+        machine = _Checked(data, _CheckedNames(), budget, at)
+        try:
+            machine.run()
+        except OverBudget:
+            raise
+        except CheckpointError as error:
+            raise CorruptCheckpoint(f"{_CANNOT}: {error.reason}") from None
+        if machine.hashes:
+            raise CorruptCheckpoint("its pickle has keys that no state dict has")
+        at = machine.at
+    budget.take(_DEARER * (operations - budget.operations))
+    budget.hold(_DEARER * (memory - budget.memory))
+
+
+def load(data: memoryview, budget: WalkBudget | None = None) -> Any:
     """Return the saved containers with `Tensor` leaves; aliases share their `Storage`.
 
+    `budget` is that of the file that they stand in, as `read_pickle` takes it.
+
     Raises `UnsupportedCheckpoint` without torch, `CorruptCheckpoint` for what
-    `torch.load(weights_only=True)` refuses.
+    `torch.load(weights_only=True)` refuses, and for what would take it too long.
     """
+    _refuse_what_has_no_end(data, budget or WalkBudget.of(len(data)))
     try:
         import torch
     except ImportError as error:
@@ -70,13 +137,13 @@ def load(data: memoryview) -> Any:
         # torch's own text begins with the advice to load the file without this safeguard.
         name = re.search(r"GLOBAL ([\w.]+)", str(error))
         if name is None:
-            raise CorruptCheckpoint("torch cannot read its old format: damaged pickles") from None
+            raise CorruptCheckpoint(f"{_CANNOT}: damaged pickles") from None
         raise UnlistedName(
             f"its pickle asks for {name[1]}, which no state dict needs; torch refuses it too"
         ) from None
     except Exception as error:  # torch raises whatever its parts raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CorruptCheckpoint(f"torch cannot read its old format: {reason}") from None
+        raise CorruptCheckpoint(f"{_CANNOT}: {reason}") from None
     try:
         return convert(saved)
     except RecursionError:

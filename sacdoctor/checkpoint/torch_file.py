@@ -12,7 +12,7 @@ from typing import Any
 from sacdoctor.archive import STORED, Archive
 from sacdoctor.checkpoint.dtypes import DType
 from sacdoctor.checkpoint.tensors import Storage
-from sacdoctor.checkpoint.torch_names import TORCH_NAMES
+from sacdoctor.checkpoint.torch_names import TORCH_NAMES, writes_so
 from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
 from sacdoctor.files import fetched
 from sacdoctor.pickles import ListedNames, Machine, Name, OpaqueNames, WalkBudget
@@ -94,16 +94,16 @@ def read_torch_archive(
     content = machine.run()
     pickles = sum(name.endswith(".pkl") for name in records)
     is_written = pickles == 1 and archive[member].method == STORED
-    is_alone = not machine.rare and machine.at == len(data)
+    is_alone = not machine.rare and not machine.hashes and machine.at == len(data)
     is_plain = names.is_plain and is_written and is_alone
     return Saved(content, is_plain)
 
 
-def read_legacy(data: memoryview) -> Any:
+def read_legacy(data: memoryview, budget: WalkBudget | None = None) -> Any:
     """Return what a non-zip torch file holds, in the same form as `Saved.content`."""
     from sacdoctor.checkpoint.legacy import load
 
-    return load(data)
+    return load(data, budget)
 
 
 def _open_storage(archive: Archive, record: str, key: str, dtype: DType, numel: int) -> Storage:
@@ -121,17 +121,16 @@ def _open_storage(archive: Archive, record: str, key: str, dtype: DType, numel: 
 class _StateDictNames(ListedNames):
     """The short list, and whether a pickle did with its names what `torch.save` has it do.
 
-    A listed function that comes back from a call may be called under another name, and a state
-    may reach what is not the object's own: of these the short list alone says nothing.
+    The list says what becomes of a call here. What torch makes of other arguments, of a state that
+    reaches what is not the object's own, or of a set, is another question, which the list alone
+    does not answer.
     """
 
     is_plain = True
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        made = super().call(function, args, kwargs)
-        if callable(made):
-            self.is_plain = False
-        return made
+        self.is_plain = self.is_plain and writes_so(function, args)
+        return super().call(function, args, kwargs)
 
     def build(self, thing: Any, state: Any) -> None:
         super().build(thing, state)

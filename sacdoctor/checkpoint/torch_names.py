@@ -73,6 +73,14 @@ def _inert(*_args: Any) -> None:
     return None
 
 
+def writes_so(function: Any, args: tuple[Any, ...]) -> bool:
+    """Return whether `torch.save` writes this call for a dict of tensors, which have no hooks."""
+    if function is _dict:
+        return not args
+    is_tensor = function is _tensor or function is _tensor_v3
+    return is_tensor and len(args) > 5 and type(args[4]) is bool and args[5] == {}
+
+
 TORCH_NAMES: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): _dict,
     ("collections", "defaultdict"): _defaultdict,

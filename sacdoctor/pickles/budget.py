@@ -69,6 +69,12 @@ class WalkBudget:
         self.operations -= steps
         return steps
 
+    def take(self, steps: int) -> None:
+        """Take so many operations; raises `OverBudget` where they are not left."""
+        if steps > self.operations:
+            raise OverBudget("its pickles take more operations than any checkpoint's do")
+        self.operations -= steps
+
     def give_back(self, steps: int) -> None:
         self.operations += steps
 

@@ -64,6 +64,7 @@ class Machine:
     `at` is where it stands in `data`; after `run` that is behind the pickle. `opcodes` says what
     each opcode does, and what it makes the process hold. Bytes from `large` on come as slices of
     `data`. `rare` are the opcodes met that no pickler of Python 3 writes for a protocol from 2 on.
+    `hashes`: there are sets, or keys of dicts other than short flat ones (`as_key`).
     """
 
     large = 4096
@@ -85,6 +86,7 @@ class Machine:
         self.ready = at if is_held(data) else self.size + _AHEAD
         self.pinned = at
         self.rare: set[str] = set()
+        self.hashes = False
 
     def run(self) -> Any:
         """Return what the pickle at `at` describes; raises as `read_pickle` does."""
@@ -262,6 +264,7 @@ class Machine:
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
             safe = as_key(key)
             if safe is not key:
+                self.hashes = True
                 self.budget.hold(_OTHER_KEY)
             target[safe] = value
 
@@ -372,6 +375,14 @@ class Machine:
 
     def unicode_line(self) -> None:
         self.stack.append(self._raw_line().decode("raw_unicode_escape"))
+
+    def empty_set(self) -> None:
+        self.hashes = True
+        self.stack.append([])
+
+    def frozen_set(self) -> None:
+        self.hashes = True
+        self.list_of_group()
 
     def list_of_group(self) -> None:
         self.stack.append(self._group())
@@ -547,8 +558,8 @@ _BY_OPCODE: dict[bytes, Opcode] = {
     b"\x87": (lambda m: m.tuple_of(3), _CONTAINER),
     b"}": (_push(dict), _CONTAINER),
     b"d": (_rare("DICT", Machine.dict_of_group), 2 * _CONTAINER),
-    b"\x8f": (_push(list), _CONTAINER),
-    b"\x91": (Machine.list_of_group, _CONTAINER),
+    b"\x8f": (Machine.empty_set, _CONTAINER),
+    b"\x91": (Machine.frozen_set, _CONTAINER),
     b"\x90": (Machine.add_items, _SLOT),
     b"a": (Machine.append, _NUMBER),
     b"e": (Machine.add_items, _NUMBER),

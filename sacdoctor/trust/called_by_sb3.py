@@ -56,6 +56,8 @@ def fits(judge: Judge, value: Any, place: str) -> bool:
     if place == _KEYWORDS and is_thing(value, Role.ORDERED):
         value = value.detail
     if place == _KEYWORDS and isinstance(value, dict):
+        if not all(type(key) is str for key in value):
+            return False  # what is equal to a key of SB3's, and none of Python's own texts
         called = {key: item for key, item in value.items() if key in _CLASSES}
         rest = {key: item for key, item in value.items() if key not in _CLASSES}
         return all(_is_class(item, _CLASSES[key]) for key, item in called.items()) and all(

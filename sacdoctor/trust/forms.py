@@ -12,7 +12,7 @@ are made by `__new__` and filled by a dict.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
@@ -48,6 +48,9 @@ class Walk(Protocol):
 
     def of_code(self, code: Code) -> Thing:
         """Return what stands for a code object, and note what it does."""
+
+    def can_hash(self, items: Iterable[Any]) -> bool:
+        """Return whether Python can work out the hashes of items of a set or keys of a dict."""
 
     def has_globals(self, code: Code, own: Any) -> None:
         """Note what a function's globals say about what its code reaches."""
@@ -94,6 +97,10 @@ def _is_class(value: Any, *roles: Role) -> bool:
 
 _ELEMENTS = re.compile(r"([biufc])(1|2|4|8|16|32)|([US])(\d{1,6})|O8")
 _GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
+MAX_DEPTH = 64
+"""How deep arrays of objects, `deque`s and `defaultdict`s may stand in one another. Python frees
+them one inside the other, and its stack ends after some ten thousands; its pickler after a
+thousand."""
 
 
 def _dtype(walk: Walk, args: Args) -> Any:
@@ -154,7 +161,21 @@ def _array_state(walk: Walk, thing: Thing, state: Any) -> bool:
     if not isinstance(state, tuple) or len(state) != 5 or not _is_int(state[0]):
         return False
     version, shape, dtype, fortran, data = state
-    return version == 1 and type(fortran) in (bool, int) and _fits(walk, dtype, shape, data)
+    if version != 1 or type(fortran) not in (bool, int) or not _fits(walk, dtype, shape, data):
+        return False
+    return not isinstance(data, list) or deepened(thing, data)
+
+
+def deepened(thing: Thing, items: Collection[Any]) -> bool:
+    """Note what stands in a thing without a container between; returns whether it may.
+
+    An array in itself is as deep as it gets: what numpy does with each of its objects has no end.
+    """
+    if any(item is thing for item in items):
+        return False
+    within = max((item.depth for item in items if isinstance(item, Thing)), default=-1)
+    thing.depth = max(thing.depth, within + 1)
+    return thing.depth <= MAX_DEPTH
 
 
 def _frombuffer(walk: Walk, args: Args) -> Any:
@@ -168,10 +189,18 @@ def _frombuffer(walk: Walk, args: Args) -> Any:
     return Thing(Role.ARRAY, Name("numpy", "ndarray"), is_sealed=True)
 
 
+_SCALAR = Name("numpy", "scalar")
+
+
+def _is_scalar_number(value: Any) -> bool:
+    kind = value.detail if is_thing(value, Role.VALUE) and value.name == _SCALAR else ""
+    return str(kind).startswith(("b", "i", "u", "f"))
+
+
 def _scalar(walk: Walk, args: Args) -> Any:
     if len(args) != 2 or not _is_bytes(args[1]) or not _fits(walk, args[0], (), args[1]):
         return NOT_PROVEN
-    return Thing(Role.VALUE, Name("numpy", "scalar"), is_sealed=True)
+    return Thing(Role.VALUE, _SCALAR, args[0].detail, is_sealed=True)
 
 
 def _generator(walk: Walk, args: Args) -> Any:
@@ -196,11 +225,19 @@ def _is_type(value: Any) -> bool:
 def _seed(walk: Walk, args: Args) -> Any:
     if len(args) != 3 or not isinstance(args[0], Name) or not _is_int(args[1]):
         return NOT_PROVEN
-    if args[0].module != "numpy.random.bit_generator" or not _is_type(args[0]):
+    made = Thing(Role.GENERATOR, args[0])
+    if not _is_seed(made) or not _is_type(args[0]):
         return NOT_PROVEN
-    if args[2] is not None and not (isinstance(args[2], tuple) and walk.holds_data(args[2])):
+    if args[2] is not None and not (
+        isinstance(args[2], tuple) and _generator_state(walk, made, args[2])
+    ):
         return NOT_PROVEN
-    return Thing(Role.GENERATOR, args[0])
+    return made
+
+
+def _is_seed(value: Any) -> bool:
+    module = value.name.module if is_thing(value, Role.GENERATOR) else ""
+    return str(module) == "numpy.random.bit_generator"
 
 
 _POSITIONS = {"pos": 624, "buffer_pos": 4}
@@ -209,26 +246,39 @@ and reads whatever lies behind the state at the next draw."""
 
 
 def _generator_state(walk: Walk, thing: Thing, state: Any) -> bool:
-    return isinstance(state, (dict, tuple)) and _stands_inside(state) and walk.holds_data(state)
+    """Numbers and arrays of them; beside those of a generator, the seed that it came from."""
+    is_of_form = isinstance(state, (dict, tuple)) and _stands_inside(state, not _is_seed(thing))
+    return is_of_form and walk.holds_data(state)
 
 
-def _stands_inside(state: Any, depth: int = 0) -> bool:
-    """Whether each position in a generator's state, which nests no deeper than three, is in it."""
-    if not isinstance(state, (dict, tuple)):
-        return True
-    if depth > 3:
-        return False
-    items: list[tuple[Any, Any]] = [
-        *(state.items() if isinstance(state, dict) else enumerate(state))
-    ]
-    if isinstance(state, tuple) and len(state) > 2 and _is_text(state[0]):
-        items.append(("pos", state[2]))  # before numpy 1.17: name, key, position, …
-    return all(
+def _stands_inside(state: Any, takes_a_seed: bool, depth: int = 0) -> bool:
+    """Whether it is a part of a generator's state, and each position in it is inside.
+
+    Dicts are Python's own with texts of its own for keys: what is equal to these is found by them.
+    """
+    if isinstance(state, dict):
+        items: list[tuple[Any, Any]] = [*state.items()]
+        if not all(map(_is_text, state)):
+            return False
+    elif isinstance(state, (tuple, list)):
+        items = [*enumerate(state)]
+        if len(state) > 2 and _is_text(state[0]):
+            items.append(("pos", state[2]))  # before numpy 1.17: name, key, position, …
+    elif is_thing(state, Role.GENERATOR):
+        return takes_a_seed and _is_seed(state)
+    else:
+        is_plain = state is None or _is_number(state) or _is_text(state)
+        return is_plain or is_thing(state, Role.ARRAY) or _is_scalar_number(state)
+    return depth <= _STATE_DEPTH and all(
         _is_int(value) and 0 <= value <= _POSITIONS[key]
         if key in _POSITIONS
-        else _stands_inside(value, depth + 1)
+        else _stands_inside(value, takes_a_seed, depth + 1)
         for key, value in items
     )
+
+
+_STATE_DEPTH = 3
+"""How deep a generator's state nests: the pair with its seed, its dict, the dict in there."""
 
 
 # -- torch ---------------------------------------------------------------------------------------
@@ -331,7 +381,8 @@ def _deque(walk: Walk, args: Args) -> Any:
         return NOT_PROVEN
     if args and not (isinstance(args[0], (tuple, list)) and walk.holds_data(args[0])):
         return NOT_PROVEN
-    return Thing(Role.DEQUE, Name("collections", "deque"))
+    made = Thing(Role.DEQUE, Name("collections", "deque"))
+    return made if not args or deepened(made, args[0]) else NOT_PROVEN
 
 
 def _default(walk: Walk, args: Args) -> Any:
@@ -346,9 +397,17 @@ def _container(make: type) -> Callable[[Walk, Args], Any]:
             return make()
         if len(args) > 1 or not isinstance(args[0], (tuple, list)) or not walk.holds_data(args[0]):
             return NOT_PROVEN
+        if make in (OpenSet, FrozenItems) and not walk.can_hash(args[0]):
+            return NOT_PROVEN
         return make(args[0])
 
     return container
+
+
+def _counter(walk: Walk, args: Args) -> Any:
+    if len(args) != 1 or not isinstance(args[0], dict) or not walk.holds_data(args[0]):
+        return NOT_PROVEN
+    return Thing(Role.VALUE, Name("collections", "Counter"), is_sealed=True)
 
 
 def _dict(walk: Walk, args: Args) -> Any:
@@ -502,7 +561,7 @@ def _function_state(walk: Walk, args: Args) -> Any:
 
 def _give_globals(walk: Walk, function: Thing, own: Any) -> bool:
     """Give a function its globals; returns whether all of them are harmless in code."""
-    if not isinstance(own, dict) or "__builtins__" in own:
+    if not isinstance(own, dict) or "__builtins__" in own or not all(map(_is_text, own)):
         return False
     function.detail.needs -= own.keys()
     return all(_is_global(walk, value) for value in own.values())
@@ -516,6 +575,7 @@ def _is_global(walk: Walk, value: Any) -> bool:
         value.is_sealed = True
         return True
     if isinstance(value, list) and any(is_thing(item, Role.MODULE) for item in value):
+        walk.holds_data(value)  # which it does not, but nothing is added to it any more
         return all(_is_global(walk, item) for item in value)
     return walk.holds_data(value)
 
@@ -523,6 +583,11 @@ def _is_global(walk: Walk, value: Any) -> bool:
 def is_complete(value: Any) -> bool:
     """Whether it is a function that has all that it uses; one that does more was named."""
     return is_thing(value, Role.CODE_FUNCTION) and not value.detail.needs
+
+
+def is_named_code(value: Any) -> bool:
+    """Whether it is a function that does more than compute, which is named for its code."""
+    return is_thing(value, Role.CODE_FUNCTION) and value.detail.needs is None
 
 
 def _cell(walk: Walk, args: Args) -> Any:
@@ -599,10 +664,11 @@ def new(walk: Walk, cls: Any, args: Args) -> Any:
 def _are_attributes(state: Any) -> bool:
     """Whether a state sets attributes, and none that Python or numpy asks any object for.
 
-    `__array_interface__`, for one, makes an array of it, over whatever lies at an address.
+    `__array_interface__`, for one, makes an array of it, over whatever lies at an address. A key
+    that is no text of Python's own (numpy's are equal to these) may be any of them.
     """
-    return isinstance(state, dict) and not any(
-        isinstance(key, str) and key.startswith("__") for key in state
+    return isinstance(state, dict) and all(
+        _is_text(key) and not key.startswith("__") for key in state
     )
 
 
@@ -648,8 +714,10 @@ def partial_state(walk: Walk, thing: Thing, state: Any) -> bool:
 
 
 def partial(walk: Walk, args: Args) -> Any:
-    """A class that may lie about, with arguments that do nothing."""
-    if not args or not _is_class(args[0], *CLASSES) or not walk.holds_data(args[1:]):
+    """A class that may lie about, or what SB3 calls for a rate, with arguments that do nothing."""
+    if not args or not (_is_class(args[0], *CLASSES) or is_schedule(args[0])):
+        return NOT_PROVEN
+    if not walk.holds_data(args[1:]):
         return NOT_PROVEN
     return Thing(Role.PARTIAL, Name("functools", "partial"), args[0])
 
@@ -700,6 +768,7 @@ FORMS: dict[tuple[str, str], Form] = {
     ("collections", "OrderedDict"): _ordered,
     ("collections", "deque"): _deque,
     ("collections", "defaultdict"): _default,
+    ("collections", "Counter"): _counter,
     ("builtins", "list"): _container(OpenList),
     ("builtins", "set"): _container(OpenSet),
     ("builtins", "frozenset"): _container(FrozenItems),

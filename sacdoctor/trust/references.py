@@ -10,7 +10,7 @@ pickles. Nothing is executed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -21,13 +21,25 @@ from sacdoctor.errors import CheckpointError, CorruptCheckpoint
 from sacdoctor.files import fetched
 from sacdoctor.pickles import Machine, Made, Name, as_key
 from sacdoctor.trust.called_by_sb3 import fits
-from sacdoctor.trust.forms import FORMS, NOT_PROVEN, STATES, is_name, is_thing, member, new, storage
+from sacdoctor.trust.forms import (
+    FORMS,
+    NOT_PROVEN,
+    STATES,
+    deepened,
+    is_name,
+    is_named_code,
+    is_thing,
+    member,
+    new,
+    storage,
+)
 from sacdoctor.trust.known_names import role_of
 from sacdoctor.trust.things import (
     CLASSES,
     DATA,
     SEALED,
     FrozenItems,
+    Key,
     OpenDict,
     OpenList,
     OpenSet,
@@ -50,6 +62,11 @@ MAX_PICKLES = 64
 _REFERENCE = 4096
 """Bytes that a reference takes, and all that is made of it until it stands in a report. Real files
 have a few."""
+MAX_HASHED_DEPTH = 8
+"""Tuples in tuples in a key of a dict or an item of a set. Python works their hash out one inside
+the other, and its stack ends after some ten thousands."""
+_LOOKS = 4096
+"""Items that are looked at before they are counted."""
 _LOOK = 8
 """Bytes that a look at an item of a tuple is priced at: one can be given again and again."""
 
@@ -132,6 +149,7 @@ class _Prover(Machine):
         items = self._group()
         target = self._top()
         if type(target) is OpenSet:
+            self.vocabulary.hashes(items)  # type: ignore[attr-defined]
             target.extend(items)
         elif isinstance(target, Made):
             self.vocabulary.append(target, items)  # type: ignore[attr-defined]
@@ -152,6 +170,8 @@ class _Walk:
         self._result: Any = None
         self._seen: dict[int, Any] = {}
         self._opened: dict[int, Any] = {}
+        self._spoilt: dict[int, Any] = {}
+        """What was given away although it is no data: it is none at the next look either."""
 
     # -- where pickles stand -------------------------------------------------------------------
 
@@ -198,6 +218,8 @@ class _Walk:
             return self._in_a_row(data)
         result = None
         archive = Archive(data, position=None, budget=self._limits.expansion)
+        if sum(name.lower().endswith(".pkl") for name in archive) > 1:
+            self.unusual("is a torch file with more than one pickle")
         for name in archive:
             if name.lower().endswith("constants.pkl"):
                 self.unusual("is TorchScript, which brings code of its own")
@@ -282,6 +304,7 @@ class _Walk:
                 continue
             if kind in _CONTAINERS:
                 if kind in _SEALED or id(item) in self._seen or id(item) in seen:
+                    is_data &= id(item) not in self._spoilt
                     continue
                 seen[id(item)] = item
                 looked += len(item) if isinstance(item, tuple) else 0
@@ -295,13 +318,36 @@ class _Walk:
                 elif seals and len(item) > 8:
                     self._seen[id(item)] = item
             elif kind is Thing:
+                if item.is_sealed:
+                    is_data &= id(item) not in self._spoilt
+                elif seals and item.detail is not None:
+                    seen[id(item)] = item
                 is_data &= self._look_at_thing(item, waiting, seals)
+            elif kind is Key:
+                waiting.append(item.value)
             elif kind is Name:
                 is_data &= self._look_at_name(item, seals)
             elif kind is not Made:
                 is_data = False
         self._limits.walks.hold(_LOOK * looked)
+        if seals and not is_data:
+            self._spoilt |= seen
         return is_data
+
+    def can_hash(self, items: Iterable[Any]) -> bool:
+        """Return whether no tuple among the items nests deeper than Python's stack reaches."""
+        waiting, looked = [(item, MAX_HASHED_DEPTH) for item in items if type(item) is tuple], 0
+        while waiting:
+            item, levels = waiting.pop()
+            if not levels:
+                return False
+            looked += len(item)
+            if looked > _LOOKS:
+                self._limits.walks.hold(_LOOK * looked)
+                looked = 0
+            waiting += [(inner, levels - 1) for inner in item if type(inner) is tuple]
+        self._limits.walks.hold(_LOOK * looked)
+        return True
 
     def _look_at_thing(self, thing: Thing, waiting: list[Any], seals: bool) -> bool:
         if thing.role in (Role.ORDERED, Role.DEQUE) and thing.detail and not thing.is_sealed:
@@ -330,7 +376,7 @@ class _Walk:
                 role = role_of(module, qualname)
             if role is None:
                 self._keep(Kind.NAME, Name(module, qualname))
-        return Name(_RENAMED.get(module, module), qualname)
+        return Name(*(_python_3(module, qualname) if module in _RENAMED else (module, qualname)))
 
     def new(self, cls: Any, args: tuple[Any, ...], kwargs: Any = None) -> Any:
         """`cls.__new__(cls, *args)`; the object's own methods may be called to fill it."""
@@ -372,8 +418,7 @@ class _Walk:
             return follow(self, args)
         if role is Role.MAKER:
             return self._class(function, args)
-        self.holds_data(args)
-        if key in _PARTS:
+        if self.holds_data(args) and key in _PARTS:
             return Thing(Role.METHOD, function)
         for arg in args:
             if isinstance(arg, Name) and role_of(arg.module, arg.qualname) is Role.FOLLOWED:
@@ -450,6 +495,15 @@ class _Walk:
         if isinstance(target, Thing):
             target.role = Role.SPOILT
 
+    def frozen(self, items: list[Any]) -> FrozenItems:
+        self.hashes(items)
+        return FrozenItems(items)
+
+    def hashes(self, items: list[Any]) -> None:
+        """Note items of a set."""
+        if not self.can_hash(items):
+            self.unusual("makes an item of a set itself")
+
     def append(self, target: Any, items: list[Any]) -> None:
         kind = type(target)
         if kind is OpenList:
@@ -459,6 +513,7 @@ class _Walk:
         elif is_thing(target, Role.DEQUE) and not target.is_sealed:
             if target.detail is None:
                 target.detail = OpenList()
+            self._nest(target, items)
             target.detail.extend(items)
         elif isinstance(target, (list, Thing)):
             self.changed(target, items)
@@ -471,6 +526,8 @@ class _Walk:
             into = target
         elif is_thing(target, Role.ORDERED) and not target.is_sealed:
             into = target.detail
+            if target.name.qualname == "defaultdict":
+                self._nest(target, pairs)
         elif kind is Made:
             self.holds_data(pairs)
             return
@@ -480,11 +537,21 @@ class _Walk:
         else:
             raise CorruptCheckpoint("its pickle sets items of something that has none")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            safe = as_key(key)
-            if safe is not key and not isinstance(key, (Thing, Name)):
+            if as_key(key) is key:
+                into[key] = value
+                continue
+            if type(key) not in _HASHED or not self.can_hash([key]):
                 self.unusual("makes a key of a dict itself")
                 self.holds_data([key])
-            into[safe] = value
+            into[Key(key)] = value
+
+    def _nest(self, target: Thing, items: list[Any]) -> None:
+        """Note what a thing is filled with that is freed inside of it, and is full by now."""
+        for item in items:
+            if is_thing(item, Role.ORDERED, Role.DEQUE) and item is not target:
+                self.holds_data(item)
+        if not deepened(target, items):
+            self.unusual("nests deeper than any pickler does")
 
     def persistent(self, identity: Any) -> Any:
         made = storage(identity) if self._is_torch else NOT_PROVEN
@@ -546,11 +613,15 @@ class _Walk:
         return self.new(args[0] if args else None, args[1:])
 
     def _partial(self, args: tuple[Any, ...]) -> Any:
-        if args and isinstance(args[0], Name) and role_of(args[0].module, args[0].qualname):
-            if role_of(args[0].module, args[0].qualname) is Role.FOLLOWED:
-                self.computed(f"{args[0]}, which it gives to another call")
-            else:
-                self._keep(Kind.FORM, args[0])
+        function = args[0] if args else None
+        if isinstance(function, Name):
+            role = role_of(function.module, function.qualname)
+            if role is Role.FOLLOWED:
+                self.computed(f"{function}, which it gives to another call")
+            elif role is not None:
+                self._keep(Kind.FORM, function)
+        elif not (isinstance(function, Made) or is_named_code(function)):
+            self.unusual(f"makes a partial call of {self._words(function)}")
         self.holds_data(args)
         return Made(_PARTIAL, args)
 
@@ -628,7 +699,7 @@ _LOADERS = [
     *_names("pickle _pickle cPickle cloudpickle dill", "loads"),
     *_names(_CLOUDPICKLE, "loads"),
 ]
-_RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+_RENAMED = ("__builtin__", "copy_reg")
 _PARTIAL = Name("functools", "partial")
 _ATTRIBUTE_GETTERS = {*_names("operator _operator", "attrgetter methodcaller")}
 _CLASS_MAKERS = {*_names(_CLOUDPICKLE, "_make_skeleton_class _make_skeleton_enum")}
@@ -640,6 +711,8 @@ _PARTS = {
 _REACHING = frozenset(("__builtins__", "__globals__", "__code__", "__class__", "__dict__"))
 """Keys of a state through which an object reaches what is not its own."""
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes, memoryview))
+_HASHED = frozenset((int, memoryview, tuple, FrozenItems, Thing, Name))
+"""Keys beside those that are taken as they are: long ones, and what has a hash of its own."""
 _DICTS = frozenset((OpenDict, SEALED[OpenDict], SharedGlobals))
 _KINDS = {
     kind: words
@@ -674,7 +747,7 @@ _Prover.opcodes = tuple(
         b"}"[0]: (lambda m: m.stack.append(OpenDict()), holds),
         b"\x8f"[0]: (lambda m: m.stack.append(OpenSet()), holds),
         b"\x90"[0]: (_Prover.add_to_set, holds),
-        b"\x91"[0]: (lambda m: m.stack.append(FrozenItems(m._group())), holds),
+        b"\x91"[0]: (lambda m: m.stack.append(m.vocabulary.frozen(m._group())), holds),
         b"l"[0]: (lambda m: m.stack.append(OpenList(m._group())), holds),
         b"d"[0]: (lambda m: m.dict_of(OpenDict()), holds),
     }.get(code, (does, holds))

@@ -74,7 +74,8 @@ DATA = frozenset(
 class Thing:
     """What a proven call made: `name` was called, `detail` is what its later use depends on.
 
-    `is_sealed`: somebody else holds it, and nothing may change it any more.
+    `is_sealed`: somebody else holds it, and nothing may change it any more. `depth`: how many
+    things stand in one another in it with no container of Python's own between them.
     """
 
     role: Role
@@ -82,6 +83,14 @@ class Thing:
     detail: Any = None
     is_sealed: bool = False
     has_state: bool = False
+    depth: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class Key:
+    """A key of a dict that takes long to hash, or no hash at all here: it stands for itself."""
+
+    value: Any
 
 
 class OpenList(list[Any]):

@@ -11,7 +11,7 @@ import torch as th
 from torch import nn
 
 from sacdoctor import Checkpoint, Report, SacdoctorError, scan
-from sacdoctor.errors import UnlistedName
+from sacdoctor.errors import CorruptCheckpoint, UnlistedName
 from tests import torch_truth
 from tests.archives import (
     DEFLATED,
@@ -23,6 +23,7 @@ from tests.archives import (
     write_sb3,
     zip_of,
 )
+from tests.payloads.hiding import old_torch
 
 POLICY = {
     "actor.mu.weight": th.linspace(-1, 1, 12).reshape(3, 4),
@@ -130,6 +131,19 @@ def test_code_in_the_old_format_is_refused(tmp_path: Path) -> None:
     path.write_bytes(saved({"layer": nn.Linear(2, 2)}, legacy=True))
     with pytest.raises(UnlistedName, match=r"asks for torch\.nn\.modules\.linear\.Linear"):
         scan(path)
+
+
+def test_a_key_of_the_old_format_that_has_no_hash_in_the_end_is_refused(tmp_path: Path) -> None:
+    """torch would work it out: for ever, or until Python's stack ends and the process with it."""
+    path = tmp_path / "policy.pth"
+    twice = b"K\1\x85q\1" + b"".join(b"0h%ch%c\x86q%c" % (n, n, n + 1) for n in range(1, 60))
+    for key in (twice, b"N" + b"\x85" * 200_000):
+        path.write_bytes(old_torch(b"}" + key + b"Ns"))
+        with pytest.raises(CorruptCheckpoint, match="keys that no state dict has"):
+            scan(path)
+        path.write_bytes(old_torch(b"cbuiltins\nset\n](" + key + b"e\x85R"))
+        with pytest.raises(CorruptCheckpoint, match="a set of what no state dict holds"):
+            scan(path)
 
 
 # -- element types -----------------------------------------------------------------------------

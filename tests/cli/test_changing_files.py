@@ -11,7 +11,17 @@ from random import Random
 
 import pytest
 
-from benchmarks.changing_files import CHANGES, change, commands, outcome, run, save
+from benchmarks.changing_files import (
+    CHANGES,
+    VERBS,
+    Place,
+    change,
+    commands,
+    outcome,
+    run,
+    save,
+    sound_results,
+)
 from fixtures.make import CHECKPOINTS
 from tests.conftest import ROOT, child_environment
 
@@ -106,31 +116,25 @@ def test_no_verb_looks_at_bytes_of_a_large_file_that_were_not_read(tmp_path: Pat
     assert "changed while" not in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["scan", "fix", "diff"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_a_file_changed_at_a_random_moment_ends_in_one_line_or_a_sound_result(
     verb: str, tmp_path: Path
 ) -> None:
     chance = Random(verb)
-    model, was, other = (tmp_path / f"{name}.zip" for name in ("model", "was", "other"))
-    save(was, 40, 1)
-    save(other, 40, 2)
-    arguments, sound, seconds = commands(tmp_path)[verb], set(), 0.0
-    for source in (was, other):
-        model.write_bytes(source.read_bytes())
-        start = time.perf_counter()
-        sound.add(run(arguments)[1])
-        seconds = time.perf_counter() - start
+    place = Place.with_files(tmp_path, 40)
+    sound, seconds = sound_results(verb, place)
     for turn in range(8):
-        (tmp_path / "out.zip").unlink(missing_ok=True)
-        model.write_bytes(was.read_bytes())
+        place.begin(place.was)
 
         def meanwhile(turn: int = turn) -> None:
             time.sleep(chance.uniform(0.3, 1.0) * seconds)
-            change(model, other, CHANGES[turn % len(CHANGES)], chance)
+            change(place.model, place.other, CHANGES[turn % len(CHANGES)], chance)
+            if verb == "watch":
+                place.go_on()
 
-        how = outcome(verb, *run(arguments, meanwhile), sound, tmp_path / "out.zip")
+        how = outcome(verb, *run(commands(place)[verb], meanwhile), sound, place.output)
         assert how.startswith(("a sound result", "one line")), how
-    assert not [*tmp_path.glob(".sacdoctor-*")]
+    assert not [*tmp_path.rglob(".sacdoctor-*")]
 
 
 def test_of_a_folder_only_the_file_that_changed_is_not_reported(

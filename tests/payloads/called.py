@@ -15,10 +15,35 @@ import cloudpickle
 import gymnasium
 import numpy as np
 
-from tests.payloads.assembly import NONE, call, dict_, name, new, program_of, text
+from tests.payloads.assembly import (
+    NONE,
+    POP,
+    aside,
+    build,
+    call,
+    data,
+    dict_,
+    kept,
+    list_,
+    name,
+    new,
+    number,
+    pairs,
+    program_of,
+    text,
+    tuple_,
+)
 from tests.payloads.calls import Marks
-from tests.payloads.crashes import at_an_address
-from tests.payloads.hiding import NAMESPACE, absorbing, waiting
+from tests.payloads.crashes import an_array_in_itself, at_an_address, numpy_text
+from tests.payloads.hiding import (
+    CLOUD,
+    LOAD,
+    NAMESPACE,
+    PARTIAL,
+    absorbing,
+    torch_file,
+    waiting,
+)
 
 Settings = Callable[[Marks], dict[str, bytes]]
 """A program for each key of `data`."""
@@ -163,6 +188,55 @@ def hostile_cell(mark: Marks) -> bytes:
     return program_of(cloudpickle.dumps(sb3.get_linear_fn(1.0, 0.0, hostile()), 3))  # type: ignore[arg-type]
 
 
+# -- what is given away before it is read ----------------------------------------------------------
+
+
+def calling(values: bytes, first: int = 0) -> bytes:
+    """A function that only computes: it calls an item of a list in its closure with the next."""
+    given: Any = None
+
+    def schedule(p: float) -> Any:
+        return given[0](given[1])
+
+    def behind_a_module(p: float) -> Any:
+        return given[1](given[2])
+
+    function = behind_a_module if first else schedule
+    code = program_of(cloudpickle.dumps(function.__code__, 3))
+    cell = call(name(CLOUD, "_make_cell"), values)
+    scope = dict_(__name__=text("x"))
+    return call(name(CLOUD, "_make_function"), code, scope, text("f"), NONE, tuple_(cell))
+
+
+def computing() -> bytes:
+    return program_of(cloudpickle.dumps(lambda p: p, 3))
+
+
+def given_away(to: Callable[[bytes], bytes]) -> Callable[[Marks], bytes]:
+    """What somebody took once, although it is a function, is not looked at again."""
+
+    def program(mark: Marks) -> bytes:
+        values = list_(LOAD, data(torch_file(mark)))
+        return aside(values, 910) + to(kept(910)) + POP + calling(kept(910))
+
+    return program
+
+
+def beside_a_module(mark: Marks) -> bytes:
+    """A list of modules, to which more is added when a function has it."""
+    modules = aside(list_(call(name(CLOUD, "subimport"), text("math"))), 910)
+    function = aside(calling(kept(910), first=1), 911)
+    added = kept(910) + LOAD + b"a" + data(torch_file(mark)) + b"a" + POP
+    return modules + function + added + kept(911)
+
+
+def partial_of_code(mark: Marks) -> bytes:
+    """A partial call of a function that only computes, that its state makes another."""
+    rebuild = name("torch._tensor", "_rebuild_from_type_v2")
+    args = tuple_(LOAD, name("builtins", "str"), tuple_(data(torch_file(mark))))
+    return build(call(PARTIAL, computing()), tuple_(rebuild, args, dict_(), NONE))
+
+
 # -- spaces ----------------------------------------------------------------------------------------
 
 
@@ -187,7 +261,40 @@ def beyond_its_state(kind: str, position: int) -> bytes:
     return program_of(cloudpickle.dumps(np.random.Generator(generator), 3))
 
 
+BEYOND = number(900_000_000)
+
+
+def generator(state: bytes, constructor: str = "__generator_ctor") -> Settings:
+    """One of a kind whose position is `BEYOND`, written as numpy does not write it."""
+    module = "numpy.random._pickle"
+    made = call(name(module, "__bit_generator_ctor"), text("MT19937"))
+    if constructor == "__generator_ctor":
+        return space("_np_random", call(name(module, constructor), build(made, state)))
+    return space("_np_random", build(call(name(module, constructor), made), state))
+
+
+def _numbers() -> bytes:
+    return program_of(cloudpickle.dumps(np.zeros(624, np.uint32), 3))
+
+
+def _of_mersenne(state: bytes) -> bytes:
+    return dict_(bit_generator=text("MT19937"), state=state)
+
+
 CRASHING: dict[str, Settings] = {
+    "bounds in an array in itself": space("bounded_below", an_array_in_itself()),
+    "a position in an OrderedDict": generator(
+        _of_mersenne(
+            call(name("collections", "OrderedDict"))
+            + pairs((text("key"), _numbers()), (text("pos"), BEYOND))[1:]
+        )
+    ),
+    "a position under numpy's text": generator(
+        _of_mersenne(pairs((text("key"), _numbers()), (numpy_text("pos"), BEYOND)))
+    ),
+    "a position behind numpy's text": generator(
+        tuple_(numpy_text("MT19937"), _numbers(), BEYOND), "__randomstate_ctor"
+    ),
     "a space whose shape is an address": space("_shape", at_an_address(NAMESPACE + b")R")),
     "a space whose shape is a noise at an address": space(
         "_shape",
@@ -231,6 +338,17 @@ CALLED: dict[str, Settings] = {
     "code in code": schedule(inner),
     "code with another max": under("learning_rate", harmless_name),
     "SB3's code with a hostile cell": under("learning_rate", hostile_cell),
+    **{
+        f"given to {kind} before": under(
+            "learning_rate", given_away(lambda v, k=kind: call(name("builtins", k), v))
+        )
+        for kind in ("property", "classmethod", "staticmethod")
+    },
+    "given to a partial call before": under(
+        "learning_rate", given_away(lambda v: call(PARTIAL, computing(), v))
+    ),
+    "beside a module in a list": under("learning_rate", beside_a_module),
+    "partial call of code, changed": under("learning_rate", partial_of_code),
 }
 """By what is called."""
 

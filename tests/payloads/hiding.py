@@ -160,6 +160,18 @@ def read_as_escapes(mark: Marks) -> bytes:
     return call(LOAD, call(ENCODE, b"S'" + line + b"'\n", text("latin1")))
 
 
+def another_result(mark: Marks) -> bytes:
+    """A torch file whose second pickle is not the one that torch reads."""
+    file = zip_of(
+        {
+            "archive/data.pkl": whole(text("tests.payloads.on_import")),
+            "archive/version": b"3\n",
+            "archive/another-data.pkl": whole(text("math")),
+        }
+    )
+    return call(name(CLOUD, "subimport"), call(LOAD, data(file)))
+
+
 # -- the same thing by another name ----------------------------------------------------------------
 
 
@@ -514,6 +526,7 @@ HIDING: dict[str, Program] = {
     "bytearray of bytes": made_by(name("builtins", "bytearray")),
     "old strings as UTF-8": read_as_utf_8,
     "old strings with escapes": read_as_escapes,
+    "another pickle beside torch's": another_result,
     # -- another name for it
     "load itself": lambda m: call(LOAD, data(torch_file(m))),
     "load of an old file": lambda m: call(LOAD, data(old_torch(m.run))),

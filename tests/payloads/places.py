@@ -280,8 +280,8 @@ def _of_settings(writer: _Writer) -> Iterator[Payload]:
         lambda mark: with_state(sound().statistics, **statistics(mark)),
     )
     for kind, program in CRASHES.items():
-        for place in ("settings", "replay buffer"):
-            ending, loaders, make = PYTHON_PLACES[place]
+        for place in ("settings", "replay buffer", "bare"):
+            ending, loaders, make = {**PYTHON_PLACES, **TORCH_PLACES}[place]
             yield writer.write(
                 kind, place, ending, loaders, lambda mark, p=program, m=make: m(p + POP + b"N")
             )

@@ -34,6 +34,11 @@ RECALLED = b"\x80\x02ccollections\nOrderedDict\n)R}X\x09\x00\x00\x00_metadata}sb
 """The state that PyTorch's own state dicts have."""
 
 
+DEEP = b"N" + b"\x85" * 100
+"""Tuples in one another: a hash of it takes as many of Python's own calls in one another."""
+DEFAULTS = b"ccollections\ndefaultdict\nq\x000" + b"h\x00)RN" * 100 + b"N" + b"s" * 100
+
+
 def with_another_pickle() -> bytes:
     """torch takes `data.pkl` alone, but what else is in there may be loaded by name."""
     payload = pickle.dumps(Calls(os.system, "true"))
@@ -51,6 +56,10 @@ BARE: dict[str, Callable[[], bytes]] = {
     "a state that reaches out": lambda: torch_zip(REACHING),
     "a payload": lambda: saved({**POLICY, "x": Calls(os.system, "true")}),
     "a payload before PyTorch 1.6": lambda: saved({"x": Calls(os.system, "true")}, legacy=True),
+    "a deep key": lambda: torch_zip(b"\x80\x04}" + DEEP + b"Ns."),
+    "a deep item of a set": lambda: torch_zip(b"\x80\x04\x8f(" + DEEP + b"\x900}."),
+    "the same by its type": lambda: torch_zip(b"\x80\x04cbuiltins\nset\n]" + DEEP + b"a\x85R0}."),
+    "dicts by default in one another": lambda: torch_zip(b"\x80\x04" + DEFAULTS + b"0}."),
     "no storages": lambda: torch_zip(tensor_pickle()),
 }
 PLAIN = {"a state dict", "a module's", "a state as PyTorch's own"}

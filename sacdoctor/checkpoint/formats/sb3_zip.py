@@ -194,7 +194,7 @@ class Sb3Zip(Contents):
     def _read(self, name: str) -> Any:
         """Return what a torch file in the zip holds, in either of its formats."""
         if self._archive.start_of(name, len(LEGACY_MAGIC)) == LEGACY_MAGIC:
-            return read_legacy(self._archive.read(name))
+            return read_legacy(self._archive.read(name), self._limits.walks)
         saved = read_torch_archive(self._archive.nested(name), self._limits.walks)
         if saved.is_plain:
             self._plain.add(name)

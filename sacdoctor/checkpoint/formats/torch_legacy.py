@@ -24,12 +24,13 @@ from sacdoctor.checkpoint.torch_file import is_legacy, read_legacy
 class TorchLegacy(Contents):
     """A file in the old format over its bytes."""
 
-    def __init__(self, buffer: memoryview, _limits: Limits) -> None:
+    def __init__(self, buffer: memoryview, limits: Limits) -> None:
         self._buffer = buffer
+        self._limits = limits
 
     @cached_property
     def _parts(self) -> SavedParts:
-        return saved_parts(read_legacy(self._buffer))
+        return saved_parts(read_legacy(self._buffer, self._limits.walks))
 
     def tensors(self) -> Mapping[str, Tensor]:
         return self._parts.tensors
