@@ -50,7 +50,9 @@ def agent(algorithm: type[Any], policy: Any, env: gym.Env[Any, Any], **settings:
     """
     with one_thread():
         settings = {"policy_kwargs": {"net_arch": [32, 32]}} | settings
-        model = algorithm(policy, env, learning_starts=0, seed=0, device="cpu", **settings)
+        model = algorithm(
+            policy, env, learning_starts=0, buffer_size=2 * STEPS, seed=0, device="cpu", **settings
+        )
         draws = th.Generator().manual_seed(1)
         with th.no_grad():
             for name, parameter in model.policy.named_parameters():
@@ -229,7 +231,9 @@ def test_the_same_seed_gives_the_same_bytes_whatever_torch_did_before(
 
 
 def test_the_figures_stand_in_the_file(case: Recorded, result: FixResult) -> None:
-    note = json.loads(members_of(Path(result.output or ""))["sacdoctor.json"])["repairs"][-1]
+    note = json.loads(members_of(Path(result.output or "").read_bytes())["sacdoctor.json"])[
+        "repairs"
+    ][-1]
     assert [figures["network"] for figures in note["refits"]] == ["actor", "critic"]
     assert note["refits"][0]["source"] == "model_replay_buffer.pkl"
     assert note["refits"][0]["interval"][0] > 0
