@@ -18,16 +18,26 @@ if TYPE_CHECKING:
     from sacdoctor.checkup import Checkup, check_up
     from sacdoctor.diagnosis import scan
     from sacdoctor.diagnosis.warmup import WarmupReport, audit_warmup
-    from sacdoctor.errors import CheckpointError, SacdoctorError
-    from sacdoctor.history import Difference, History, diff, find_donors, read_history
-    from sacdoctor.model import Finding, LayerReport, Report, Summary
+    from sacdoctor.errors import CheckpointError, MissingFile, SacdoctorError
+    from sacdoctor.history import Difference, History, TensorStatus, diff, find_donors, read_history
+    from sacdoctor.model import (
+        Cause,
+        Finding,
+        Kind,
+        LayerReport,
+        Report,
+        Summary,
+        TensorRole,
+        Unjudged,
+    )
     from sacdoctor.network import LeftOut, load, load_replay_buffer
     from sacdoctor.options import ScanOptions
     from sacdoctor.repair import FixResult, RepairError, RepairOptions, RepairPlan, fix
     from sacdoctor.settings.fix_config import FixedConfig, fix_config
-    from sacdoctor.severity import Severity, Thresholds
+    from sacdoctor.severity import Severity, Status, Thresholds
 
 __all__ = [
+    "Cause",
     "Checkpoint",
     "CheckpointError",
     "Checkup",
@@ -36,8 +46,10 @@ __all__ = [
     "FixResult",
     "FixedConfig",
     "History",
+    "Kind",
     "LayerReport",
     "LeftOut",
+    "MissingFile",
     "RepairError",
     "RepairOptions",
     "RepairPlan",
@@ -45,8 +57,12 @@ __all__ = [
     "SacdoctorError",
     "ScanOptions",
     "Severity",
+    "Status",
     "Summary",
+    "TensorRole",
+    "TensorStatus",
     "Thresholds",
+    "Unjudged",
     "WarmupReport",
     "__version__",
     "audit_warmup",
@@ -67,13 +83,29 @@ _HOMES = {
     "sacdoctor.options": ("ScanOptions",),
     "sacdoctor.diagnosis.scan": ("scan",),
     "sacdoctor.diagnosis.warmup": ("WarmupReport", "audit_warmup"),
-    "sacdoctor.errors": ("CheckpointError", "SacdoctorError"),
-    "sacdoctor.history": ("Difference", "History", "diff", "find_donors", "read_history"),
-    "sacdoctor.model": ("Finding", "LayerReport", "Report", "Summary"),
+    "sacdoctor.errors": ("CheckpointError", "MissingFile", "SacdoctorError"),
+    "sacdoctor.history": (
+        "Difference",
+        "History",
+        "TensorStatus",
+        "diff",
+        "find_donors",
+        "read_history",
+    ),
+    "sacdoctor.model": (
+        "Cause",
+        "Finding",
+        "Kind",
+        "LayerReport",
+        "Report",
+        "Summary",
+        "TensorRole",
+        "Unjudged",
+    ),
     "sacdoctor.network": ("LeftOut", "load", "load_replay_buffer"),
     "sacdoctor.repair": ("FixResult", "RepairError", "RepairOptions", "RepairPlan", "fix"),
     "sacdoctor.settings.fix_config": ("FixedConfig", "fix_config"),
-    "sacdoctor.severity": ("Severity", "Thresholds"),
+    "sacdoctor.severity": ("Severity", "Status", "Thresholds"),
 }
 
 
@@ -83,3 +115,8 @@ def __getattr__(name: str) -> Any:
         if name in names:
             return imported(module, name, f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return what there is to use, imported already or not."""
+    return sorted(__all__)

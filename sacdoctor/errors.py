@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from errno import ENOENT
 from pathlib import Path
 
 MAX_REASON = 400
@@ -69,6 +70,25 @@ class ChangedFile(SacdoctorError):
 
 class NotACheckpoint(CheckpointError):
     """There is nothing to open: no file, or none of the formats that are read here."""
+
+
+class MissingFile(NotACheckpoint, FileNotFoundError):
+    """There is no such file or folder; programs may catch Python's own error for that."""
+
+    def __init__(self, reason: str, path: str | Path | None = None) -> None:
+        super().__init__(reason, path)
+        self.errno, self.strerror, self.filename = ENOENT, self.reason, path
+
+    def at(self, path: str | Path) -> SacdoctorError:
+        super().at(path)
+        self.filename = self.path
+        return self
+
+
+def unopened(error: OSError) -> NotACheckpoint:
+    """Return the error for what cannot be opened, Python's own kind too where it is not there."""
+    kind = MissingFile if isinstance(error, FileNotFoundError) else NotACheckpoint
+    return kind(error.strerror or str(error))
 
 
 class UnsupportedCheckpoint(CheckpointError):

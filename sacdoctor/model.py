@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from sacdoctor.severity import Severity, Status, Thresholds
+from sacdoctor.shown import Shown
 
 
 class Cause(StrEnum):
@@ -38,6 +39,29 @@ class Unjudged(StrEnum):
     """It is a replay buffer whose outcomes do not tell which actions were carried out."""
 
 
+class Kind(StrEnum):
+    """What kind of layer a tensor belongs to."""
+
+    LSTM = "LSTM"
+    GRU = "GRU"
+    RNN = "RNN"
+    LINEAR = "Linear"
+    CONV = "Conv"
+    NORM = "Norm"
+    ATTENTION = "Attention"
+    EMBEDDING = "Embedding"
+    OTHER = "Other"
+
+
+class TensorRole(StrEnum):
+    """What a tensor is in its layer; a parameter is named neither like a weight nor like a bias."""
+
+    WEIGHT = "weight"
+    BIAS = "bias"
+    BUFFER = "buffer"
+    PARAMETER = "parameter"
+
+
 @dataclass(frozen=True, slots=True)
 class LayerReport:
     """One tensor. Percentages run from 0 to 100.
@@ -48,8 +72,8 @@ class LayerReport:
 
     name: str
     component: str
-    kind: str
-    role: str
+    kind: Kind
+    role: TensorRole
     shape: tuple[int, ...]
     parameters: int
     zeros: int
@@ -109,8 +133,8 @@ class BufferSummary(NamedTuple):
     arrays: Mapping[str, tuple[tuple[int, ...], str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+@dataclass(frozen=True, slots=True, repr=False)
+class Report(Shown):
     """The diagnosis of one checkpoint, or of a replay buffer, which `replay` tells of.
 
     `layers` holds every tensor that was looked at, in the file's order. `learning_rate` is None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sacdoctor.history import Crash, Onset
 from sacdoctor.model import Finding, Report
 from sacdoctor.severity import Severity, Status
+from sacdoctor.shown import Shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ class Happening:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class Checkup:
+@dataclass(frozen=True, slots=True, repr=False)
+class Checkup(Shown):
     """What all that lies in a run's folder, or with a checkpoint, comes to.
 
     `concerns` have the worst first, causes before what follows from them. `looked_at` and

@@ -7,16 +7,21 @@ from being named what loading a file would run. The command line can, and a file
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from sacdoctor.cli.config import Config, find_config, read_config
-from sacdoctor.cli.outcome import FailOn, complain, exit_code
+from sacdoctor.cli.outcome import FINDINGS, FailOn, complain, exit_code
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.options import ScanOptions
-from sacdoctor.report.results import Configuration
+from sacdoctor.printable import escaped
+from sacdoctor.report.results import Configuration, Judge
 from sacdoctor.severity import Status, Thresholds
 
 if TYPE_CHECKING:
@@ -45,6 +50,24 @@ class Asked:
     fail_on_code: FailOn
     configuration: Configuration | None
 
+    def fails(self, finding: Finding) -> bool:
+        """Return whether this finding alone would make a verb exit with 1."""
+        status = {Status.of([finding.severity])}
+        if not finding.in_passing and exit_code(status, self.fail_on) == FINDINGS:
+            return True
+        return self.exit_code(set(), [finding]) == FINDINGS
+
+    def judge(self, baseline: Path | None = None) -> Judge:
+        """Return which findings count, where a file of known ones is given without those.
+
+        Raises `SacdoctorError` where that file cannot be read.
+        """
+        if baseline is None:
+            return Judge(self.fails)
+        from sacdoctor.report.baseline import read_baseline
+
+        return Judge(self.fails, read_baseline(baseline))
+
     def exit_code(self, statuses: set[Status], found: Iterable[Finding]) -> int:
         """Return the exit code where these statuses and findings came out."""
         code = exit_code(statuses, self.fail_on)
@@ -57,13 +80,19 @@ class Asked:
 
 
 def asked_for(
-    given: Config, named: Path | None, *, heeds: Sequence[str] = (*LOOKS, FAIL_ON)
+    given: Config,
+    named: Path | None,
+    *,
+    heeds: Sequence[str] = (*LOOKS, FAIL_ON),
+    show: bool = False,
 ) -> Asked:
     """Return what holds where the options are `given`, and say on stderr what a file changes.
 
     The settings file is the one `named`, or the nearest (see `find_config`). `heeds` are the
     settings that the verb goes by. Codes and names of rules may stand in one text, separated by
     commas.
+
+    With `show` they are written to stdout, and that is all: `typer.Exit` ends the command.
 
     Raises `SacdoctorError` for a settings file that cannot be read, thresholds that make no sense
     and rules that do not exist.
@@ -74,6 +103,9 @@ def asked_for(
         asked = _asked(given, file, heeds)
     except ValueError as error:
         raise SacdoctorError(str(error)) from None
+    if show:
+        sys.stdout.write(escaped(_shown(asked, given, file, heeds)))
+        raise typer.Exit
     if asked.configuration is not None:
         complain(_line(asked.configuration))
     return asked
@@ -193,6 +225,35 @@ def _changes(given: Config, file: Config) -> Iterator[tuple[str, Any]]:
         yield "ignore", file.ignore
 
 
+def _shown(asked: Asked, given: Config, file: Config, heeds: Sequence[str]) -> str:
+    """Return the settings that hold as a settings file, with where each is from."""
+    options = asked.options
+    values: dict[str, Any] = {
+        "warning": options.thresholds.warning,
+        "critical": options.thresholds.critical,
+        "include": options.include,
+        "exclude": options.exclude,
+        "select": options.select,
+        "ignore": options.ignore,
+        "trust": options.trusted,
+        FAIL_ON: str(asked.fail_on),
+    }
+    unset = Config()
+    lines = [f"# settings file: {file.path or 'none'}"]
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        of_line, of_file = (getattr(one, name) != getattr(unset, name) for one in (given, file))
+        place = "the command line" if of_line else str(file.path) if of_file else "default"
+        if key in heeds:
+            lines.append(f"{key} = {_as_toml(value)}  # {place}")
+    lines += [f"# {rule.code} counts whatever {file.path} says" for rule in _held(given, file)]
+    if options.components:
+        lines.append("\n[components]")
+        pairs = options.components.items()
+        lines += [f"{_as_toml(pattern)} = {_as_toml(name)}" for pattern, name in pairs]
+    return "\n".join(lines) + "\n"
+
+
 def _line(changed: Configuration) -> str:
     said = ", ".join(f"{key} = {_as_toml(value)}" for key, value in changed.settings.items())
     if len(said) > _MOST_SAID:
@@ -207,4 +268,6 @@ def _line(changed: Configuration) -> str:
 def _as_toml(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_as_toml, value))}]"
-    return f'"{value}"' if isinstance(value, str) else f"{value:g}"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)  # TOML's basic strings escape as JSON's
+    return f"{value:g}"

@@ -10,15 +10,17 @@ from sacdoctor.cli.options import (
     TABLE,
     ConfigOption,
     CriticalOption,
+    ExitZeroOption,
     FailOnOption,
     IgnoreOption,
     OutputOption,
     SelectOption,
+    ShowConfigOption,
     TrustOption,
     WarningOption,
     format_option,
 )
-from sacdoctor.cli.outcome import complain
+from sacdoctor.cli.outcome import FailOn, complain
 from sacdoctor.cli.terminal import open_output
 from sacdoctor.report.formats import FORMATS
 from sacdoctor.report.results import CheckupResult
@@ -37,6 +39,8 @@ def checkup(
     ignore: IgnoreOption = None,
     trust: TrustOption = None,
     config: ConfigOption = None,
+    exit_zero: ExitZeroOption = False,
+    show_config: ShowConfigOption = False,
 ) -> int:
     """Look at all that a run left, and say what is wrong, since when, and what to do.
 
@@ -51,15 +55,15 @@ def checkup(
     given = Config(
         warning,
         critical,
-        fail_on,
+        FailOn.NEVER if exit_zero else fail_on,
         select=tuple(select or ()),
         ignore=tuple(ignore or ()),
         trust=tuple(trust or ()),
     )
-    asked = asked_for(given, config)
+    asked = asked_for(given, config, show=show_config)
     found = check_up(run, asked.options)
     for report in found.unreadable:
         complain(f"{report.path}: {report.error}")
     with open_output(output) as file:
-        FORMATS[format].write(CheckupResult(found, asked.configuration), file)
+        FORMATS[format].write(CheckupResult(found, asked.configuration, asked.judge()), file)
     return asked.exit_code(found.statuses, (one.finding for one in found.concerns))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sacdoctor.cli.options import TABLE, format_option
+from sacdoctor.cli.options import TABLE, ExitZeroOption, format_option
 from sacdoctor.cli.outcome import CLEAN, FINDINGS
 from sacdoctor.cli.terminal import open_output
 from sacdoctor.report.formats import FORMATS
@@ -17,6 +17,7 @@ def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="A checkpoint.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another one, e.g. a later one.")],
     format: Annotated[str, format_option(DiffResult)] = TABLE,
+    exit_zero: ExitZeroOption = False,
 ) -> int:
     """Show which tensors, moments and settings differ between two checkpoints, and how far.
 
@@ -28,4 +29,4 @@ def diff(
     difference = compare(as_saved(a), as_saved(b))
     with open_output(None) as file:
         FORMATS[format].write(DiffResult(difference), file)
-    return CLEAN if difference.is_empty else FINDINGS
+    return CLEAN if exit_zero or difference.is_empty else FINDINGS

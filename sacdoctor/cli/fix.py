@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sacdoctor.cli.options import TABLE, ConfigOption, format_option
+from sacdoctor.cli.options import TABLE, ConfigOption, ShowConfigOption, format_option
 from sacdoctor.cli.outcome import CLEAN, FINDINGS, TROUBLE, complain
 from sacdoctor.cli.terminal import open_output, progress
 from sacdoctor.errors import SacdoctorError
@@ -104,6 +104,7 @@ def fix(
         bool, typer.Option("--copy-if-healthy", help="Copy a checkpoint that needs no repair.")
     ] = False,
     config: ConfigOption = None,
+    show_config: ShowConfigOption = False,
     format: Annotated[str, format_option(FixResults)] = TABLE,
 ) -> int:
     """Write a repaired copy: dead biases re-initialised, their optimizer moments cleared.
@@ -124,7 +125,7 @@ def fix(
             raise typer.BadParameter(f"{name} must be above 0 and finite")
     if (buffer or parameter) and not complete_optimizer:
         raise typer.BadParameter("--buffer and --parameter belong to --complete-optimizer")
-    asked = asked_for(Config(), config, heeds=LOOKS)
+    asked = asked_for(Config(), config, heeds=LOOKS, show=show_config)
     targets = find_checkpoints(paths)
     named = None if donor in (None, TARGET, AUTO) else as_saved(str(donor))
     if output is not None and len(targets) > 1:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from sacdoctor.cli.outcome import CLEAN, FINDINGS
+from sacdoctor.cli.options import ExitZeroOption
+from sacdoctor.cli.outcome import CLEAN, FINDINGS, TROUBLE, complain
 from sacdoctor.cli.terminal import open_output
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.files import as_saved
@@ -34,12 +36,13 @@ class Notation(StrEnum):
 
 
 def fix_config(
-    source: Annotated[
-        str | None,
+    sources: Annotated[
+        list[str] | None,
         typer.Argument(
             metavar="SOURCE",
             help="A checkpoint, a YAML, JSON or TOML file, rl-zoo hyperparameters, - for stdin. "
-            "None: the recommended settings.",
+            "None: the recommended settings. Several with --check or --write.",
+            show_default=False,
         ),
     ] = None,
     algorithm: Annotated[
@@ -65,29 +68,50 @@ def fix_config(
         int | None,
         typer.Option(min=0, help="How long a checkpoint's environment forced its actions."),
     ] = None,
+    exit_zero: ExitZeroOption = False,
 ) -> int:
     """Print training settings that hold, or correct a settings file.
 
     Exit codes: 0 done, or nothing to change; 1 with --check, something must change; 2 wrong usage
     or something unreadable.
     """
-    _refuse_together(source, output, check=check, write=write)
-    source = source if source is None or source == "-" else as_saved(source)
-    fixed = _fixed(source, algorithm, warmup_steps)
-    if write:
-        _write_back(Path(source or ""), fixed)
-    text = _listing(fixed.changes) if check or write else _rendered(fixed, source, format)
+    given = [source if source == "-" else as_saved(source) for source in sources or ()]
+    _refuse_together(given, output, check=check, write=write)
+    if not (check or write):
+        source = given[0] if given else None
+        text = _rendered(_fixed(source, algorithm, warmup_steps), source, format)
+        with open_output(output) as file:
+            file.write(text)
+        return CLEAN
+    listed: dict[str, tuple[Change, ...]] = {}
+    for source in given:
+        try:
+            fixed = _fixed(source, algorithm, warmup_steps)
+            if write:
+                _write_back(Path(source), fixed)
+        except SacdoctorError as error:
+            if len(given) == 1:
+                raise
+            complain(error)
+        else:
+            listed[source] = fixed.changes
     with open_output(output) as file:
-        file.write(text)
-    return FINDINGS if check and fixed.changes else CLEAN
+        file.write(_listing_of_all(listed, named=len(given) > 1))
+    if len(listed) < len(given):
+        return TROUBLE
+    return FINDINGS if check and any(listed.values()) and not exit_zero else CLEAN
 
 
-def _refuse_together(source: str | None, output: Path | None, *, check: bool, write: bool) -> None:
+def _refuse_together(
+    sources: Sequence[str], output: Path | None, *, check: bool, write: bool
+) -> None:
     if check and write:
         raise SacdoctorError("--check writes nothing: give --check or --write, not both")
-    if (check or write) and source is None:
+    if (check or write) and not sources:
         raise SacdoctorError("--check and --write need a SOURCE")
-    if write and source == "-":
+    if len(sources) > 1 and not (check or write):
+        raise SacdoctorError("several files are checked or corrected: give --check or --write")
+    if write and "-" in sources:
         raise SacdoctorError("it cannot be written to: leave --write away", "-")
     if write and output is not None:
         raise SacdoctorError("--write corrects SOURCE itself: give --write or --output, not both")
@@ -141,6 +165,16 @@ def _write_back(path: Path, fixed: FixedConfig) -> None:
 
 def _put(data: bytes, file: BinaryIO) -> None:
     file.write(data)
+
+
+def _listing_of_all(listed: Mapping[str, tuple[Change, ...]], *, named: bool) -> str:
+    """Return what must change, where several files are `named` below the name of each."""
+    from sacdoctor.printable import printable
+
+    if not named:
+        return "".join(map(_listing, listed.values()))
+    texts = [f"{printable(path)}\n{_listing(found)}" for path, found in listed.items() if found]
+    return "".join(texts) or "nothing to change\n"
 
 
 def _listing(changes: tuple[Change, ...]) -> str:

@@ -11,14 +11,16 @@ from sacdoctor.cli.options import (
     TABLE,
     ConfigOption,
     CriticalOption,
+    ExitZeroOption,
     FailOnOption,
     IgnoreOption,
     OutputOption,
     SelectOption,
+    ShowConfigOption,
     WarningOption,
     format_option,
 )
-from sacdoctor.cli.outcome import complain
+from sacdoctor.cli.outcome import FailOn, complain
 from sacdoctor.cli.terminal import open_output
 from sacdoctor.report.formats import FORMATS
 from sacdoctor.report.results import HistoryResult
@@ -34,6 +36,8 @@ def history(
     select: SelectOption = None,
     ignore: IgnoreOption = None,
     config: ConfigOption = None,
+    exit_zero: ExitZeroOption = False,
+    show_config: ShowConfigOption = False,
 ) -> int:
     """Show how a training went: its checkpoints in order, when findings came up, reward crashes.
 
@@ -46,9 +50,13 @@ def history(
     from sacdoctor.history import read_history
 
     given = Config(
-        warning, critical, fail_on, select=tuple(select or ()), ignore=tuple(ignore or ())
+        warning,
+        critical,
+        FailOn.NEVER if exit_zero else fail_on,
+        select=tuple(select or ()),
+        ignore=tuple(ignore or ()),
     )
-    asked = asked_for(given, config)
+    asked = asked_for(given, config, show=show_config)
     found = read_history(run, asked.options)
     for report in found.unreadable:
         complain(f"{report.path}: {report.error}")

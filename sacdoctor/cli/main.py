@@ -13,7 +13,18 @@ from sacdoctor.cli.outcome import TROUBLE, complain
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.version import __version__
 
-VERBS = ("scan", "fix", "fix-config", "diff", "history", "checkup", "watch", "warmup", "rules")
+VERBS = (
+    "scan",
+    "fix",
+    "fix-config",
+    "diff",
+    "history",
+    "checkup",
+    "watch",
+    "warmup",
+    "rules",
+    "schema",
+)
 """Each is a function of the same name in a module of the same name."""
 
 INTERRUPTED = 130

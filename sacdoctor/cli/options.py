@@ -50,6 +50,17 @@ ConfigOption = Annotated[
     ),
 ]
 
+ExitZeroOption = Annotated[
+    bool,
+    typer.Option("--exit-zero", help="Exit with 0 whatever is found; 2 stays 2."),
+]
+ShowConfigOption = Annotated[
+    bool,
+    typer.Option(
+        "--show-config", help="Show the settings that hold, and where each is from; do no more."
+    ),
+]
+
 
 def format_option(kind: type, default: str = TABLE) -> Any:
     """Return `--format` for a verb whose result is of this `kind` (see `report.results`).

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
+from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,22 +14,27 @@ from sacdoctor.cli.options import (
     TABLE,
     ConfigOption,
     CriticalOption,
+    ExitZeroOption,
     FailOnOption,
     IgnoreOption,
     OutputOption,
     SelectOption,
+    ShowConfigOption,
     TrustOption,
     WarningOption,
     format_option,
 )
-from sacdoctor.cli.outcome import TROUBLE, complain
+from sacdoctor.cli.outcome import TROUBLE, FailOn, complain, exit_code
 from sacdoctor.cli.terminal import open_output, progress
 from sacdoctor.report.formats import FORMATS
-from sacdoctor.report.results import ScanResult
+from sacdoctor.report.results import Judge, ScanResult
 from sacdoctor.severity import Status
 
 _SILENT = {Status.UNKNOWN, Status.NOTICE}
 """With which a scan ends as if all were well."""
+_BAD = {Status.WARNING, Status.CRITICAL}
+STDIN = "-"
+"""The path that stands for standard input."""
 
 if TYPE_CHECKING:
     from sacdoctor.fleet import Target
@@ -38,14 +45,15 @@ if TYPE_CHECKING:
 
 def scan(
     paths: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="PATH...",
             help="Checkpoints (.zip, or a bare .pth/.pt/.safetensors), folders (every .zip "
             "below, and every pickle where SD6 alone is selected) or patterns. `model` finds "
-            "model.zip.",
+            "model.zip, - is standard input.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     format: Annotated[str, format_option(ScanResult)] = TABLE,
     output: OutputOption = None,
     warning: WarningOption = None,
@@ -70,6 +78,19 @@ def scan(
         bool,
         typer.Option("--verbose", help="Of several files show all in full, not the bad alone."),
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Show a line for each bad file, and nothing else.")
+    ] = False,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Findings that this file knows do not fail."),
+    ] = None,
+    write_baseline: Annotated[
+        bool,
+        typer.Option("--write-baseline", help="Make what is found known: write it to --baseline."),
+    ] = False,
+    exit_zero: ExitZeroOption = False,
+    show_config: ShowConfigOption = False,
 ) -> int:
     """Show which biases are zero and why: per layer, per gate, per part of the agent.
 
@@ -80,28 +101,47 @@ def scan(
     from sacdoctor.cli.config import Config
     from sacdoctor.fleet import find_checkpoints
 
+    if verbose and quiet:
+        raise typer.BadParameter("--verbose shows more and --quiet less: give one of them")
+    if write_baseline and baseline is None:
+        raise typer.BadParameter("--write-baseline needs --baseline FILE, which it writes")
     given = Config(
         warning,
         critical,
-        fail_on,
+        FailOn.NEVER if exit_zero else fail_on,
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
         select=tuple(select or ()),
         ignore=tuple(ignore or ()),
         trust=tuple(trust or ()),
     )
-    asked = asked_for(given, config)
-    targets = find_checkpoints(paths, asked.options)
-    seen = _Seen(include or (), exclude or ())
+    asked = asked_for(given, config, show=show_config)
+    if not paths:
+        raise typer.BadParameter("a PATH is missing: what is to be scanned?")
+    targets = find_checkpoints([path for path in paths if path != STDIN], asked.options)
+    judge = asked.judge(None if write_baseline else baseline)
+    seen = _Seen(include or (), exclude or (), judge, keeps=write_baseline)
     with open_output(output) as file:
-        reports = seen.each(_reports(targets, asked.options))
-        result = ScanResult(reports, all_tensors, verbose, asked.configuration)
+        reports = seen.each(_reports(targets, asked.options, STDIN in paths, quiet))
+        result = ScanResult(reports, all_tensors, verbose, asked.configuration, judge, quiet)
         FORMATS[format].write(result, file)
     slip = seen.slip()
     if slip is not None:
         complain(slip)
         return TROUBLE
+    if write_baseline and baseline is not None:
+        _write_baseline(baseline, seen.kept)
+        return exit_code(seen.statuses, FailOn.NEVER)
     return asked.exit_code(seen.statuses, seen.found.values())
+
+
+def _write_baseline(path: Path, found: Sequence[tuple[str, Finding]]) -> None:
+    from sacdoctor.report.baseline import baseline_text
+    from sacdoctor.report.text import counted
+
+    with open_output(path) as file:
+        file.write(baseline_text(found, path))
+    complain(f"{path} knows {counted(len(found), 'finding')} from now on")
 
 
 class _Seen:
@@ -109,20 +149,28 @@ class _Seen:
 
     `include` and `exclude` are the patterns of the command line. One that leaves nothing to look
     at is a slip of the pen; those of a settings file are for many models, and need not fit each.
-    `found` has a finding of each rule and severity.
+    `found` has a finding of each rule and severity. What a baseline knows counts in neither.
+    With `keeps`, `kept` are all findings that may fail, each with its file.
     """
 
-    def __init__(self, include: Sequence[str], exclude: Sequence[str]) -> None:
+    def __init__(
+        self, include: Sequence[str], exclude: Sequence[str], judge: Judge, *, keeps: bool
+    ) -> None:
         self.statuses: set[Status] = set()
         self.found: dict[tuple[str, Severity], Finding] = {}
+        self.kept: list[tuple[str, Finding]] = []
+        self._judge, self._keeps = judge, keeps
         self._idle, self._exclude = [*include], exclude
         self._unjudged: set[Unjudged | None] = set()
 
     def each(self, reports: Iterable[Report]) -> Iterator[Report]:
         """Yield the reports as they come."""
         for report in reports:
-            self.statuses.add(report.status)
-            self.found |= {(one.rule, one.severity): one for one in report.findings}
+            new = [one for one in report.findings if not self._judge.knows(report.path, one)]
+            self.statuses.add(_status(report, new))
+            self.found |= {(one.rule, one.severity): one for one in new}
+            if self._keeps and report.error is None:
+                self.kept += [(report.path, one) for one in new if Status(one.severity) in _BAD]
             if report.summary is not None:  # not of code alone
                 self._unjudged.add(report.unjudged)
                 self._idle = [pattern for pattern in self._idle if not _fits(pattern, report)]
@@ -141,16 +189,33 @@ class _Seen:
         return None
 
 
+def _status(report: Report, new: Sequence[Finding]) -> Status:
+    """Return a report's status, where only its findings in `new` count.
+
+    A bias at warning or worse is in a finding, or in one that explains it.
+    """
+    if len(new) == len(report.findings) or report.status not in _BAD:
+        return report.status
+    return Status.of(one.severity for one in new if not one.in_passing)
+
+
 def _fits(pattern: str, report: Report) -> bool:
     return any(fnmatchcase(layer.name, pattern) for layer in report.layers)
 
 
-def _reports(targets: list[Target], options: ScanOptions) -> Iterator[Report]:
+def _reports(
+    targets: list[Target], options: ScanOptions, from_stdin: bool, quiet: bool
+) -> Iterator[Report]:
     """Yield each report, complain about what cannot be read, show progress at a terminal."""
     from sacdoctor.fleet import scan_all
 
-    with progress(len(targets), "scanning") as advance:
-        for report in scan_all(targets, options):
+    reports = scan_all(targets, options)
+    if from_stdin:
+        from sacdoctor.cli.stdin import report_on_stdin
+
+        reports = chain([report_on_stdin(options)], reports)
+    with progress(0 if quiet else len(targets), "scanning") as advance:
+        for report in reports:
             advance()
             if report.error is not None:
                 complain(f"{report.path}: {report.error}")

@@ -27,6 +27,8 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
         try:
             yield sys.stdout
             sys.stdout.flush()
+        except SacdoctorError:  # which may be a FileNotFoundError, too
+            raise
         except BrokenPipeError:  # the reader (`head`, `less`) has seen enough
             drop_output()
         except OSError as error:  # a full disk behind `> report.txt`
@@ -37,6 +39,8 @@ def open_output(path: Path | None) -> Iterator[TextIO]:
         try:
             with path.open("w", encoding="utf-8") as stream:
                 yield stream
+        except SacdoctorError:
+            raise
         except OSError as error:
             raise _unwritten(error, path) from None
         return

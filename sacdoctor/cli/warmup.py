@@ -7,8 +7,15 @@ from typing import Annotated
 
 import typer
 
-from sacdoctor.cli.options import TABLE, ConfigOption, FailOnOption, format_option
-from sacdoctor.cli.outcome import complain
+from sacdoctor.cli.options import (
+    TABLE,
+    ConfigOption,
+    ExitZeroOption,
+    FailOnOption,
+    ShowConfigOption,
+    format_option,
+)
+from sacdoctor.cli.outcome import FailOn, complain
 from sacdoctor.cli.terminal import open_output
 from sacdoctor.report.formats import FORMATS
 from sacdoctor.report.results import WarmupResult
@@ -42,6 +49,8 @@ def warmup(
     format: Annotated[str, format_option(WarmupResult)] = TABLE,
     fail_on: FailOnOption = None,
     config: ConfigOption = None,
+    exit_zero: ExitZeroOption = False,
+    show_config: ShowConfigOption = False,
 ) -> int:
     """Find forced actions at the head of a replay buffer, and the updates that used them.
 
@@ -53,13 +62,16 @@ def warmup(
     from sacdoctor.diagnosis.warmup import audit_warmup, write_clean
     from sacdoctor.files import BUFFER, as_saved
 
-    asked = asked_for(Config(fail_on=fail_on), config, heeds=(FAIL_ON,))
+    given = Config(fail_on=FailOn.NEVER if exit_zero else fail_on)
+    asked = asked_for(given, config, heeds=(FAIL_ON,), show=show_config)
     beside = None if checkpoint is None else as_saved(checkpoint)
     report = audit_warmup(as_saved(as_saved(path), BUFFER), checkpoint=beside, algorithm=algorithm)
     written = clean is not None and write_clean(report, clean, overwrite=force)
     with open_output(None) as file:
         output = str(clean) if written else None
-        FORMATS[format].write(WarmupResult(report, output, asked.configuration), file)
+        FORMATS[format].write(
+            WarmupResult(report, output, asked.configuration, asked.judge()), file
+        )
     if clean is not None and not written:
         found = "no forced transitions were found"
         unknown = "whether the first actions were carried out cannot be told"

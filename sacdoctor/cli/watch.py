@@ -12,6 +12,7 @@ from sacdoctor.cli.options import (
     CriticalOption,
     IgnoreOption,
     SelectOption,
+    ShowConfigOption,
     WarningOption,
     format_option,
 )
@@ -39,6 +40,7 @@ def watch(
     select: SelectOption = None,
     ignore: IgnoreOption = None,
     config: ConfigOption = None,
+    show_config: ShowConfigOption = False,
 ) -> int:
     """Follow a folder and scan each checkpoint as it lands, those already there first.
 
@@ -56,7 +58,7 @@ def watch(
     given = Config(
         warning, critical, fail_on, select=tuple(select or ()), ignore=tuple(ignore or ())
     )
-    asked = asked_for(given, config)
+    asked = asked_for(given, config, show=show_config)
     with open_output(None) as file:
         for report in landings(run, asked.options, interval):
             result = WatchResult(report, run, datetime.now(), asked.configuration)

@@ -53,7 +53,7 @@ def _layer(facts: Facts, name: str, thresholds: Thresholds) -> LayerReport:
     return LayerReport(
         name=name,
         component=role.component,
-        kind=role.kind.value,
+        kind=role.kind,
         role=role.role,
         shape=tensor.shape,
         parameters=tensor.numel,

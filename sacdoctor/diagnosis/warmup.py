@@ -27,6 +27,7 @@ from sacdoctor.replay import (
     read_replay_buffer,
 )
 from sacdoctor.severity import Severity, Status
+from sacdoctor.shown import Shown
 from sacdoctor.trust import LoadedCode, is_pickle_file, parts_of_pickle, suspicions
 
 SETTINGS = (".yaml", ".yml", ".json", ".toml")
@@ -34,8 +35,8 @@ NO_BUFFER = "no replay buffer is beside it, so forced actions cannot be told"
 """The note for a checkpoint without one."""
 
 
-@dataclass(frozen=True, slots=True)
-class WarmupReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class WarmupReport(Shown):
     """What a warm-up left behind. None: not known; `notes` say why.
 
     `transitions` are those stored, rows times environments as `num_timesteps` counts, of
@@ -104,6 +105,8 @@ def audit_warmup(
     """
     try:
         return _audit(path, checkpoint, algorithm, code)
+    except SacdoctorError:
+        raise
     except OSError as error:  # a name that is too long, a folder that may not be entered
         raise SacdoctorError(error.strerror or str(error), path) from None
 

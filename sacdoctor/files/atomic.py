@@ -80,6 +80,8 @@ def replacing(
         finally:
             temporary.unlink(missing_ok=True)
         _sync_folder(target.parent)
+    except SacdoctorError:  # which may be a FileNotFoundError, too
+        raise
     except FileExistsError:
         raise SacdoctorError("it exists already and is not overwritten", path) from None
     except OSError as error:

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from sacdoctor.errors import SacdoctorError
+from sacdoctor.errors import SacdoctorError, unopened
 
 
 def refuse_other_than_folder(path: str | Path, reason: str) -> None:
@@ -15,7 +15,7 @@ def refuse_other_than_folder(path: str | Path, reason: str) -> None:
     try:
         mode = Path(path).stat().st_mode
     except OSError as error:
-        raise SacdoctorError(error.strerror or str(error), path) from None
+        raise unopened(error).at(path) from None
     if not stat.S_ISDIR(mode):
         raise SacdoctorError(reason, path)
 

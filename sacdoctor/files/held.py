@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sacdoctor.errors import ChangedFile, NotACheckpoint
+from sacdoctor.errors import ChangedFile, NotACheckpoint, unopened
 
 WHOLE = 8 * 1024**2
 """Bytes up to which a file is read whole."""
@@ -87,7 +87,7 @@ def map_file(path: Path, whole: int = WHOLE) -> memoryview:
     except IsADirectoryError:
         raise NotACheckpoint("it is a folder") from None
     except OSError as error:
-        raise NotACheckpoint(error.strerror or str(error)) from None
+        raise unopened(error) from None
     kept = False
     try:
         status = _status(descriptor)

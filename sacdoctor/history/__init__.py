@@ -1,6 +1,12 @@
 """Many checkpoints of one run: what changed between them, when it went wrong, and its logs."""
 
-from sacdoctor.history.difference import Difference, SettingDifference, TensorDifference, diff
+from sacdoctor.history.difference import (
+    Difference,
+    SettingDifference,
+    TensorDifference,
+    TensorStatus,
+    diff,
+)
 from sacdoctor.history.donors import find_donors
 from sacdoctor.history.model import (
     Crash,
@@ -31,6 +37,7 @@ __all__ = [
     "SettingDifference",
     "Snapshot",
     "TensorDifference",
+    "TensorStatus",
     "diff",
     "find_donors",
     "landings",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,20 @@ from sacdoctor.checkpoint import Checkpoint, Pickled, Tensor
 from sacdoctor.diagnosis import Facts
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.history.distance import UNCHANGED, Distance, distance
+from sacdoctor.shown import Shown
 
-IDENTICAL, CHANGED, RESHAPED = "identical", "changed", "reshaped"
-ADDED, REMOVED = "added", "removed"
+
+class TensorStatus(StrEnum):
+    """What became of a tensor between two checkpoints; `identical`: bit for bit."""
+
+    IDENTICAL = "identical"
+    CHANGED = "changed"
+    RESHAPED = "reshaped"
+    ADDED = "added"
+    REMOVED = "removed"
+
+
+IDENTICAL, CHANGED, RESHAPED, ADDED, REMOVED = TensorStatus
 VARIABLES = "variables"
 """The component of tensors outside the policy, such as `log_ent_coef`."""
 
@@ -25,9 +37,8 @@ VARIABLES = "variables"
 class TensorDifference:
     """One tensor, or one moment of one, in both checkpoints.
 
-    `status` is `identical` (bit for bit), `changed`, `added`, `removed` or `reshaped`. `changed`,
-    `max_abs` and `relative_l2` are those of a `Distance`, None where there is nothing to compare. A
-    shape is None where the tensor is not there, and () for a plain number.
+    `changed`, `max_abs` and `relative_l2` are those of a `Distance`, None where there is nothing to
+    compare. A shape is None where the tensor is not there, and () for a plain number.
 
     Of a moment, `file` is where it stands in the checkpoint, `name` the parameter that it belongs
     to (or `entry 12`, where the file does not tell) and `moment` what the optimizer calls it.
@@ -35,7 +46,7 @@ class TensorDifference:
 
     name: str
     component: str
-    status: str
+    status: TensorStatus
     shape_before: tuple[int, ...] | None
     shape_after: tuple[int, ...] | None
     changed: int | None = None
@@ -57,8 +68,8 @@ class SettingDifference:
     after: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+@dataclass(frozen=True, slots=True, repr=False)
+class Difference(Shown):
     """What lies between the checkpoints `a` and `b`. Identical tensors are listed, too.
 
     `same_settings` counts the settings that are equal.

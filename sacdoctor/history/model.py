@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sacdoctor.diagnosis.rules import rule_of
 from sacdoctor.model import Finding, Report
 from sacdoctor.severity import Severity, Status
+from sacdoctor.shown import Shown
 from sacdoctor.trust import LoadedCode
 
 
@@ -191,8 +192,8 @@ class LogNote:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+@dataclass(frozen=True, slots=True, repr=False)
+class History(Shown):
     """What a run's folder tells. `unreadable` are reports with status `error`.
 
     `logged` are findings that only the logs show. `logs` are the names of all that were read.

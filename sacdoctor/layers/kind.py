@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from enum import StrEnum
+
+from sacdoctor.model import Kind as Kind
 
 Shape = tuple[int, ...]
 
@@ -15,20 +16,6 @@ NORM_WEIGHTS = ("weight", "scale", "gamma")
 _WEIGHT_NAMES = (*NORM_WEIGHTS, "weight_orig", "weight_v", "weight_mu")
 """Plain; spectral norm's and weight norm's hooks (torch.nn.utils); noisy networks' mean."""
 _NORM_BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "ra_mean", "ra_var")
-
-
-class Kind(StrEnum):
-    """The kinds of layers that are told apart."""
-
-    LSTM = "LSTM"
-    GRU = "GRU"
-    RNN = "RNN"
-    LINEAR = "Linear"
-    CONV = "Conv"
-    NORM = "Norm"
-    ATTENTION = "Attention"
-    EMBEDDING = "Embedding"
-    OTHER = "Other"
 
 
 def kind_of(layer: str, shapes: Mapping[str, Shape]) -> Kind:

@@ -10,8 +10,9 @@ from sacdoctor.layers.component import Components
 from sacdoctor.layers.gates import gate_slices
 from sacdoctor.layers.kind import Kind, Shape, kind_of
 from sacdoctor.layers.targets import online_names
+from sacdoctor.model import TensorRole
 
-WEIGHT, BIAS, BUFFER, PARAMETER = "weight", "bias", "buffer", "parameter"
+WEIGHT, BIAS, BUFFER, PARAMETER = TensorRole
 
 _BIAS = re.compile(r"bias|bias_(ih|hh).*|bias_(k|v|mu|sigma)|.*_bias")
 _WEIGHT = re.compile(r"weight|weight_.*|.*_weight|scale|gamma")
@@ -36,7 +37,7 @@ class Role:
     name: str
     layer: str
     kind: Kind
-    role: str
+    role: TensorRole
     component: str
     gates: Mapping[str, slice] = field(default_factory=dict)
     online: str | None = None
@@ -100,7 +101,7 @@ def _is_hook_buffer(part: str, parts: Mapping[str, Shape]) -> bool:
     return hook is not None and f"{hook[1]}_orig" in parts
 
 
-def _role(part: str, kind: Kind) -> str:
+def _role(part: str, kind: Kind) -> TensorRole:
     if _BUFFER.fullmatch(part):
         return BUFFER
     parametrized = re.match(r"parametrizations\.(\w+)\.original", part)

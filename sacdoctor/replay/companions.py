@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from sacdoctor.errors import NotACheckpoint
+from sacdoctor.errors import NotACheckpoint, unopened
 from sacdoctor.replay.formats import ENDINGS
 
 _STEPS = re.compile(r"(.*)_replay_buffer_(\d+)_steps\.pkl")
@@ -55,7 +55,7 @@ def newest_in(run: Path) -> Path:
     try:
         files = sorted(path for path in run.iterdir() if path.is_file())
     except OSError as error:
-        raise NotACheckpoint(error.strerror or str(error), run) from None
+        raise unopened(error).at(run) from None
     may_be = [path for path in files if path.suffix in ENDINGS]
     buffers = [path for path in may_be if "replay_buffer" in path.name]
     checkpoints = [path for path in files if path.suffix == ".zip" and path.name != _BEST]

@@ -7,8 +7,10 @@ named tuples because Python takes six times as long to make a dataclass (0.4 ms)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sacdoctor.severity import Severity
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
     from sacdoctor.diagnosis.rules import Rule
     from sacdoctor.diagnosis.warmup import WarmupReport
     from sacdoctor.history import Difference, History
-    from sacdoctor.model import Report
+    from sacdoctor.model import Finding, Report
     from sacdoctor.repair import FixResult
+    from sacdoctor.report.baseline import Baseline
 
 
 class Configuration(NamedTuple):
@@ -34,6 +37,21 @@ class Configuration(NamedTuple):
     held: tuple[str, ...]
 
 
+def _is_critical(finding: Finding) -> bool:
+    return finding.severity is Severity.CRITICAL
+
+
+class Judge(NamedTuple):
+    """Which findings the exit code goes by: those that `fails` says yes to, and no known one."""
+
+    fails: Callable[[Finding], bool] = _is_critical
+    baseline: Baseline | None = None
+
+    def knows(self, path: str, finding: Finding) -> bool:
+        """Return whether a baseline has this finding about this file."""
+        return self.baseline is not None and self.baseline.knows(path, finding)
+
+
 class ScanResult(NamedTuple):
     """Reports in the order of what was asked for; those with an `error` could not be read.
 
@@ -46,6 +64,9 @@ class ScanResult(NamedTuple):
     verbose: bool = False
     """Whether of several reports all are shown in full, or the bad ones alone."""
     configuration: Configuration | None = None
+    judge: Judge = Judge()
+    quiet: bool = False
+    """Whether a line for each of the bad ones is all that people are shown."""
 
 
 class FixResults(NamedTuple):
@@ -76,6 +97,7 @@ class CheckupResult(NamedTuple):
 
     checkup: Checkup
     configuration: Configuration | None = None
+    judge: Judge = Judge()
 
 
 class WatchResult(NamedTuple):
@@ -95,6 +117,7 @@ class WarmupResult(NamedTuple):
     cleaned: str | None
     """The buffer that was written without the forced transitions, if one was."""
     configuration: Configuration | None = None
+    judge: Judge = Judge()
 
 
 class RulesResult(NamedTuple):

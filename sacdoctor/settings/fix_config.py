@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +14,7 @@ from types import ModuleType
 from sacdoctor.algorithms import ALGORITHMS, TRAINED_VARIABLES, algorithm_in, algorithm_named
 from sacdoctor.checkpoint import Checkpoint, Hyperparameters
 from sacdoctor.checkpoint.formats import ENDINGS as CHECKPOINT_ENDINGS
-from sacdoctor.errors import SacdoctorError
+from sacdoctor.errors import SacdoctorError, unopened
 from sacdoctor.printable import escaped
 from sacdoctor.settings import json_document, toml_document, yaml_document
 from sacdoctor.settings.corrections import (
@@ -26,6 +26,7 @@ from sacdoctor.settings.corrections import (
 )
 from sacdoctor.settings.document import Edit, Language, Notes, Section, as_dict, refuse_depth
 from sacdoctor.settings.judged_ranges import RANGED, RANGED_WITH, as_whole, judge_ranged
+from sacdoctor.settings.kept import kept_of_checkpoint, kept_of_file
 from sacdoctor.settings.numbers import spelled
 from sacdoctor.settings.recommended import Settings, recommended
 from sacdoctor.settings.render import convert, render_settings, render_zoo
@@ -66,10 +67,10 @@ class FixedConfig:
     changes: tuple[Change, ...]
     settings: Settings | None = None
     language: Language | None = None
-    text: str = ""
-    noted: str = ""
-    root: Section | None = None
-    corrected: Corrections | None = None
+    text: str = field(default="", repr=False)
+    noted: str = field(default="", repr=False)
+    root: Section | None = field(default=None, repr=False)
+    corrected: Corrections | None = field(default=None, repr=False)
 
     def as_text(self, language: Language | None = None) -> str:
         """Return the settings in a language; None is the file's own, or YAML without a file.
@@ -120,7 +121,11 @@ class FixedConfig:
         if self.settings is not None:
             return self.settings
         assert self.corrected is not None
-        return _settings(self.corrected, self.changes)
+        settings = _settings(self.corrected, self.changes)
+        if self.root is None:
+            return settings
+        kept = kept_of_file(as_dict(self.root), ALGORITHMS[settings.algorithm])
+        return replace(settings, kept=kept)
 
 
 def fix_config(
@@ -229,7 +234,7 @@ def _read(path: Path) -> bytes:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise SacdoctorError(error.strerror or str(error)) from None
+        raise unopened(error) from None
 
 
 def _decoded(data: bytes) -> str:
@@ -272,6 +277,7 @@ def _fix_checkpoint(path: Path, algorithm: str | None, warmup: int | None) -> Fi
         saved = checkpoint.hyperparameters
         rate, norm = _rate(saved), saved.number("max_grad_norm")
         starts, judged = saved.integer("learning_starts"), list(_judged(checkpoint, name))
+        kept = kept_of_checkpoint(checkpoint, ALGORITHMS[name])
     if warmup is not None:
         judged += _judged_warmup(name, starts, warmup)
     changes = tuple(
@@ -292,6 +298,7 @@ def _fix_checkpoint(path: Path, algorithm: str | None, warmup: int | None) -> Fi
         learning_starts=_count(values.get("learning_starts", starts)),
         was={change.key: change.before or "" for change in changes},
         others={key: as_whole(key, values[key] or 0.0) for key in RANGED if key in values},
+        kept=kept,
     )
     return FixedConfig(changes, settings=settings)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sacdoctor.algorithms import ALGORITHMS
+from sacdoctor.settings.kept import Kept
 from sacdoctor.settings.ranges import CLIP_GRAD_VALUE, MAX_GRAD_NORM, WARMUP_STEPS
 
 
@@ -14,7 +15,8 @@ class Settings:
     """What an algorithm is to be trained with. None: not set.
 
     `linear`: the learning rate decays linearly to 0. `was` holds what a corrected setting said
-    before, by name. `others` are settings beside those named here, where they were corrected.
+    before, by name. `others` are settings beside those named here, where they were corrected, and
+    `kept` is what a file says besides.
     """
 
     algorithm: str
@@ -26,6 +28,7 @@ class Settings:
     learning_starts: int | None = None
     was: Mapping[str, str] = field(default_factory=dict)
     others: Mapping[str, float] = field(default_factory=dict)
+    kept: Kept = field(default_factory=Kept)
 
 
 def recommended(algorithm: str) -> Settings:

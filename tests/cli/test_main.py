@@ -17,6 +17,8 @@ FIRST = {
     "fix-config": "yaml",
 }
 """The choice of `--format` that is named first."""
+WITHOUT_PATH = ("rules", "schema")
+"""Verbs that look at no file."""
 
 
 def arguments(verb: str, path: Path) -> list[str]:
@@ -37,7 +39,7 @@ def test_a_format_that_a_verb_does_not_have_is_wrong_usage(
     assert advice.endswith(f"sacdoctor {verb} --help")
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "rules"])
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in WITHOUT_PATH])
 def test_what_is_not_there_is_one_line_from_every_verb(run: Run, tmp_path: Path, verb: str) -> None:
     outcome = run(*arguments(verb, tmp_path / "missing"))
     assert (outcome.code, outcome.out) == (2, "")
@@ -57,7 +59,7 @@ def test_a_settings_file_that_is_none_is_one_line_from_every_verb_that_reads_it(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "watch"])
 def test_a_full_disk_behind_stdout_is_one_line_from_every_verb(broken: Path, verb: str) -> None:
-    paths = [] if verb == "rules" else arguments(verb, broken)[1:]
+    paths = [] if verb in WITHOUT_PATH else arguments(verb, broken)[1:]
     if verb == "history":
         paths = [str(broken.parent)]
     if verb == "fix":

@@ -23,9 +23,7 @@ from sacdoctor.report.results import (
 def _scan(result: ScanResult, file: TextIO) -> None:
     from sacdoctor.report.formats.json.scan import render
 
-    for piece in render(
-        result.reports, all_tensors=result.all_tensors, configuration=result.configuration
-    ):
+    for piece in render(result):
         file.write(piece)
 
 

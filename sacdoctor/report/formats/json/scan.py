@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from sacdoctor.model import BufferSummary, LayerReport, Report
+from sacdoctor.model import BufferSummary, Finding, LayerReport, Report
 from sacdoctor.report.formats.json.schema import (
     DECIMALS,
     finding_document,
@@ -14,30 +14,41 @@ from sacdoctor.report.formats.json.schema import (
     summary_document,
     written,
 )
-from sacdoctor.report.results import Configuration
+from sacdoctor.report.results import Configuration, Judge, ScanResult
 from sacdoctor.version import __version__
 
 
-def render(
-    reports: Iterable[Report],
-    *,
-    all_tensors: bool = False,
-    configuration: Configuration | None = None,
-) -> Iterator[str]:
+def render(result: ScanResult) -> Iterator[str]:
     """Yield one JSON document over all reports, piece by piece as they come.
 
-    `layers` lists the biases, or with `all_tensors` every tensor.
+    `layers` lists the biases, or where all tensors are asked for every one.
     """
-    head = {**head_document(None), "sacdoctor": __version__, **head_document(configuration)}
-    yield written(head)[:-2] + ',\n "checkpoints": ['
+    yield written(_head(result.configuration))[:-2] + ',\n "checkpoints": ['
     separator = ""
-    for report in reports:
-        yield separator + written(_checkpoint(report, all_tensors))
+    for report in result.reports:
+        yield separator + written(_checkpoint(report, result.all_tensors, result.judge))
         separator = ", "
     yield "]\n}\n"
 
 
-def _checkpoint(report: Report, all_tensors: bool) -> dict[str, Any]:
+def lines(result: ScanResult) -> Iterator[str]:
+    """Yield each report as a JSON object on a line, which says all that a document would."""
+    head = _head(result.configuration)
+    for report in result.reports:
+        one = _checkpoint(report, result.all_tensors, result.judge)
+        yield written({**head, **one}, indent=None) + "\n"
+
+
+def _head(configuration: Configuration | None) -> dict[str, Any]:
+    return {**head_document(None), "sacdoctor": __version__, **head_document(configuration)}
+
+
+def checkpoint_document(report: Report) -> dict[str, Any]:
+    """Return a report as the schema names its parts, every tensor of it."""
+    return _checkpoint(report, True, Judge())
+
+
+def _checkpoint(report: Report, all_tensors: bool, judge: Judge) -> dict[str, Any]:
     layers = report.layers if all_tensors else report.biases
     return {
         "path": report.path,
@@ -54,9 +65,16 @@ def _checkpoint(report: Report, all_tensors: bool) -> dict[str, Any]:
         },
         "summary": summary_document(report.summary) if report.summary else None,
         "layers": [_layer(layer) for layer in layers],
-        "findings": [finding_document(finding) for finding in report.findings],
+        "findings": [_finding(report.path, finding, judge) for finding in report.findings],
         **({} if report.replay is None else {"replay": _replay(report.replay)}),
     }
+
+
+def _finding(path: str, finding: Finding, judge: Judge) -> dict[str, Any]:
+    document = finding_document(finding)
+    if judge.baseline is not None:
+        document["known"] = judge.knows(path, finding)
+    return document
 
 
 def _replay(buffer: BufferSummary) -> dict[str, Any]:

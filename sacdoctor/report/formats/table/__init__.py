@@ -24,7 +24,12 @@ def _scan(result: ScanResult, file: TextIO) -> None:
     from sacdoctor.report.formats.table.scan import print_reports
 
     print_reports(
-        console(file), result.reports, all_tensors=result.all_tensors, verbose=result.verbose
+        console(file),
+        result.reports,
+        all_tensors=result.all_tensors,
+        verbose=result.verbose,
+        quiet=result.quiet,
+        judge=result.judge,
     )
 
 

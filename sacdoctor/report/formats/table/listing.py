@@ -43,7 +43,7 @@ class Line(NamedTuple):
         )
 
 
-def print_lines(console: Console, lines: Sequence[Line]) -> None:
+def print_lines(console: Console, lines: Sequence[Line], *, with_totals: bool = True) -> None:
     """Print a line per checkpoint, the worst first, and how many there are of each status."""
     cut = "..." if is_ascii(console) else "…"
     status, path, algorithm, steps, words = _widths(lines, console.width)
@@ -56,7 +56,8 @@ def print_lines(console: Console, lines: Sequence[Line]) -> None:
         text.append(_start(line.words, words, cut), style="not bold default")
         text.rstrip()
         console.print(text, soft_wrap=True)
-    console.print(_totals(line.status for line in lines))
+    if with_totals:
+        console.print(_totals(line.status for line in lines))
 
 
 def _widths(lines: Sequence[Line], width: int) -> tuple[int, int, int, int, int]:

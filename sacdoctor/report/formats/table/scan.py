@@ -25,12 +25,14 @@ from sacdoctor.report.formats.table.style import (
     percent_text,
     split_after,
 )
+from sacdoctor.report.results import Judge
 from sacdoctor.report.text import counted, flow
 from sacdoctor.report.verdict import verdict
 from sacdoctor.severity import Severity, Status, worst
 
 _CAUSES = frozenset(Cause)
 """Rules that are called so tell why biases are zero."""
+_NO_BASELINE = Judge()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,35 +64,64 @@ def print_reports(
     *,
     all_tensors: bool = False,
     verbose: bool = False,
+    quiet: bool = False,
+    judge: Judge = _NO_BASELINE,
 ) -> None:
     """Print one report in full; of several those of the bad, then a line for each and a count.
 
     Reports are printed as they come. With `verbose` none of those that could be read is left out;
-    why others could not, the command line says on stderr, too.
+    why others could not, the command line says on stderr, too. With `quiet` there is a line for
+    each of the bad, and nothing else; bad is what has findings that no baseline knows.
     """
+    if quiet:
+        _print_bad_lines(console, reports, judge)
+        return
     lines: list[Line] = []
     first: Report | None = None
+    known = 0
     for report in reports:
         lines.append(Line.of(report))
+        known += sum(judge.knows(report.path, finding) for finding in report.findings)
         if len(lines) == 1:
             first = report
             continue
-        if first is not None:
-            _print_if_bad(console, first, all_tensors, verbose)
-            first = None
-        _print_if_bad(console, report, all_tensors, verbose)
+        for one in (first, report):
+            if one is not None and one.error is None and (verbose or _is_bad(one, judge)):
+                print_report(console, one, all_tensors=all_tensors, judge=judge)
+        first = None
     if first is None:
         print_lines(console, lines)
     elif first.error is None:
-        print_report(console, first, all_tensors=all_tensors)
+        print_report(console, first, all_tensors=all_tensors, judge=judge)
+    if judge.baseline is not None and known:
+        words = f"{judge.baseline.path} knows {counted(known, 'finding')}: known ones do not fail."
+        console.print(Text(printable(words), style="dim"))
 
 
-def _print_if_bad(console: Console, report: Report, all_tensors: bool, verbose: bool) -> None:
-    if report.error is None and (verbose or report.status in (Status.CRITICAL, Status.WARNING)):
-        print_report(console, report, all_tensors=all_tensors)
+def _print_bad_lines(console: Console, reports: Iterable[Report], judge: Judge) -> None:
+    lines = [Line.of(one) for one in reports if one.error is None and _is_bad(one, judge)]
+    if lines:
+        print_lines(console, lines, with_totals=False)
 
 
-def print_report(console: Console, report: Report, *, all_tensors: bool = False) -> None:
+def _is_bad(report: Report, judge: Judge) -> bool:
+    """Return whether a report is at warning or worse, and not all for what a baseline knows."""
+    if report.status not in (Status.CRITICAL, Status.WARNING):
+        return False
+    return judge.baseline is None or any(
+        not judge.knows(report.path, finding)
+        for finding in report.findings
+        if finding.severity is not Severity.NOTICE
+    )
+
+
+def print_report(
+    console: Console,
+    report: Report,
+    *,
+    all_tensors: bool = False,
+    judge: Judge = _NO_BASELINE,
+) -> None:
     """Print one readable checkpoint's report."""
     console.print(_head(report, console.width))
     console.print(headline(report))
@@ -107,7 +138,8 @@ def print_report(console: Console, report: Report, *, all_tensors: bool = False)
         console.print(Text(note, style="dim"))
     for finding in report.findings:
         console.print()
-        console.print(finding_text(finding, console.width))
+        is_known = judge.knows(report.path, finding)
+        console.print(finding_text(finding, console.width, is_known=is_known))
     console.print()
 
 

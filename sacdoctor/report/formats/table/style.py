@@ -73,14 +73,17 @@ def percent_text(percent: float) -> str:
     return f"{percent:.1f}"
 
 
-def finding_text(finding: Finding, width: int) -> Text:
+def finding_text(finding: Finding, width: int, *, is_known: bool = False) -> Text:
     """Return a finding as a heading and indented text; lines of code in it stay as they are.
 
-    `width` is that of the terminal; running text stays narrower than `PROSE`.
+    One that `is_known` says so: a baseline has it. `width` is that of the terminal; running text
+    stays narrower than `PROSE`.
     """
     width = max(20, min(width, PROSE) - 6)
     style = STYLES[finding.severity]
     text = Text().append(f"{finding.rule} {finding.name}  {finding.severity.value}", style=style)
+    if is_known:
+        text.append("  known", style="dim")
     for lines, look in (
         (_wrapped(finding.message, width), ""),
         (_shortened(finding.evidence, width), "dim"),

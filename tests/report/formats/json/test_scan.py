@@ -10,12 +10,13 @@ import torch as th
 import sacdoctor
 from sacdoctor import Report, scan
 from sacdoctor.report.formats.json.scan import render
+from sacdoctor.report.results import ScanResult
 from tests.archives import write_sb3
 from tests.scan_document import parse
 
 
 def document(*reports: Report, all_tensors: bool = False) -> dict:
-    return parse("".join(render(reports, all_tensors=all_tensors)))
+    return parse("".join(render(ScanResult(reports, all_tensors))))
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
@@ -34,7 +35,7 @@ def test_reports_are_written_as_they_come(healthy: Path) -> None:
             came.append(number)
             yield scan(healthy)
 
-    pieces = render(reports())
+    pieces = render(ScanResult(reports(), all_tensors=False))
     next(pieces)
     next(pieces)
     assert came == [0]
@@ -78,7 +79,7 @@ def test_percentages_are_rounded_to_four_decimals(tmp_path: Path) -> None:
 def test_no_control_character_gets_into_the_document(tmp_path: Path) -> None:
     name = "".join(map(chr, (*range(32), *range(127, 160), 0x202E, 0x2066, 0x2028)))
     report = scan(write_sb3(tmp_path / "m.zip", {f"{name}.bias": th.zeros(1)}))
-    text = "".join(render([report]))
+    text = "".join(render(ScanResult([report], all_tensors=False)))
     assert not [
         character for character in text if not (" " <= character <= "~" or character == "\n")
     ]
