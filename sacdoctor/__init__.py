@@ -3,7 +3,8 @@
 `scan(path)` returns a `Report`, `fix(path)` writes a repaired copy, `fix_config(source)` corrects
 training settings, `diff(a, b)` compares two checkpoints, `read_history(folder)` follows a run,
 `check_up(folder)` looks at all that it left, `audit_warmup(path)` finds forced actions in a replay
-buffer. Nothing in a file is ever executed.
+buffer, `load(path)` returns a live model and `probe(path)` says what its networks do on
+observations. Nothing in a file is ever executed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,14 @@ if TYPE_CHECKING:
         TensorRole,
         Unjudged,
     )
-    from sacdoctor.network import LeftOut, load, load_replay_buffer
+    from sacdoctor.network import (
+        LeftOut,
+        ProbeReport,
+        activity_of,
+        load,
+        load_replay_buffer,
+        probe,
+    )
     from sacdoctor.options import ScanOptions
     from sacdoctor.repair import FixResult, RepairError, RepairOptions, RepairPlan, fix
     from sacdoctor.settings.fix_config import FixedConfig, fix_config
@@ -50,6 +58,7 @@ __all__ = [
     "LayerReport",
     "LeftOut",
     "MissingFile",
+    "ProbeReport",
     "RepairError",
     "RepairOptions",
     "RepairPlan",
@@ -65,6 +74,7 @@ __all__ = [
     "Unjudged",
     "WarmupReport",
     "__version__",
+    "activity_of",
     "audit_warmup",
     "check_up",
     "diff",
@@ -73,6 +83,7 @@ __all__ = [
     "fix_config",
     "load",
     "load_replay_buffer",
+    "probe",
     "read_history",
     "scan",
 ]
@@ -102,7 +113,14 @@ _HOMES = {
         "TensorRole",
         "Unjudged",
     ),
-    "sacdoctor.network": ("LeftOut", "load", "load_replay_buffer"),
+    "sacdoctor.network": (
+        "LeftOut",
+        "ProbeReport",
+        "activity_of",
+        "load",
+        "load_replay_buffer",
+        "probe",
+    ),
     "sacdoctor.repair": ("FixResult", "RepairError", "RepairOptions", "RepairPlan", "fix"),
     "sacdoctor.settings.fix_config": ("FixedConfig", "fix_config"),
     "sacdoctor.severity": ("Severity", "Status", "Thresholds"),

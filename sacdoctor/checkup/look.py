@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from shlex import quote
+from typing import NamedTuple
 
 from sacdoctor.algorithms import ALGORITHMS
 from sacdoctor.checkup.concerns import Sign, concerns
@@ -13,9 +14,10 @@ from sacdoctor.checkup.model import Checkup, Concern, Happening
 from sacdoctor.diagnosis import report_of_error, scan
 from sacdoctor.diagnosis.rules import rule_of
 from sacdoctor.errors import SacdoctorError
+from sacdoctor.extras import imported
 from sacdoctor.files import as_saved
 from sacdoctor.history import Crash, Event, History, Onset, Run, Snapshot, read_history
-from sacdoctor.model import Report
+from sacdoctor.model import Finding, Report
 from sacdoctor.options import ScanOptions
 from sacdoctor.replay import buffer_of, newest_in
 from sacdoctor.severity import Severity, Status
@@ -23,15 +25,19 @@ from sacdoctor.severity import Severity, Status
 _BEST = "best_model.zip"
 """`EvalCallback`'s."""
 _REPLAY = "replay_buffer"
+_WORK = "the networks at work"
 _CLEAN = "warmup --clean OUT.pkl"
 _LOGS = ("progress.csv", "monitor.csv", "evaluations.npz")
 
 
-def check_up(path: str | Path, options: ScanOptions | None = None) -> Checkup:
+def check_up(
+    path: str | Path, options: ScanOptions | None = None, *, probe: bool = True
+) -> Checkup:
     """Return what a run's folder, or a checkpoint and what lies with it, comes to.
 
     Of each run in a folder the newest checkpoint is judged, and `best_model.zip`; older ones tell
-    when something came up. Of a replay buffer the newest is read.
+    when something came up. Of a replay buffer the newest is read, and with `probe` the networks of
+    the newest checkpoint are set to work on its observations, where SB3 is installed.
 
     Raises `SacdoctorError` where there is nothing to look at. What cannot be read is part of the
     result. Nothing in a file is executed.
@@ -39,27 +45,28 @@ def check_up(path: str | Path, options: ScanOptions | None = None) -> Checkup:
     options = options or ScanOptions()
     path = Path(as_saved(str(path)))
     is_folder = os.path.isdir(path)  # where a name is too long, pathlib raises
-    return _of_folder(path, options) if is_folder else _of_checkpoint(path, options)
+    return (_of_folder if is_folder else _of_checkpoint)(path, options, probe)
 
 
 # -- one checkpoint ----------------------------------------------------------------------------
 
 
-def _of_checkpoint(path: Path, options: ScanOptions) -> Checkup:
+def _of_checkpoint(path: Path, options: ScanOptions, probe: bool) -> Checkup:
     report = scan(path, options)
     buffer = buffer_of(path)
     reports, broken = _buffer_reports(buffer, options)
     signs = [Sign(finding, path.name) for finding in report.findings]
     signs += [Sign(finding, Path(of.path).name) for of in reports for finding in of.findings]
-    found = concerns(signs)
+    work = _at_work(path, buffer, options) if probe else _Work()
+    found = concerns([*signs, *(Sign(finding, _WORK) for finding in work.findings)])
     not_there = [] if buffer or not _stores(report.algorithm) else ["its replay buffer"]
     return Checkup(
         path=str(path),
-        status=Status.worst([report.status, *(of.status for of in reports)]),
+        status=Status.worst([report.status, work.status, *(of.status for of in reports)]),
         concerns=found,
         timeline=(),
-        looked_at=(_named(path.name, report), *_of_buffers(reports)),
-        not_there=(*not_there, "the rest of its run (give its folder)"),
+        looked_at=(_named(path.name, report), *_of_buffers(reports), *work.looked_at),
+        not_there=(*not_there, *work.not_there, "the rest of its run (give its folder)"),
         commands=tuple(_commands(found, path, reports)),
         unreadable=broken,
     )
@@ -73,25 +80,30 @@ def _named(name: str, report: Report) -> str:
 # -- a folder ----------------------------------------------------------------------------------
 
 
-def _of_folder(folder: Path, options: ScanOptions) -> Checkup:
+def _of_folder(folder: Path, options: ScanOptions, probe: bool) -> Checkup:
     history = read_history(folder, options)
     newest = [last for run in history.runs if (last := _newest(run)) is not None]
     buffer = _buffer_in(folder, newest)
     reports, broken = _buffer_reports(buffer, options)
-    found = concerns(_signs(history, folder, reports))
+    work = _Work()
+    if probe and newest:
+        work = _at_work(Path(newest[-1].report.path), buffer, options)
+    at_work = [Sign(finding, _WORK) for finding in work.findings]
+    found = concerns([*_signs(history, folder, reports), *at_work])
     looked, missing = [], []
     for run in history.runs:
         looked.append(_checkpoints(run, several=len(history.runs) > 1))
-    looked += [*_of_buffers(reports), *history.logs]
+    looked += [*_of_buffers(reports), *work.looked_at, *history.logs]
     if not newest:
         missing.append("a checkpoint (.zip)")
     elif buffer is None and any(_stores(run.algorithm) for run in history.runs):
         missing.append("a replay buffer")
     names = {Path(log).name for log in history.logs}
     missing += [log for log in _LOGS if not any(name.endswith(log) for name in names)]
+    missing += work.not_there
     statuses = {snapshot.report.status for snapshot in _judged(history)}
     statuses |= {Status.of([concern.finding.severity]) for concern in found if _counts(concern)}
-    statuses |= {report.status for report in reports}
+    statuses |= {work.status, *(report.status for report in reports)}
     statuses |= {Status.WARNING} if history.crashes else set()
     if not newest and not statuses:
         statuses = {Status.UNKNOWN}
@@ -243,6 +255,34 @@ def _of_buffers(reports: Iterable[Report]) -> Iterator[str]:
         if report.replay is not None:
             name, number = Path(report.path).name, report.replay.transitions
             yield f"{name} ({number:,} transitions)"
+
+
+# -- the networks at work ----------------------------------------------------------------------
+
+
+class _Work(NamedTuple):
+    """What a network showed when it was set to work, or why it was not."""
+
+    status: Status = Status.HEALTHY
+    findings: tuple[Finding, ...] = ()
+    looked_at: tuple[str, ...] = ()
+    not_there: tuple[str, ...] = ()
+
+
+def _at_work(checkpoint: Path, buffer: Path | None, options: ScanOptions) -> _Work:
+    """Return what the networks of a checkpoint do on the observations of a buffer."""
+    if buffer is None:
+        return _Work()  # an observation or two tell nothing
+    try:
+        probe = imported("sacdoctor.network", "probe", "sacdoctor checkup")
+        report = probe(checkpoint, buffer=buffer, trust=options.trusted, options=options)
+    except (ImportError, SacdoctorError) as error:
+        reason = error.reason if isinstance(error, SacdoctorError) else str(error)
+        return _Work(not_there=(f"{_WORK} ({reason})",))
+    if report.status is Status.UNKNOWN:
+        return _Work(not_there=tuple(f"{_WORK} ({note})" for note in report.notes[-1:]))
+    looked_at = (f"{_WORK} on {report.count:,} observations",)
+    return _Work(report.status, report.findings, looked_at)
 
 
 # -- what to type next -------------------------------------------------------------------------

@@ -38,6 +38,9 @@ def checkup(
     select: SelectOption = None,
     ignore: IgnoreOption = None,
     trust: TrustOption = None,
+    no_probe: Annotated[
+        bool, typer.Option("--no-probe", help="Do not set the networks to work (needs `train`).")
+    ] = False,
     config: ConfigOption = None,
     exit_zero: ExitZeroOption = False,
     show_config: ShowConfigOption = False,
@@ -45,8 +48,8 @@ def checkup(
     """Look at all that a run left, and say what is wrong, since when, and what to do.
 
     The newest checkpoint and the best, what changed between checkpoints, what lies beside them,
-    the replay buffer, the logs. Exit codes: 0 clean, 1 findings, 2 wrong usage or something
-    unreadable.
+    the replay buffer and what the networks do on it, the logs. Exit codes: 0 clean, 1 findings, 2
+    wrong usage or something unreadable.
     """
     from sacdoctor.checkup import check_up
     from sacdoctor.cli.asked import asked_for
@@ -61,7 +64,7 @@ def checkup(
         trust=tuple(trust or ()),
     )
     asked = asked_for(given, config, show=show_config)
-    found = check_up(run, asked.options)
+    found = check_up(run, asked.options, probe=not no_probe)
     for report in found.unreadable:
         complain(f"{report.path}: {report.error}")
     with open_output(output) as file:

@@ -22,6 +22,7 @@ VERBS = (
     "checkup",
     "watch",
     "warmup",
+    "probe",
     "rules",
     "schema",
 )

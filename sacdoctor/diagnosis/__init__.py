@@ -1,5 +1,16 @@
 """Zero statistics, causes, rules and the report of a checkpoint; `scan` puts them together."""
 
+from sacdoctor.diagnosis.activity_facts import (
+    DORMANT,
+    LEFT_OUT,
+    NEAR,
+    NEARLY_ALL,
+    ActionActivity,
+    Activity,
+    LayerActivity,
+    NetworkActivity,
+    ValueActivity,
+)
 from sacdoctor.diagnosis.causes import OUTLAST_REPAIR, Attribution
 from sacdoctor.diagnosis.completion import Completion, completions, loading_call
 from sacdoctor.diagnosis.coverage import Slot
@@ -8,6 +19,7 @@ from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.log_facts import COEFFICIENT, LogFacts, LoggedRow, Points
 from sacdoctor.diagnosis.normalisation import Normalised, normalised
 from sacdoctor.diagnosis.pickled_settings import largest_rate
+from sacdoctor.diagnosis.policy_settings import observations
 from sacdoctor.diagnosis.returns import SPREADS, WINDOW, least_spread
 from sacdoctor.diagnosis.run_facts import Jump, Leap, Moment, RunFacts, Still, Stored
 from sacdoctor.diagnosis.scan import (
@@ -27,29 +39,40 @@ from sacdoctor.diagnosis.statistics import (
     pieces,
     zero_positions,
 )
+from sacdoctor.diagnosis.vec_normalize import Statistics, read_statistics, statistics_beside
 from sacdoctor.diagnosis.wording import biases
 from sacdoctor.diagnosis.wrapped import needless_wrappers
 
 __all__ = [
     "COEFFICIENT",
+    "DORMANT",
+    "LEFT_OUT",
+    "NEAR",
+    "NEARLY_ALL",
     "OUTLAST_REPAIR",
     "SPREADS",
     "WINDOW",
+    "ActionActivity",
+    "Activity",
     "Attribution",
     "Completion",
     "Examination",
     "Facts",
     "Jump",
+    "LayerActivity",
     "Leap",
     "LogFacts",
     "LoggedRow",
     "Moment",
+    "NetworkActivity",
     "Normalised",
     "Points",
     "RunFacts",
     "Slot",
+    "Statistics",
     "Still",
     "Stored",
+    "ValueActivity",
     "as_floats",
     "as_numbers",
     "biases",
@@ -63,11 +86,14 @@ __all__ = [
     "looks_at_code_alone",
     "needless_wrappers",
     "normalised",
+    "observations",
     "pieces",
+    "read_statistics",
     "report_of",
     "report_of_error",
     "report_on",
     "scan",
+    "statistics_beside",
     "status_of",
     "zero_positions",
 ]

@@ -58,15 +58,17 @@ class Statistics:
     """What a `VecNormalize` makes of observations.
 
     `moments` are those of each entry of Dict observations, of others under the empty text; empty
-    where observations are passed on as they are (`norm_obs=False`). `reward_variance` is that of
-    the discounted returns, by whose root rewards are divided, None where they are not.
+    where observations are passed on as they are (`norm_obs=False`). `reward_deviation` is what
+    rewards are divided by before they are cut at `reward_clip`, None where they are passed on, too,
+    and NaN where that cannot be told.
     """
 
     path: Path
     moments: Mapping[str, Moments]
     clip: float
     epsilon: float
-    reward_variance: float | None = None
+    reward_deviation: float | None
+    reward_clip: float
 
     @property
     def count(self) -> float:
@@ -106,8 +108,9 @@ def read_statistics(path: Path) -> Statistics:
             path,
             dict(_moments(held)) if held.get("norm_obs", True) is True else {},
             _number(held.get("clip_obs")),
-            _number(held.get("epsilon")),
-            _reward_variance(held),
+            epsilon := _number(held.get("epsilon")),
+            _deviation(held.get("ret_rms"), epsilon) if held.get("norm_reward", True) else None,
+            _number(held.get("clip_reward", np.inf)),
         )
     except SacdoctorError as error:
         raise error.at(path) from None
@@ -127,14 +130,11 @@ def _moments(held: Mapping[str, Any]) -> Iterator[tuple[str, Moments]]:
             yield str(key), Moments(mean, var, _number(values.get("count")))
 
 
-def _reward_variance(held: Mapping[str, Any]) -> float | None:
-    made = held.get("ret_rms")
-    if held.get("norm_reward", True) is not True or not isinstance(made, Made):
-        return None
-    variance = attributes(made).get("var")
-    if isinstance(variance, PickledArray):
-        return float(variance.view().reshape(-1)[0]) if variance.view().size == 1 else None
-    return float(variance) if isinstance(variance, (int, float)) else None
+def _deviation(kept: Any, epsilon: float) -> float:
+    var = attributes(kept).get("var") if isinstance(kept, Made) else None
+    if isinstance(var, PickledArray) and var.view().size == 1:
+        var = var.view().item()
+    return float(np.sqrt(var + epsilon)) if isinstance(var, float) else float("nan")
 
 
 def _array(value: Any) -> NDArray[np.float64]:

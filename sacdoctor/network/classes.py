@@ -34,8 +34,8 @@ class Classes:
         is_known = role_of(name.module, name.qualname) is not None
         if not is_known and not _is_below(name.module, (_OURS, *self._trusted)):
             raise Unloadable(
-                f"{name} is code of somebody's own: where you trust it, load the file with "
-                f"trust=[{name.module!r}]"
+                f"{name} is code of somebody's own: where you trust it, say so with "
+                f"trust=[{name.module!r}], or --trust {name.module}"
             )
         try:
             found = import_module(name.module)

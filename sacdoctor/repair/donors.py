@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from sacdoctor.diagnosis.rules import RULES
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.options import ScanOptions
 from sacdoctor.repair.model import Left, Refit
+from sacdoctor.severity import Severity
 from sacdoctor.trust import is_pickle_file
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def in_words(account: Refit) -> str:
 
 def _why_unused(path: Path) -> str | None:
     bars = tuple(rule.code for rule in RULES if rule.bars_refit)
-    found = scan(path, ScanOptions(select=bars)).findings
+    findings = scan(path, ScanOptions(select=bars)).findings
+    found = [finding for finding in findings if finding.severity is not Severity.NOTICE]
     if not found:
         return None
     return f"{found[0].rule}: {found[0].message}; what it records is not what the agent did"
@@ -143,5 +144,10 @@ def _wrapper(facts: Facts) -> tuple[Callable[[str, NDArray[Any]], NDArray[Any]] 
         scaled = statistics.scaled(key, observations)
         return np.clip(scaled, -statistics.clip, statistics.clip).astype(np.float32)
 
-    variance = statistics.reward_variance
-    return observed, 1.0 if variance is None else sqrt(variance + statistics.epsilon)
+    deviation = statistics.reward_deviation
+    if deviation is not None and not deviation > 0.0:
+        raise Unused(
+            "the agent was trained under VecNormalize, whose statistics do not tell by what it "
+            "divided rewards"
+        )
+    return observed, 1.0 if deviation is None else deviation

@@ -4,7 +4,7 @@ from sacdoctor.replay.buffer import ReplayBuffer
 from sacdoctor.replay.companions import buffer_of, checkpoint_of, newest_in
 from sacdoctor.replay.forced_head import Doubt, ForcedHead, constant_head
 from sacdoctor.replay.formats import read_replay_buffer
-from sacdoctor.replay.formats.numpy_zip import read_arrays
+from sacdoctor.replay.formats.numpy_zip import read_arrays, read_observations
 from sacdoctor.replay.ignored_actions import ignored_head
 from sacdoctor.replay.outcome_model import learn, nearest
 from sacdoctor.replay.rewriting import write_without_oldest
@@ -24,6 +24,7 @@ __all__ = [
     "nearest",
     "newest_in",
     "read_arrays",
+    "read_observations",
     "read_replay_buffer",
     "write_without_oldest",
 ]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sacdoctor.diagnosis.warmup import WarmupReport
     from sacdoctor.history import Difference, History
     from sacdoctor.model import Finding, Report
+    from sacdoctor.network import ProbeReport
     from sacdoctor.repair import FixResult
     from sacdoctor.report.baseline import Baseline
 
@@ -118,6 +119,13 @@ class WarmupResult(NamedTuple):
     """The buffer that was written without the forced transitions, if one was."""
     configuration: Configuration | None = None
     judge: Judge = Judge()
+
+
+class ProbeResult(NamedTuple):
+    """What the networks of one checkpoint do on observations."""
+
+    report: ProbeReport
+    configuration: Configuration | None = None
 
 
 class RulesResult(NamedTuple):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sacdoctor.extras import imported
 
 if TYPE_CHECKING:
+    from sacdoctor.training.activity import ActivityCallback
     from sacdoctor.training.gradients import GradientGuard
     from sacdoctor.training.health import TrainingHealthCallback
     from sacdoctor.training.live import MissingParameters, add_missing_parameters
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ActivityCallback",
     "ExecutedActionDictReplayBuffer",
     "ExecutedActionMixin",
     "ExecutedActionReplayBuffer",
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ActivityCallback": "activity",
     "ExecutedActionDictReplayBuffer": "warmup",
     "ExecutedActionMixin": "warmup",
     "ExecutedActionReplayBuffer": "warmup",

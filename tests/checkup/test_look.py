@@ -104,3 +104,22 @@ def test_where_there_is_nothing_it_says_so(tmp_path: Path) -> None:
         check_up(tmp_path)
     with pytest.raises(SacdoctorError):
         check_up(tmp_path / "nowhere.zip")
+
+
+def test_the_networks_are_set_to_work_on_the_buffer_unless_told_not_to(
+    labelled: Labelled,
+) -> None:
+    path = labelled.path("run_resumed_dqn")
+    assert "the networks at work on 399 observations" in check_up(path).looked_at
+    assert not [of for of in check_up(path, probe=False).looked_at if "at work" in of]
+
+
+def test_why_the_networks_could_not_work_is_said(
+    labelled: Labelled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object) -> None:
+        raise ImportError("sacdoctor checkup needs gymnasium: pip install 'sacdoctor[train]'")
+
+    monkeypatch.setattr("sacdoctor.checkup.look.imported", missing)
+    (said,) = (of for of in check_up(labelled.path("run_resumed_dqn")).not_there if "work" in of)
+    assert "pip install 'sacdoctor[train]'" in said

@@ -12,7 +12,7 @@ from sacdoctor.cli.main import VERBS
 from tests.conftest import Run, child_environment
 
 FIRST = {
-    **dict.fromkeys(("scan", "fix", "diff", "history", "warmup"), "table"),
+    **dict.fromkeys(("scan", "fix", "diff", "history", "warmup", "probe"), "table"),
     "watch": "text",
     "fix-config": "yaml",
 }
@@ -64,6 +64,8 @@ def test_a_full_disk_behind_stdout_is_one_line_from_every_verb(broken: Path, ver
         paths = [str(broken.parent)]
     if verb == "fix":
         paths.append("--dry-run")
+    if verb == "probe":
+        paths += ["--trust", "fixtures.policies"]
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = subprocess.run(
             [sys.executable, "-m", "sacdoctor", verb, *paths],

@@ -3,8 +3,8 @@
 ## What it does
 Reports a `log_std` parameter (PPO, A2C, TRPO with continuous actions; gSDE) whose standard
 deviation is below 0.01 (warning) or 0.001 (critical) in every dimension. SAC without gSDE computes
-its standard deviation from the observation; there it is a layer, not a parameter, and cannot be
-judged from the file.
+its standard deviation from the observation. That the file does not tell: `sacdoctor probe` sets the
+policy to work, and reports a mean over observations that is as small.
 
 ## Why is this bad
 Without spread in its actions the agent sees the same outcome again and again: gradients of the
@@ -30,6 +30,7 @@ from math import exp
 
 import numpy as np
 
+from sacdoctor.diagnosis.activity_facts import Activity
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
@@ -37,6 +38,7 @@ from sacdoctor.severity import Severity
 
 WARNING = 0.01
 CRITICAL = 0.001
+_REMEDY = "Raise ent_coef or log_std_init, or go back to a checkpoint that still explores."
 
 
 def check(examination: Examination) -> Iterator[Finding]:
@@ -59,10 +61,23 @@ def check(examination: Examination) -> Iterator[Finding]:
                 f"{layer.name}: standard deviation at most {largest:.1e} in {values.size} "
                 "dimensions"
             ),
-            remedy=(
-                "Raise ent_coef or log_std_init, or go back to a checkpoint that still explores."
-            ),
+            remedy=_REMEDY,
             tensors=(layer.name,),
+        )
+
+
+def check_activity(activity: Activity) -> Iterator[Finding]:
+    """Yield a finding for a policy at work that adds hardly anything to its best action."""
+    for network in activity.networks:
+        deviation = None if network.actions is None else network.actions.deviation
+        if not network.is_policy or deviation is None or not deviation < WARNING:
+            continue
+        yield RULE.finding(
+            Severity.CRITICAL if deviation < CRITICAL else Severity.WARNING,
+            "the policy's actions no longer vary",
+            evidence=f"{network.name}: a mean standard deviation of {deviation:.1e} on "
+            f"{activity.observations:,} observations",
+            remedy=_REMEDY,
         )
 
 
@@ -71,5 +86,5 @@ RULE = Rule(
     name="exploration-collapse",
     doc=__doc__,
     severities=(Severity.CRITICAL, Severity.WARNING),
-    checks=(Check(Examination, check),),
+    checks=(Check(Examination, check), Check(Activity, check_activity)),
 )

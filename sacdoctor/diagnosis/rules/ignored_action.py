@@ -1,4 +1,4 @@
-"""Outcomes that do not follow from the stored action.
+"""Outcomes that do not follow from the stored action, and critics that do not heed it.
 
 ## What it does
 Takes up to 1,500 transitions of a replay buffer whose observations are floats, 24 numbers at most,
@@ -8,6 +8,12 @@ and reports
   observations as different as those of any two (nine tenths and more, in every number that varies);
 - that next observations or rewards follow from the action of the row before (it explains half or
   more of what the observation leaves open), and not from their own.
+
+`sacdoctor probe` reports a critic whose values do not change with the action: going through half of
+its range moves them by less than a ten-thousandth of their standard deviation. In a notice it says,
+of 1,000 transitions and more, where what the action adds to the value has nothing to do with what
+followed: a correlation below 0.15. Where the action matters at each step, that of critics a
+thousand updates old is 0.5 and more. Where rewards are rare, nothing is said.
 
 Worlds in which the action moves the reward alone, or next to nothing, are not reported: there the
 next observation follows from the observation.
@@ -37,6 +43,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sacdoctor.diagnosis.activity_facts import Activity
 from sacdoctor.diagnosis.buffer_facts import StoredTransitions
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
@@ -72,11 +79,59 @@ def check(stored: StoredTransitions) -> Iterator[Finding]:
     )
 
 
+FEWEST = 1000
+"""Transitions, of which a correlation by chance is 0.03."""
+FEWEST_UPDATES = 800
+"""After 500 healthy critics of Pendulum come to 0.16 to 0.45, after 1,000 to 0.5 and more."""
+BORNE_OUT = 0.15
+OFTEN = 0.5
+"""The deviation of rewards as a share of that of what was learned of them; rare ones are learned
+slowly."""
+NO_EFFECT = 1e-4
+"""Of the values' standard deviation; at least 2e-2 in healthy critics."""
+
+
+def check_activity(activity: Activity) -> Iterator[Finding]:
+    """Yield a finding where a critic's values do not depend on the action, or not as they ought."""
+    for network in activity.networks:
+        values = network.values
+        if values is None or values.action_effect is None or not activity.updates:
+            continue
+        if values.action_effect < NO_EFFECT:
+            yield RULE.finding(
+                Severity.WARNING,
+                "the critic's values do not depend on the action",
+                evidence=f"{network.name}: going through half of the action's range moves them by "
+                f"{values.action_effect:.2g} of their standard deviation",
+                remedy=(
+                    "Look whether the critic is given the action, and whether `env.step` heeds it; "
+                    "an actor that climbs such values climbs noise."
+                ),
+            )
+        elif (
+            values.action_correlation is not None
+            and values.action_correlation < BORNE_OUT
+            and (values.reward_share or 0.0) >= OFTEN
+            and activity.observations >= FEWEST
+            and activity.updates >= FEWEST_UPDATES
+        ):
+            yield RULE.finding(
+                Severity.NOTICE,
+                "what the action adds to the critic's values has nothing to do with what followed",
+                evidence=f"{network.name}: a correlation of {values.action_correlation:.2g} with "
+                f"what followed, in {activity.observations:,} transitions",
+                remedy=(
+                    "Look whether `env.step` carries out the action that is stored. Where single "
+                    "actions hardly matter, all may be well."
+                ),
+            )
+
+
 RULE = Rule(
     code="SD904",
     name="ignored-action",
     doc=__doc__,
-    severities=(Severity.WARNING,),
-    checks=(Check(StoredTransitions, check),),
+    severities=(Severity.WARNING, Severity.NOTICE),
+    checks=(Check(StoredTransitions, check), Check(Activity, check_activity)),
     bars_refit=True,
 )

@@ -8,6 +8,11 @@ is, in the last row and in most of the last ten, beyond 10 times what the reward
 r ÷ (1 − gamma); for r it takes the largest return of a whole episode, or 10, to which
 `VecNormalize` clips what it scales, and for SAC's kind the most that entropy can add besides.
 
+`sacdoctor probe` compares the critic's mean value without sign with the largest reward in the
+replay buffer, as `VecNormalize` scales it, and the largest entropy bonus of the policy, divided by
+1 − gamma. It reports values beyond 5 times that, where the buffer holds every step of the training,
+and elsewhere 100 times: then the largest reward may have been another.
+
 ## Why is this bad
 A Q-value is a discounted sum of rewards, so that rewards bound it. Beyond the bound the critic does
 not estimate anything: its errors feed on its own targets, and the policy follows them.
@@ -35,6 +40,7 @@ from math import isfinite
 
 import numpy as np
 
+from sacdoctor.diagnosis.activity_facts import Activity
 from sacdoctor.diagnosis.log_facts import LogFacts, Points
 from sacdoctor.diagnosis.rules.interface import Check, Rule
 from sacdoctor.model import Finding
@@ -42,8 +48,16 @@ from sacdoctor.severity import Severity
 
 BEYOND = 10.0
 """Rewards of both signs cancel within an episode, and a wrapper around Monitor may scale them."""
+BEYOND_ALL = 5.0
+"""Where all rewards are known. Their sum bounds every value; young critics of DQN overshoot."""
+BEYOND_SOME = 100.0
+"""Where the rewards are those of some steps: the largest may come once in an episode."""
 ROWS = 10
 """The last rows, of which most have to show it. Unstable learners overshoot, and come back."""
+_REMEDY = (
+    "Go back to a checkpoint from before. Lower the learning rate, let targets follow slowly, "
+    "scale the rewards to about 1, clip the gradients."
+)
 _SIGNS: tuple[tuple[str, str, frozenset[str], Callable[[Points], Points]], ...] = (
     (
         "train/actor_loss",
@@ -86,12 +100,27 @@ def check(log: LogFacts) -> Iterator[Finding]:
             "the critic's values are larger than any sum of rewards",
             evidence=f"by {what} ({name}) they are {float(late[-1]):.3g} at the end; the rewards "
             f"allow {log.largest_value:.3g}. Beyond {BEYOND:g} times that since step {since:,}",
-            remedy=(
-                "Go back to a checkpoint from before. Lower the learning rate, let targets follow "
-                "slowly, scale the rewards to about 1, clip the gradients."
-            ),
+            remedy=_REMEDY,
         )
         return
+
+
+def check_activity(activity: Activity) -> Iterator[Finding]:
+    """Yield a finding where a critic at work is beyond all that rewards add up to."""
+    if not activity.knows_rewards:
+        return
+    limit = BEYOND_ALL if activity.knows_largest else BEYOND_SOME
+    for network in activity.networks:
+        values = network.values
+        if values is None or not values.largest or not values.size > limit * values.largest:
+            continue
+        yield RULE.finding(
+            Severity.CRITICAL,
+            "the critic's values are larger than any sum of rewards",
+            evidence=f"{network.name}: {values.size:.3g} in the mean on "
+            f"{activity.observations:,} observations; the rewards allow {values.largest:.3g}",
+            remedy=_REMEDY,
+        )
 
 
 RULE = Rule(
@@ -99,5 +128,5 @@ RULE = Rule(
     name="value-out-of-bounds",
     doc=__doc__,
     severities=(Severity.CRITICAL,),
-    checks=(Check(LogFacts, check),),
+    checks=(Check(LogFacts, check), Check(Activity, check_activity)),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from math import prod
@@ -31,7 +31,7 @@ from sacdoctor.errors import (
 )
 from sacdoctor.files import fetched, map_file
 from sacdoctor.replay.buffer import Origin, ReplayBuffer
-from sacdoctor.replay.fields import buffer_of, fields_among, lacking, quoted
+from sacdoctor.replay.fields import OBSERVATIONS, buffer_of, fields_among, lacking, quoted
 from sacdoctor.replay.filling import COUNTERS, Filling
 from sacdoctor.replay.formats.interface import Kind
 from sacdoctor.replay.shortening import PIECE, pieces_of, shortened
@@ -250,6 +250,80 @@ def read_arrays(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
         return found
     except SacdoctorError as error:
         raise error.at(path) from None
+
+
+def read_observations(
+    path: Path, chosen: Callable[[int], NDArray[np.int64]]
+) -> dict[str, NDArray[Any]]:
+    """Return some observations of a `.npy`, or of a `.npz`, where others may stand beside them.
+
+    `chosen` says of how many rows there are which to read. Parts of a dict of observations come by
+    their names, any other under the empty text. Raises `SacdoctorError` where there are none.
+    """
+    try:
+        data = map_file(path)
+        if bytes(fetched(data[: len(npy.MAGIC_PREFIX)])) == npy.MAGIC_PREFIX:
+            origin: Origin = _Numpy(data)
+            arrays = {"": _alone(data)}
+        elif _opens(data):
+            origin = zipped = _NumpyZip(data)
+            arrays = {key: zipped.array(name) for key, name in _observed(zipped.headers).items()}
+        else:
+            raise NotACheckpoint("it is neither a .npy nor a .npz that numpy wrote")
+        found = {key: _rows(origin, array, chosen) for key, array in arrays.items()}
+        origin.refuse_changed()
+        return found
+    except SacdoctorError as error:
+        raise error.at(path) from None
+
+
+def _observed(names: Collection[str]) -> dict[str, str]:
+    """Return which arrays of a `.npz` are observations, by the parts of a dict that they are."""
+    fields = fields_among(names)
+    found = {field: name for field, name in fields.items() if field.startswith(OBSERVATIONS)}
+    if not found and len(names) == 1:
+        return {"": next(iter(names))}
+    if not found:
+        raise UnsupportedCheckpoint(f"none of its arrays ({quoted(names)}) is called observations")
+    return {field[len(f"{OBSERVATIONS}.") :]: name for field, name in found.items()}
+
+
+class _Numpy(Origin):
+    """An open `.npy`, which is only read."""
+
+    def __init__(self, data: memoryview) -> None:
+        self.data = data
+
+    def without_oldest(self, buffer: ReplayBuffer, rows: int) -> Callable[[BinaryIO], None]:
+        raise UnsupportedCheckpoint("it holds observations alone")
+
+
+def _alone(data: memoryview) -> NDArray[Any]:
+    header = _header(bytes(fetched(data[:_MAX_HEADER])), "it")
+    if header.dtype.hasobject:
+        raise UnsupportedCheckpoint("it holds Python objects; save it as numbers")
+    elements = data[header.size :]
+    needed = prod(header.shape) * header.dtype.itemsize
+    if needed != len(elements) or not needed:
+        raise CorruptCheckpoint(
+            f"an array of shape {header.shape} takes {needed:,} bytes, and {len(elements):,} are "
+            "there"
+        )
+    flat = np.frombuffer(elements, header.dtype)
+    return flat.reshape(header.shape, order="F" if header.is_fortran else "C")
+
+
+def _rows(
+    origin: Origin, array: NDArray[Any], chosen: Callable[[int], NDArray[np.int64]]
+) -> NDArray[Any]:
+    if not array.ndim:
+        raise UnsupportedCheckpoint("it holds a single number")
+    rows = chosen(len(array))
+    if not origin.is_held(array) or not array.flags.c_contiguous:
+        return np.take(origin.read(array), rows, axis=0)
+    taken = np.empty((len(rows), *array.shape[1:]), array.dtype)
+    origin.read_rows(array, rows, taken)
+    return taken
 
 
 KIND = Kind(

@@ -13,6 +13,7 @@ from sacdoctor.report.results import (
     DiffResult,
     FixResults,
     HistoryResult,
+    ProbeResult,
     RulesResult,
     ScanResult,
     WarmupResult,
@@ -64,6 +65,12 @@ def _warmup(result: WarmupResult, file: TextIO) -> None:
     file.write(render(result.report, result.cleaned, result.configuration))
 
 
+def _probe(result: ProbeResult, file: TextIO) -> None:
+    from sacdoctor.report.formats.json.probe import render
+
+    file.write(render(result.report, result.configuration))
+
+
 def _rules(result: RulesResult, file: TextIO) -> None:
     from sacdoctor.report.formats.json.rules import render
 
@@ -81,6 +88,7 @@ FORMAT = Format(
         CheckupResult: _checkup,
         WatchResult: _watch,
         WarmupResult: _warmup,
+        ProbeResult: _probe,
         RulesResult: _rules,
     },
 )

@@ -13,6 +13,7 @@ from sacdoctor.report.results import (
     DiffResult,
     FixResults,
     HistoryResult,
+    ProbeResult,
     RulesResult,
     ScanResult,
     WarmupResult,
@@ -69,6 +70,13 @@ def _warmup(result: WarmupResult, file: TextIO) -> None:
     print_warmup(console(file), result.report, result.cleaned)
 
 
+def _probe(result: ProbeResult, file: TextIO) -> None:
+    from sacdoctor.report.formats.table.console import console
+    from sacdoctor.report.formats.table.probe import print_probe
+
+    print_probe(console(file), result.report)
+
+
 def _rules(result: RulesResult, file: TextIO) -> None:
     from sacdoctor.report.formats.table.console import console
     from sacdoctor.report.formats.table.rules import markdown, print_explanations, print_listing
@@ -91,6 +99,7 @@ FORMAT = Format(
         HistoryResult: _history,
         CheckupResult: _checkup,
         WarmupResult: _warmup,
+        ProbeResult: _probe,
         RulesResult: _rules,
     },
 )
