@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,14 @@ class Refit:
     age: int | None = None
 
     def figures(self) -> dict[str, Any]:
-        """Return all of it as JSON has it; the buffer by its name alone."""
+        """Return all of it as JSON has it; the buffer by its name alone.
+
+        JSON has no NaN and no infinity: what a broken network says is None.
+        """
+        before, after, low, high = (
+            number if isfinite(number) else None
+            for number in (self.before, self.after, self.low, self.high)
+        )
         return {
             "network": self.network,
             "source": PurePath(self.source).name,
@@ -79,9 +87,9 @@ class Refit:
             "transitions": self.transitions,
             "held_out": self.held_out,
             "measure": self.measure,
-            "before": self.before,
-            "after": self.after,
-            "interval": [self.low, self.high],
+            "before": before,
+            "after": after,
+            "interval": [low, high],
             "written": self.is_written,
         }
 
