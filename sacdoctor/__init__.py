@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sacdoctor.diagnosis import scan
     from sacdoctor.diagnosis.warmup import WarmupReport, audit_warmup
     from sacdoctor.errors import CheckpointError, MissingFile, SacdoctorError
-    from sacdoctor.history import Difference, History, TensorStatus, diff, read_history
+    from sacdoctor.history import Difference, History, TensorStatus, diff, find_donors, read_history
     from sacdoctor.model import (
         Cause,
         Finding,
@@ -78,6 +78,7 @@ __all__ = [
     "audit_warmup",
     "check_up",
     "diff",
+    "find_donors",
     "fix",
     "fix_config",
     "load",
@@ -94,7 +95,14 @@ _HOMES = {
     "sacdoctor.diagnosis.scan": ("scan",),
     "sacdoctor.diagnosis.warmup": ("WarmupReport", "audit_warmup"),
     "sacdoctor.errors": ("CheckpointError", "MissingFile", "SacdoctorError"),
-    "sacdoctor.history": ("Difference", "History", "TensorStatus", "diff", "read_history"),
+    "sacdoctor.history": (
+        "Difference",
+        "History",
+        "TensorStatus",
+        "diff",
+        "find_donors",
+        "read_history",
+    ),
     "sacdoctor.model": (
         "Cause",
         "Finding",

@@ -15,10 +15,12 @@ from sacdoctor.report.formats import FORMATS
 from sacdoctor.report.results import FixResults
 
 if TYPE_CHECKING:
-    from sacdoctor.repair import FixResult
+    from sacdoctor.options import ScanOptions
+    from sacdoctor.repair import Donors, FixResult
 
-TARGET = "target"
-"""The donor that is no path: the living target network in the checkpoint itself."""
+TARGET, AUTO = "target", "auto"
+"""Donors that are no paths: the living target network in the checkpoint itself; that and whatever
+lies beside it."""
 
 
 def fix(
@@ -44,8 +46,16 @@ def fix(
     donor: Annotated[
         str | None,
         typer.Option(
-            metavar="target|PATH",
-            help="Take dead values from the target network, or from an earlier checkpoint.",
+            metavar="auto|target|PATH",
+            help="Take dead values from the target network or an earlier checkpoint, or fit them "
+            "to what a replay buffer (.pkl) recorded; auto looks for all of these beside the "
+            "checkpoint.",
+        ),
+    ] = None,
+    trust: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE", help="Import a policy of your own from this module, for a refit."
         ),
     ] = None,
     keep_optimizer: Annotated[
@@ -117,7 +127,7 @@ def fix(
         raise typer.BadParameter("--buffer and --parameter belong to --complete-optimizer")
     asked = asked_for(Config(), config, heeds=LOOKS, show=show_config)
     targets = find_checkpoints(paths)
-    donor = None if donor is None else donor if donor == TARGET else as_saved(donor)
+    named = None if donor in (None, TARGET, AUTO) else as_saved(str(donor))
     if output is not None and len(targets) > 1:
         raise typer.BadParameter("--output takes one checkpoint, and there are several")
     options = RepairOptions(
@@ -132,6 +142,7 @@ def fix(
         complete_optimizer=complete_optimizer,
         buffers=tuple(buffer or ()),
         parameters=tuple(parameter or ()),
+        trust=tuple(trust or ()),
     )
     results: list[FixResult] = []
     with progress(len(targets), "repairing") as advance:
@@ -144,7 +155,7 @@ def fix(
                     output=output,
                     options=options,
                     scan_options=asked.options,
-                    donor=None if options.from_target else donor,
+                    donor=_found(target, asked.options) if donor == AUTO else named,
                     dry_run=dry_run,
                     force=force,
                     copy_if_healthy=copy_if_healthy,
@@ -159,3 +170,10 @@ def fix(
     if len(results) < len(targets):
         return TROUBLE
     return FINDINGS if strip_code and any(r.unsafe for r in results) else CLEAN
+
+
+def _found(path: Path, options: ScanOptions) -> Donors:
+    """Return what lies beside a checkpoint that dead values can be taken from."""
+    from sacdoctor.history import find_donors
+
+    return find_donors(path, options)

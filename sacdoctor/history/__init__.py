@@ -7,6 +7,7 @@ from sacdoctor.history.difference import (
     TensorStatus,
     diff,
 )
+from sacdoctor.history.donors import find_donors
 from sacdoctor.history.model import (
     Crash,
     Event,
@@ -38,6 +39,7 @@ __all__ = [
     "TensorDifference",
     "TensorStatus",
     "diff",
+    "find_donors",
     "landings",
     "read_history",
 ]

@@ -21,6 +21,7 @@ from sacdoctor.model import Cause, Finding, Report
 from sacdoctor.optimizers import STEP
 from sacdoctor.options import ScanOptions
 from sacdoctor.repair.completed import is_as_completed
+from sacdoctor.repair.donors import Donors, donor_named
 from sacdoctor.repair.model import RepairError, RepairOptions, RepairPlan
 from sacdoctor.repair.plan import make_plan
 from sacdoctor.repair.remaining import foreseen
@@ -74,7 +75,7 @@ def fix(
     output: str | Path | None = None,
     options: RepairOptions | None = None,
     scan_options: ScanOptions | None = None,
-    donor: str | Path | None = None,
+    donor: str | Path | Donors | None = None,
     dry_run: bool = False,
     force: bool = False,
     copy_if_healthy: bool = False,
@@ -82,7 +83,8 @@ def fix(
     """Write a repaired copy of the checkpoint at `path` and return what was done.
 
     The copy is `<stem>_FIXED<suffix>` beside the checkpoint, or `output`. `donor` is an earlier
-    checkpoint of the same run whose values fill dead elements. Where there is nothing to repair,
+    checkpoint of the same run whose values fill dead elements, or a replay buffer of it, to whose
+    transitions they are fitted; or several of them (`Donors`). Where there is nothing to repair,
     nothing is written, unless `copy_if_healthy` asks for an identical copy.
 
     Raises `SacdoctorError` where anything is in the way; then nothing was written.
@@ -92,10 +94,11 @@ def fix(
     scan_options = scan_options or ScanOptions()
     with ExitStack() as stack:
         checkpoint = stack.enter_context(_opened(path, source))
-        other = stack.enter_context(Checkpoint(donor)) if donor is not None else None
+        donors = donor_named(donor)
+        opened = {one.path: stack.enter_context(Checkpoint(one.path)) for one in donors.checkpoints}
         facts = Facts(checkpoint, scan_options.components, scan_options.trusted)
         before = report_on(facts, scan_options)
-        plan = make_plan(facts, before, options or RepairOptions(), other)
+        plan = make_plan(facts, before, options or RepairOptions(), donors, opened)
         unsafe = _unsafe(facts)
         call = loading_call(facts, str(target)) if plan.completions else None
         idle = plan.is_empty and not copy_if_healthy
@@ -125,9 +128,8 @@ def fix(
                 copied = Facts(copy, scan_options.components, scan_options.trusted)
                 after.append(report_on(copied, scan_options))
                 _verify(plan, edits, checkpoint, copy)
-                for read in (checkpoint, other):
-                    if read is not None:
-                        read.refuse_changed()
+                for read in (checkpoint, *opened.values()):
+                    read.refuse_changed()
                 stay.extend(_unsafe(copied))
                 _refuse([suspicion for suspicion in stay if suspicion not in unsafe], path)
 
@@ -235,6 +237,7 @@ def _record(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> bytes:
         "seed": seed,
         "repaired": [
             {"name": r.name, "elements": r.elements, "by": r.by, "fill": r.fill}
+            | ({} if r.age is None else {"age": r.age})
             for r in plan.repaired
         ],
         "optimizer": [
@@ -243,6 +246,8 @@ def _record(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> bytes:
         ],
         "settings": [{"key": c.key, "before": c.before, "after": c.after} for c in plan.settings],
     }
+    if plan.refits:
+        note["refits"] = [account.figures() for account in plan.refits]
     if plan.wrappers:
         note["unwrapped"] = sorted(plan.wrappers)
     if plan.renames:

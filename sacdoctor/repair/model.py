@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from sacdoctor.diagnosis import Completion, Slot
@@ -24,8 +26,9 @@ class TensorRepair:
     """Dead elements of one tensor and their new values.
 
     `by`: `reinit` (drawn anew), `target` (from the target network), `donor` (from an earlier
-    checkpoint), `online` (a target network's tensor, from the online one). `positions` count
-    elements in C order; `values` are raw elements of the tensor's type.
+    checkpoint), `refit` (fitted to recorded transitions), `online` (a target network's tensor, from
+    the online one). `positions` count elements in C order; `values` are raw elements of the
+    tensor's type. `source` is the other file that they come from, saved `age` timesteps earlier.
     """
 
     name: str
@@ -33,10 +36,62 @@ class TensorRepair:
     fill: str
     positions: NDArray[np.int64] = field(repr=False, compare=False)
     values: NDArray[Any] = field(repr=False, compare=False)
+    source: str | None = None
+    age: int | None = None
 
     @property
     def elements(self) -> int:
         return len(self.positions)
+
+
+@dataclass(frozen=True, slots=True)
+class Refit:
+    """What came of fitting the dead elements of one network to recorded transitions.
+
+    `before` and `after` are means of `measure` over `held_out` transitions that were not fitted to,
+    for the best that there was without a fit and for what was fitted; `low` to `high` is the 95 %
+    interval of how much better it became, in the measure's own unit. `is_written`: it is better,
+    and its values are in the plan. `source` is the replay buffer, saved `age` timesteps before the
+    checkpoint, None where that is not known.
+    """
+
+    network: str
+    tensors: tuple[str, ...]
+    elements: int
+    transitions: int
+    held_out: int
+    measure: str
+    before: float
+    after: float
+    low: float
+    high: float
+    is_written: bool
+    source: str = ""
+    age: int | None = None
+
+    def figures(self) -> dict[str, Any]:
+        """Return all of it as JSON has it; the buffer by its name alone.
+
+        JSON has no NaN and no infinity: what a broken network says is None.
+        """
+        before, after, low, high = (
+            number if isfinite(number) else None
+            for number in (self.before, self.after, self.low, self.high)
+        )
+        return {
+            "network": self.network,
+            "source": PurePath(self.source).name,
+            "age": self.age,
+            "tensors": list(self.tensors),
+            "elements": self.elements,
+            "transitions": self.transitions,
+            "held_out": self.held_out,
+            "measure": self.measure,
+            "before": before,
+            "after": after,
+            "interval": [low, high],
+            "written": self.is_written,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +159,7 @@ class RepairOptions:
     `strip_code`: pickled schedules give way to numbers. `for_this_environment`: pickles ask for
     classes and functions by the names that they have in the Python at work. Where nothing else is
     asked for, that is all: a file that is only to load is not to come back with other weights.
+    `trust`: modules of the user's own, from which a refit imports the policy.
     `complete_optimizer`: parameters that have no optimizer entry get one; `buffers` and
     `parameters` are patterns of names of tensors that could be either, and are one of them.
     """
@@ -119,6 +175,7 @@ class RepairOptions:
     complete_optimizer: bool = False
     buffers: tuple[str, ...] = ()
     parameters: tuple[str, ...] = ()
+    trust: tuple[str, ...] = ()
 
     @property
     def is_for_loading_alone(self) -> bool:
@@ -136,7 +193,8 @@ class RepairPlan:
     `wrappers` are paths that go from names in the state dict. `unstripped` are pickles whose code
     was to be stripped and stays. `renames` are of what pickles ask for, and `unported` the pickles
     that this environment may fail to load all the same. `commands` are what the plan was asked to
-    do in the words of `Rule.cured_by`, without arguments: `fix`, `fix --strip-code`.
+    do in the words of `Rule.cured_by`, without arguments: `fix`, `fix --strip-code`. `refits` say
+    what came of each network that was refitted, and `unused` which donors gave nothing, and why.
     """
 
     repaired: tuple[TensorRepair, ...] = ()
@@ -149,6 +207,8 @@ class RepairPlan:
     renames: tuple[Rename, ...] = ()
     unported: tuple[Left, ...] = ()
     commands: frozenset[str] = frozenset()
+    refits: tuple[Refit, ...] = ()
+    unused: tuple[Left, ...] = ()
 
     @property
     def is_empty(self) -> bool:

@@ -25,6 +25,8 @@ KEYS = {
     "output",
     "repaired",
     "left",
+    "refits",
+    "unused",
     "unstripped",
     "unwrapped",
     "completed",
@@ -311,7 +313,7 @@ def test_json_has_the_promised_names(run: Run, tmp_path: Path) -> None:
     assert found["source"] == str(source)
     assert found["output"] == str(tmp_path / "m_FIXED.zip")
     (repaired,) = found["repaired"]
-    assert set(repaired) == {"name", "elements", "by", "fill"}
+    assert set(repaired) == {"name", "elements", "by", "fill", "source", "age"}
     assert (repaired["name"], repaired["elements"], repaired["by"]) == ("fc.bias", 8, "reinit")
     assert "0.01" in repaired["fill"]
     (left,) = found["left"]

@@ -75,4 +75,5 @@ RULE = Rule(
     doc=__doc__,
     severities=(Severity.WARNING,),
     checks=(Check(StoredTransitions, check),),
+    bars_refit=True,
 )

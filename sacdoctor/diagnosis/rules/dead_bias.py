@@ -15,7 +15,7 @@ whatever keeps it at zero usually keeps the weights beside it from learning too.
 
 ## Use instead
 Look at the cause first (SD201 to SD206): re-drawing a bias that no optimizer updates cures
-nothing. Then `sacdoctor fix model.zip`.
+nothing. Then `sacdoctor fix model.zip --donor auto`.
 
 ## Fix safety
 `fix` changes only elements that are exactly zero and writes a new file.
@@ -43,7 +43,7 @@ def check(examination: Examination) -> Iterator[Finding]:
         return
     limit = examination.thresholds.critical
     redraw_lasts = all(layer.cause not in OUTLAST_REPAIR for layer in dead)
-    remedy = "Run `sacdoctor fix` for a repaired copy"
+    remedy = "Run `sacdoctor fix --donor auto` for a repaired copy"
     if not redraw_lasts:
         remedy = "Remove the cause first (see the findings below); then run `sacdoctor fix`"
     yield RULE.finding(

@@ -67,4 +67,5 @@ RULE = Rule(
     severities=(Severity.CRITICAL, Severity.WARNING),
     checks=(Check(ForcedTransitions, check),),
     cured_by=("warmup --clean OUT.pkl",),
+    bars_refit=True,
 )

@@ -133,4 +133,5 @@ RULE = Rule(
     doc=__doc__,
     severities=(Severity.WARNING, Severity.NOTICE),
     checks=(Check(StoredTransitions, check), Check(Activity, check_activity)),
+    bars_refit=True,
 )

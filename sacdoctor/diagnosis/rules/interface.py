@@ -64,6 +64,8 @@ class Rule:
     in the file is worth mending.
     `explains`: what follows from its findings: beside one at warning or worse it is left out, and
     the cause is as bad as the worst of it, where `severities` lets it.
+    `bars_refit`: what a replay buffer holds is not what the agent did, or not what came of it:
+    nothing is to be fitted to it.
     `takes_initial_zeros`: before the first update it finds zeros that a run may prove innocent.
     """
 
@@ -79,6 +81,7 @@ class Rule:
     takes_initial_zeros: bool = False
     comes_first: bool = False
     explains: tuple[Symptom, ...] = ()
+    bars_refit: bool = False
 
     @property
     def explanation(self) -> str:

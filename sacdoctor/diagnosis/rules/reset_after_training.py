@@ -12,8 +12,8 @@ Trained values are lost. The usual suspects are a script that "repairs" a checkp
 `for m in policy.modules(): if hasattr(m, "bias"): m.bias.data.zero_()` in a callback.
 
 ## Use instead
-Take the values back from where they still are: `fix --donor earlier.zip`, or `--donor target` from
-the target network.
+Take the values back from where they still are: `fix --donor auto` looks for the target network, an
+earlier checkpoint of the run, and a replay buffer, to whose transitions it fits what is left.
 
 ## Fix safety
 Safe, and better with a donor than with new draws.
@@ -42,8 +42,8 @@ def check(examination: Examination) -> Iterator[Finding]:
         examination,
         Cause.RESET_AFTER_TRAINING,
         f"zero though {were} trained: something overwrote {them}",
-        f"Recover {them} with `sacdoctor fix --donor earlier.zip` (or `--donor target`), and look "
-        "for code that re-initialises or partly loads the policy.",
+        f"Recover {them} with `sacdoctor fix --donor auto`, and look for code that re-initialises "
+        "or partly loads the policy.",
     )
 
 
@@ -53,7 +53,7 @@ RULE = Rule(
     doc=__doc__,
     severities=(Severity.CRITICAL, Severity.WARNING),
     checks=(Check(Examination, check),),
-    cured_by=("fix --donor EARLIER.zip", "fix --donor target", "fix"),
+    cured_by=("fix --donor auto", "fix"),
     needs_optimizers=True,
     about_zeros=True,
 )

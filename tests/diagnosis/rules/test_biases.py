@@ -78,7 +78,7 @@ def test_causes_stand_in_the_evidence_the_most_frequent_first(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("moment", "says"),
     [
-        (th.ones(4), "Run `sacdoctor fix`"),
+        (th.ones(4), "Run `sacdoctor fix --donor auto`"),
         (th.zeros(4), "Remove the cause first"),
         (None, "Remove the cause first"),
     ],

@@ -31,9 +31,18 @@ def _result(result: FixResult) -> dict[str, Any]:
         "source": result.source,
         "output": result.output,
         "repaired": [
-            {"name": r.name, "elements": r.elements, "by": r.by, "fill": r.fill}
+            {
+                "name": r.name,
+                "elements": r.elements,
+                "by": r.by,
+                "fill": r.fill,
+                "source": r.source,
+                "age": r.age,
+            }
             for r in plan.repaired
         ],
+        "refits": [account.figures() | {"source": account.source} for account in plan.refits],
+        "unused": [{"name": left.name, "reason": left.reason} for left in plan.unused],
         "left": [{"name": left.name, "reason": left.reason} for left in plan.left],
         "unstripped": [{"name": left.name, "reason": left.reason} for left in plan.unstripped],
         "unsafe": [finding_document(finding) for finding in result.unsafe],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import PurePath
 
 from rich.console import Console
 from rich.table import Table
@@ -35,6 +36,7 @@ _WORDS = {
     "reinit": "drawn anew",
     "target": "from the target network",
     "donor": "from the donor",
+    "refit": "refitted",
     "online": "from the online network",
 }
 _ADVICE = {
@@ -59,6 +61,9 @@ def print_result(console: Console, result: FixResult, *, dry_run: bool) -> None:
     plan = result.plan
     if plan.repaired:
         console.print(_repairs(plan, console.width))
+        console.print()
+    if plan.refits or plan.unused:
+        console.print(_refits(plan, console.width))
         console.print()
     changes = [change for change in plan.settings if change.before != change.after]
     if changes:
@@ -115,6 +120,32 @@ def print_result(console: Console, result: FixResult, *, dry_run: bool) -> None:
     for finding in result.unsafe:
         console.print(finding_text(finding, console.width))
         console.print()
+
+
+def _refits(plan: RepairPlan, width: int) -> Text:
+    """Return what came of each refit, judged on transitions that were held out, and which donors
+    gave nothing."""
+    text = Text()
+    for account in plan.refits:
+        source = printable(PurePath(account.source).name)
+        if account.age:
+            source += f" ({account.age:,} timesteps older)"
+        verdict = (
+            f"{account.measure} {account.before:.3g} -> {account.after:.3g} on "
+            f"{account.held_out:,} held-out transitions of {account.transitions:,}, better by "
+            f"{account.low:.2g} to {account.high:.2g}"
+        )
+        if not account.is_written:
+            verdict += ": not proven, or no better than what another donor has; not used"
+        words = f"{account.network} on {source}: {verdict}."
+        lines = textwrap.wrap(words, min(width, PROSE), subsequent_indent="  ")
+        text.append("\n".join(lines) + "\n", "" if account.is_written else "yellow")
+    for left in plan.unused:
+        words = f"Not used: {printable(left.name)}: {printable(left.reason)}."
+        lines = textwrap.wrap(words, min(width, PROSE), subsequent_indent="  ")
+        text.append("\n".join(lines) + "\n", "yellow")
+    text.rstrip()
+    return text
 
 
 def _left(plan: RepairPlan, width: int) -> Text:
