@@ -47,7 +47,7 @@ def test_json_keeps_the_contract(run: Run, runs: Runs) -> None:
     assert (finding["after_timesteps"], finding["by_timesteps"]) == (0, 100)
     assert {*found} == {
         *("schema_version", "path", "status", "verdict", "findings", "timeline"),
-        *("looked_at", "not_there", "next", "unreadable"),
+        *("looked_at", "not_there", "next", "not_read"),
     }
 
 

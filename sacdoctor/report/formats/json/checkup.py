@@ -22,7 +22,7 @@ def render(checkup: Checkup, configuration: Configuration | None = None) -> str:
         "looked_at": list(checkup.looked_at),
         "not_there": list(checkup.not_there),
         "next": list(checkup.commands),
-        "unreadable": [{"path": one.path, "error": one.error} for one in checkup.unreadable],
+        "not_read": [{"path": one.path, "error": one.error} for one in checkup.unreadable],
     }
     return written(document) + "\n"
 
