@@ -9,11 +9,12 @@ from shutil import copyfileobj
 from tempfile import TemporaryDirectory
 
 from sacdoctor.diagnosis import report_of_error, scan
+from sacdoctor.diagnosis.rules import normalisation_mismatch, normalisation_missing
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.model import Report
 from sacdoctor.options import ScanOptions
 
-_BESIDE = ("SD801", "SD802")
+_BESIDE = (normalisation_missing.RULE.code, normalisation_mismatch.RULE.code)
 """Rules about what lies beside a file: beside a pipe there is nothing, which says nothing."""
 
 

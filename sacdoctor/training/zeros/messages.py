@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from sacdoctor.diagnosis import biases as biases_are
-from sacdoctor.diagnosis.rules import Rule, rule_named
+from sacdoctor.diagnosis.rules import Rule, dead_bias, not_in_optimizer, rule_named
 from sacdoctor.model import Cause, Finding
 from sacdoctor.severity import Severity, worst
 from sacdoctor.training.live import LiveModel, listed
@@ -104,7 +104,7 @@ def non_finite(names: Sequence[str]) -> Finding:
 
 def made_late(live: LiveModel, names: Collection[str]) -> Finding:
     """Return that parameters were made while training went on, and are in no optimizer."""
-    return rule_named("not-in-optimizer").finding(
+    return not_in_optimizer.RULE.finding(
         Severity.WARNING,
         f"{missing(live, names)}: they were made since the last check",
         evidence="",
@@ -114,7 +114,7 @@ def made_late(live: LiveModel, names: Collection[str]) -> Finding:
 
 
 def _rule_of(cause: Cause) -> Rule:
-    return rule_named("dead-bias" if cause is Cause.UNKNOWN else cause.value)
+    return dead_bias.RULE if cause is Cause.UNKNOWN else rule_named(cause.value)
 
 
 def repairs(check: Check, *, singly: bool) -> Iterator[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch as th
 
 from sacdoctor.diagnosis import RunFacts, Still
-from sacdoctor.diagnosis.rules import rule_named
+from sacdoctor.diagnosis.rules import stale_target
 from sacdoctor.model import Finding
 from sacdoctor.training.live import LiveModel
 
@@ -49,7 +49,7 @@ class StandingTargets:
                 stale[part] = Still(before.timesteps, timesteps, before.pairs, tuple(names))
         if stale:
             run = RunFacts({}, (), (), {}, stale)
-            yield from rule_named("stale-target").findings_in(run)
+            yield from stale_target.RULE.findings_in(run)
 
 
 def _was_due(live: LiveModel, before: _Seen, now: _Seen) -> bool:
