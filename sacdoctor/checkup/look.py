@@ -69,6 +69,7 @@ def _of_checkpoint(path: Path, options: ScanOptions, probe: bool) -> Checkup:
         not_there=(*not_there, *work.not_there, "the rest of its run (give its folder)"),
         commands=tuple(_commands(found, path, reports)),
         unreadable=broken,
+        report=report,
     )
 
 
@@ -111,12 +112,13 @@ def _of_folder(folder: Path, options: ScanOptions, probe: bool) -> Checkup:
         path=str(folder),
         status=Status.worst(statuses),
         concerns=found,
-        timeline=tuple(_timeline(history)),
+        timeline=tuple(timeline(history)),
         looked_at=tuple(looked),
         not_there=tuple(missing),
         commands=tuple(_commands(found, Path(newest[-1].report.path) if newest else None, reports)),
         unreadable=(*history.unreadable, *broken),
         crashes=history.crashes,
+        history=history,
     )
 
 
@@ -170,8 +172,8 @@ def _is_of(onset: Onset, rule: str, snapshot: Snapshot) -> bool:
     )
 
 
-def _timeline(history: History) -> list[Happening]:
-    """Return what came up when, over all runs."""
+def timeline(history: History) -> list[Happening]:
+    """Return what came up when, over all runs, in the order of time."""
     several = len(history.runs) > 1
     found: list[Happening] = []
     for run in history.runs:
@@ -183,17 +185,19 @@ def _timeline(history: History) -> list[Happening]:
             found.append(
                 Happening(name, onset.by_timesteps, onset.after_timesteps, onset.severity, what)
             )
-    found += [_of_crash(crash) for crash in history.crashes]
+    runs_of = {curve.log: curve.run or "" for curve in history.curves}
+    for crash in history.crashes:
+        found.append(_of_crash(crash, runs_of.get(crash.log, "") if several else ""))
     events = dict.fromkeys(event for crash in history.crashes for event in crash.events)
     came_up = {f"{onset.rule} {onset.name} " for run in history.runs for onset in run.onsets}
     found += [_of_event(e) for e in events if not e.name.startswith(tuple(came_up))]
     return sorted(found, key=lambda one: one.by_timesteps)
 
 
-def _of_crash(crash: Crash) -> Happening:
+def _of_crash(crash: Crash, run: str) -> Happening:
     what = f"the median return fell from {crash.before:.4g} to {crash.after:.4g}"
     where = ", ".join((crash.log, *crash.also_in))
-    return Happening("", crash.timesteps, None, Severity.WARNING, f"{what} ({where})")
+    return Happening(run, crash.timesteps, None, Severity.WARNING, f"{what} ({where})")
 
 
 def _of_event(event: Event) -> Happening:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sacdoctor.history import Crash, Onset
+from sacdoctor.history import Crash, History, Onset
 from sacdoctor.model import Finding, Report
 from sacdoctor.severity import Severity, Status
 from sacdoctor.shown import Shown
@@ -46,7 +46,8 @@ class Checkup(Shown):
     `concerns` have the worst first, causes before what follows from them. `looked_at` and
     `not_there` tell in words what there was to look at and what was missing. `commands` are what
     to type next, in this order. `unreadable` are reports with status `error`. `crashes` are those
-    of the return; they stand in the `timeline`, too.
+    of the return; they stand in the `timeline`, too. `history` is that of the folder, `report` that
+    of the checkpoint, whichever was asked for.
     """
 
     path: str
@@ -58,6 +59,8 @@ class Checkup(Shown):
     commands: tuple[str, ...]
     unreadable: tuple[Report, ...] = ()
     crashes: tuple[Crash, ...] = ()
+    history: History | None = None
+    report: Report | None = None
 
     @property
     def statuses(self) -> set[Status]:

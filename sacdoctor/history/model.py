@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sacdoctor.diagnosis.rules import rule_of
-from sacdoctor.model import Finding, Report
+from sacdoctor.model import Finding, LayerReport, Report
 from sacdoctor.severity import Severity, Status
 from sacdoctor.shown import Shown
 from sacdoctor.trust import LoadedCode
@@ -101,7 +101,8 @@ class Run:
     """The checkpoints of one training, in the order of their timesteps.
 
     `findings` are what only the checkpoints together show. `gamma` is the last checkpoint's, and
-    `actions` the number of dimensions of a squashed Gaussian policy's action, else 0.
+    `actions` the number of dimensions of a squashed Gaussian policy's action, else 0. `layers` are
+    all tensors of the last checkpoint that is compared, with the causes that the run proves.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Run:
     findings: tuple[Finding, ...]
     gamma: float | None = None
     actions: int = 0
+    layers: tuple[LayerReport, ...] = ()
 
     @property
     def code(self) -> tuple[tuple[str, Finding], ...]:
@@ -165,7 +167,9 @@ class RewardCurve:
     """Returns over a run, thinned out for a picture; `episodes` is None for a running mean.
 
     `is_judged`: whether there are enough of them to tell a crash. `evaluations`: of how many by
-    SB3's `EvalCallback` these are the means, None for other logs.
+    SB3's `EvalCallback` these are the means, None for other logs. `timesteps` are those of the
+    points, as the log counts them. `run` is the name of the run that the log is of, None where
+    unknown.
     """
 
     log: str
@@ -173,6 +177,8 @@ class RewardCurve:
     points: tuple[float, ...]
     is_judged: bool
     evaluations: int | None = None
+    timesteps: tuple[int, ...] = ()
+    run: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +213,11 @@ class History(Shown):
     notes: tuple[LogNote, ...]
     logged: tuple[Logged, ...] = ()
     logs: tuple[str, ...] = ()
+
+    @property
+    def runs_with_checkpoints(self) -> tuple[Run, ...]:
+        """The runs of which at least one checkpoint could be read to its end."""
+        return tuple(run for run in self.runs if run.snapshots)
 
     @property
     def statuses(self) -> set[Status]:

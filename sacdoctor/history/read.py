@@ -90,7 +90,7 @@ def _history(path: str | Path, options: ScanOptions, files: ExitStack) -> Histor
         runs=tuple(runs),
         unreadable=tuple(unreadable),
         crashes=tuple(crashes(monitors, scalars, evaluations, runs, folder)),
-        curves=tuple(curves(monitors, scalars, evaluations, folder)),
+        curves=tuple(curves(monitors, scalars, evaluations, runs, folder)),
         notes=(
             *notes,
             *_skipped((*monitors, *scalars)),

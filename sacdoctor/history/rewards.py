@@ -197,28 +197,31 @@ def curves(
     monitors: Sequence[MonitorLog],
     scalars: Sequence[ScalarLog],
     evaluations: Sequence[EvaluationLog],
+    runs: Sequence[Run],
     folder: Path,
 ) -> list[RewardCurve]:
     """Return the returns of each log, thinned out to medians of equally many episodes."""
     monitors, means = _judged(monitors, scalars)
-    found = [
-        RewardCurve(
+
+    def curve(
+        log: MonitorLog | ScalarLog | EvaluationLog, values: NDArray[Any], steps: NDArray[Any]
+    ) -> RewardCurve:
+        run = run_of(log.path, runs)
+        return RewardCurve(
             log_name(log.path, folder),
-            len(log.returns),
-            _thinned(log.returns),
-            len(log.returns) >= needed(),
+            len(values) if isinstance(log, MonitorLog) else None,
+            _thinned(values),
+            len(values) >= needed(_lag(log) if isinstance(log, ScalarLog) else 0),
+            len(values) if isinstance(log, EvaluationLog) else None,
+            tuple(map(int, _thinned(steps))),
+            run.name if run is not None else None,
         )
-        for log in monitors
-    ]
+
+    found = [curve(log, log.returns, log.timesteps) for log in monitors]
     for log in means:
-        values = log.series[REWARD].finite.values
-        is_judged = len(values) >= needed(_lag(log))
-        found.append(RewardCurve(log_name(log.path, folder), None, _thinned(values), is_judged))
-    for evaluation in evaluations:
-        count = len(evaluation.returns)
-        points, name = _thinned(evaluation.returns), log_name(evaluation.path, folder)
-        found.append(RewardCurve(name, None, points, count >= needed(), evaluations=count))
-    return found
+        series = log.series[REWARD].finite
+        found.append(curve(log, series.values, series.timesteps))
+    return found + [curve(log, log.returns, log.timesteps) for log in evaluations]
 
 
 def _judged(

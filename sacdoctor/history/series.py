@@ -54,6 +54,7 @@ def read_run(
     patience: float | None = None
     gamma: float | None = None
     actions = 0
+    newest: tuple[LayerReport, ...] = ()
     moments: list[Moment] = []
     leaps: list[Jump] = []
     for found in _examined(headers, options):
@@ -84,6 +85,7 @@ def read_run(
                     evidence.move(header, moved)
             moments.append(_moment(header, facts))
             original = copy_of
+            newest = examination.layers
             evidence.hear(header, examination)
         patience = _patience(facts.checkpoint.hyperparameters)
         gamma, actions = facts.checkpoint.hyperparameters.number("gamma"), _actions(facts)
@@ -148,6 +150,7 @@ def read_run(
         of_run,
         gamma,
         actions,
+        _with_causes(newest, compared[-1].report.layers),
     )
     return run, tuple(errors)
 
@@ -254,6 +257,14 @@ def _is_copy(before: Header, header: Header, moved: Mapping[str, float | None]) 
 
 def _in_trouble(layer: LayerReport) -> bool:
     return layer.severity is not None and layer.severity is not Severity.OK
+
+
+def _with_causes(
+    layers: Sequence[LayerReport], judged: Sequence[LayerReport]
+) -> tuple[LayerReport, ...]:
+    """Return all tensors of a checkpoint, those in trouble as the run has `judged` them."""
+    by_name = {layer.name: layer for layer in judged}
+    return tuple(by_name.get(layer.name, layer) for layer in layers)
 
 
 def _gradient_norms(facts: Facts) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from sacdoctor.layers.gates import gate_slices
 from sacdoctor.layers.kind import NORM_WEIGHTS, Kind
-from sacdoctor.layers.roles import Role, roles
+from sacdoctor.layers.roles import Role, roles, split_name
 from sacdoctor.layers.targets import online_name, online_names, says_target, target_name, words
 from sacdoctor.layers.wrappers import COMPILED, unwrapped, wrapper_paths
 
@@ -16,6 +16,7 @@ __all__ = [
     "online_names",
     "roles",
     "says_target",
+    "split_name",
     "target_name",
     "unwrapped",
     "words",

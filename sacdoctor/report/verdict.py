@@ -13,6 +13,7 @@ from sacdoctor.severity import Severity, Status, worst
 
 if TYPE_CHECKING:
     from sacdoctor.checkup import Checkup
+    from sacdoctor.history import History
 
 _HARMLESS = (Status.UNKNOWN, Status.NOTICE)
 _UNJUDGED = {
@@ -69,6 +70,37 @@ def verdict_of_run(checkup: Checkup) -> str:
         return "Nothing was found."
     first = told[0]
     return _sentence(f"{first.message}{', and ' if fall else ''}{fall}") + _also(told, [first.rule])
+
+
+def verdict_of_history(history: History) -> tuple[Status, str]:
+    """Return how a run's folder is, and what was found in it, in a sentence.
+
+    Where there is no checkpoint, the agent stays unjudged.
+    """
+    if not history.statuses:
+        judged = sum(curve.is_judged for curve in history.curves)
+        if not judged:
+            return Status.UNKNOWN, "No checkpoint, and no log with enough rewards."
+        return Status.UNKNOWN, f"No checkpoint; no reward crash in {counted(judged, 'log')}."
+    status = Status.worst(history.statuses - {Status.ERROR})
+    runs = history.runs_with_checkpoints
+    if history.unreadable and not runs:
+        status = Status.ERROR
+    checkpoints = sum(len(run.snapshots) for run in runs)
+    parts = [counted(checkpoints, "checkpoint") if checkpoints else "no checkpoint"]
+    if len(runs) > 1:
+        parts[0] += f" of {len(runs)} different runs"
+    if history.unreadable:
+        parts.append(f"{len(history.unreadable):,} that cannot be read")
+    if history.crashes:
+        parts.append(counted(len(history.crashes), "reward crash", "reward crashes"))
+    found = len(history.logged)
+    found += sum(len(run.onsets) + len(run.findings) + len(run.code) for run in history.runs)
+    if found:
+        parts.append(counted(found, "finding"))
+    elif not history.crashes:
+        parts.append("no findings")
+    return status, ", ".join(parts) + "."
 
 
 def _zeros_are_worst(report: Report) -> bool:

@@ -106,6 +106,15 @@ def test_where_there_is_nothing_it_says_so(tmp_path: Path) -> None:
         check_up(tmp_path / "nowhere.zip")
 
 
+def test_a_crash_is_of_the_run_whose_log_shows_it(runs: Runs, tmp_path: Path) -> None:
+    runs.copy("crash", tmp_path / "one")
+    runs.copy("healthy PPO", tmp_path / "two")
+    found = check_up(tmp_path)
+    assert found.history is not None
+    (name,) = [run.name for run in found.history.runs if run.algorithm == "SAC"]
+    assert [of.run for of in found.timeline if "median return" in of.what] == [name]
+
+
 def test_the_networks_are_set_to_work_on_the_buffer_unless_told_not_to(
     labelled: Labelled,
 ) -> None:

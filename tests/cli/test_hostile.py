@@ -180,6 +180,7 @@ def test_every_command_ends_with_a_result_or_one_line(
     for command in (
         ("scan", path, "--all"),
         ("scan", path, "--format", "json"),
+        ("scan", path, "--format", "html"),
         ("diff", other, path),
         ("diff", path, other, "--format", "json"),
         ("fix", path, "--output", tmp_path / "fixed.zip"),

@@ -66,6 +66,8 @@ def test_policy_that_broke_is_a_crash(tmp_path: Path, algorithm: type[BaseAlgori
     assert crash.after == pytest.approx(-20.0, abs=3.0)
     (curve,) = history.curves
     assert curve.evaluations == EVALUATIONS
+    assert curve.timesteps == tuple(EVERY * n for n in range(1, EVALUATIONS + 1))
+    assert len(curve.points) == EVALUATIONS
 
 
 @pytest.mark.parametrize("algorithm", [PPO, SAC], ids=lambda cls: cls.__name__)

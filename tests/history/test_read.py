@@ -12,7 +12,7 @@ import torch as th
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.logger import configure
 
-from sacdoctor import SacdoctorError, ScanOptions, fix, read_history
+from sacdoctor import SacdoctorError, ScanOptions, fix, read_history, scan
 from sacdoctor.history import History, Onset, Run, read
 from tests.archives import write_sb3
 from tests.runs import CRASH, DEAD, EPISODE, EVERY, STEPS, Runs, strip_optimizers
@@ -30,6 +30,24 @@ def steps(run: Run) -> list[int | None]:
 def found(onset: Onset) -> tuple[str, tuple[str, ...], int | None, int, int | None]:
     span = onset.after_timesteps, onset.by_timesteps, onset.until_timesteps
     return onset.rule, onset.tensors, *span
+
+
+def test_a_run_keeps_all_tensors_of_its_last_checkpoint(runs: Runs) -> None:
+    """And of those in trouble the cause that the run alone proves."""
+    run = only(read_history(runs("frozen")))
+    own = scan(run.snapshots[-1].report.path)
+    assert [layer.name for layer in run.layers] == [layer.name for layer in own.layers]
+    judged = {layer.name: layer for layer in run.snapshots[-1].report.layers}
+    assert all(layer == judged.get(layer.name, layer) for layer in run.layers)
+
+
+def test_a_curve_says_when_its_returns_were_and_of_which_run_they_are(runs: Runs) -> None:
+    """`tests.runs` plays episodes of 10 steps: 100 of them, of which 60 points are kept."""
+    history = read_history(runs("crash"))
+    (curve,) = history.curves
+    assert (curve.episodes, len(curve.points), len(curve.timesteps)) == (100, 60, 60)
+    assert (curve.timesteps[0], curve.timesteps[-1]) == (15, STEPS)  # medians of two, and of one
+    assert curve.run == only(history).name
 
 
 # -- healthy runs: nothing ---------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import isfinite, isnan, nan
+from math import isfinite
 from typing import Literal
 
 from rich.console import Console
@@ -24,9 +24,17 @@ from sacdoctor.report.formats.table.style import (
     is_ascii,
     percent_text,
 )
+from sacdoctor.report.quantities import (
+    CURVES,
+    gradient_norm,
+    learning_rate,
+    update_norm,
+    weight_norm,
+)
 from sacdoctor.report.sparkline import sparkline
 from sacdoctor.report.text import counted
-from sacdoctor.severity import Severity, Status
+from sacdoctor.report.verdict import verdict_of_history
+from sacdoctor.severity import Severity
 
 _MOST_ROWS = 30
 """Checkpoints listed one by one; of more, those that differ from the one before."""
@@ -41,7 +49,7 @@ def print_history(console: Console, history: History) -> None:
     """Print what a run's folder tells."""
     console.print(Text(printable(history.path), style="bold"))
     console.print(_headline(history))
-    for run in _with_checkpoints(history):
+    for run in history.runs_with_checkpoints:
         console.print()
         _print_run(console, run)
     for curve in history.curves:
@@ -60,44 +68,10 @@ def print_history(console: Console, history: History) -> None:
             console.print(Text(f"{printable(note.path)}: {note.message}", style="dim"))
 
 
-def _with_checkpoints(history: History) -> list[Run]:
-    """Return the runs of which at least one checkpoint could be read to its end."""
-    return [run for run in history.runs if run.snapshots]
-
-
 def _headline(history: History) -> Text:
-    if not history.statuses:
-        return _headline_of_logs(history)
-    status = Status.worst(history.statuses - {Status.ERROR})
-    runs = _with_checkpoints(history)
-    if history.unreadable and not runs:
-        status = Status.ERROR
+    status, words = verdict_of_history(history)
     text = Text(f"{status.upper()}  ", style=STATUS_STYLES[status])
-    checkpoints = sum(len(run.snapshots) for run in runs)
-    parts = [counted(checkpoints, "checkpoint") if checkpoints else "no checkpoint"]
-    if len(runs) > 1:
-        parts[0] += f" of {len(runs)} different runs"
-    if history.unreadable:
-        parts.append(f"{len(history.unreadable):,} that cannot be read")
-    onsets = sum(len(run.onsets) for run in history.runs)
-    if history.crashes:
-        parts.append(counted(len(history.crashes), "reward crash", "reward crashes"))
-    together = len(history.logged)
-    together += sum(len(run.findings) + len(run.code) for run in history.runs)
-    if onsets + together:
-        parts.append(counted(onsets + together, "finding"))
-    elif not history.crashes:
-        parts.append("no findings")
-    return text.append(", ".join(parts) + ".", style="bold")
-
-
-def _headline_of_logs(history: History) -> Text:
-    """Return what was looked at where there is no checkpoint, which leaves the agent unjudged."""
-    text = Text(f"{Status.UNKNOWN.upper()}  ", style=STATUS_STYLES[Status.UNKNOWN])
-    judged = sum(curve.is_judged for curve in history.curves)
-    if not judged:
-        return text.append("No checkpoint, and no log with enough rewards.", style="bold")
-    return text.append(f"No checkpoint; no reward crash in {counted(judged, 'log')}.", style="bold")
+    return text.append(words, style="bold")
 
 
 def _print_run(console: Console, run: Run) -> None:
@@ -206,42 +180,6 @@ def _zeros(snapshot: Snapshot) -> Text:
     return Text(percent_text(summary.zero_percent) if summary else "")
 
 
-def _weight_norm(snapshot: Snapshot) -> float:
-    return nan if snapshot.norms.non_finite else snapshot.norms.weight
-
-
-def _update_norm(snapshot: Snapshot) -> float | None:
-    if snapshot.update_norm is None:
-        return None
-    return nan if snapshot.norms.non_finite else snapshot.update_norm
-
-
-def _rate(snapshot: Snapshot) -> float | None:
-    report = snapshot.report
-    rates = [rate for rate in report.optimizer_learning_rates.values() if rate is not None]
-    if not rates and report.learning_rate is not None:
-        rates = [report.learning_rate]
-    return _largest(rates)
-
-
-def _gradient_norm(snapshot: Snapshot) -> float | None:
-    return _largest(list(snapshot.gradient_norms.values()))
-
-
-def _largest(values: Sequence[float]) -> float | None:
-    """Return the largest value, NaN where there is one: `max` would hide it."""
-    return next((value for value in values if isnan(value)), max(values, default=None))
-
-
-_CURVES: tuple[tuple[str, Callable[[Snapshot], float | None]], ...] = (
-    ("zero %", lambda s: s.report.summary.zero_percent if s.report.summary else None),
-    ("weight norm", _weight_norm),
-    ("update norm", _update_norm),
-    ("gradient norm", _gradient_norm),
-    ("entropy coefficient", lambda s: s.entropy_coefficient),
-)
-
-
 @dataclass(frozen=True, slots=True)
 class _Column:
     """A column: of those that do not fit, the one with the highest `rank` goes first."""
@@ -258,11 +196,11 @@ _COLUMNS = (
     _Column("status", _status, is_text=True),
     _Column("zero %", _zeros, 4),
     _Column("dead", lambda s: Text(f"{s.dead_biases:,}", style="" if s.dead_biases else "dim")),
-    _Column("weight norm", lambda s: _number(_weight_norm(s)), 5),
-    _Column("update norm", lambda s: _number(_update_norm(s)), 1),
-    _Column("lr", lambda s: _number(_rate(s)), 2),
+    _Column("weight norm", lambda s: _number(weight_norm(s)), 5),
+    _Column("update norm", lambda s: _number(update_norm(s)), 1),
+    _Column("lr", lambda s: _number(learning_rate(s)), 2),
     _Column("ent coef", lambda s: _number(s.entropy_coefficient), 3),
-    _Column("grad norm", lambda s: _number(_gradient_norm(s)), 6),
+    _Column("grad norm", lambda s: _number(gradient_norm(s)), 6),
     _Column("still", lambda s: Text(printable(", ".join(s.still)), style="yellow"), is_text=True),
     _Column("file", lambda s: Text(printable(_file_name(s.report.path)), style="dim"), 8, True),
 )
@@ -274,7 +212,7 @@ def _file_name(path: str) -> str:
 
 def _curves(run: Run, console: Console) -> Iterator[Text]:
     """Yield a line for each quantity that changes over the run."""
-    for name, value_of in _CURVES:
+    for name, value_of in CURVES:
         counted_ones = [s for s in run.snapshots if not s.is_repaired and s.copy_of is None]
         values = [value_of(snapshot) for snapshot in counted_ones]
         known = [value for value in values if value is not None and isfinite(value)]
