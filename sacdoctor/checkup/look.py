@@ -62,7 +62,7 @@ def _of_checkpoint(path: Path, options: ScanOptions, probe: bool) -> Checkup:
     not_there = [] if buffer or not _stores(report.algorithm) else ["its replay buffer"]
     return Checkup(
         path=str(path),
-        status=Status.worst([report.status, work.status, *(of.status for of in reports)]),
+        status=Status.worst([report.status, *work.statuses, *(of.status for of in reports)]),
         concerns=found,
         timeline=(),
         looked_at=(_named(path.name, report), *_of_buffers(reports), *work.looked_at),
@@ -104,7 +104,7 @@ def _of_folder(folder: Path, options: ScanOptions, probe: bool) -> Checkup:
     missing += work.not_there
     statuses = {snapshot.report.status for snapshot in _judged(history)}
     statuses |= {Status.of([concern.finding.severity]) for concern in found if _counts(concern)}
-    statuses |= {work.status, *(report.status for report in reports)}
+    statuses |= {*work.statuses, *(report.status for report in reports)}
     statuses |= {Status.WARNING} if history.crashes else set()
     if not newest and not statuses:
         statuses = {Status.UNKNOWN}
@@ -267,7 +267,7 @@ def _of_buffers(reports: Iterable[Report]) -> Iterator[str]:
 class _Work(NamedTuple):
     """What a network showed when it was set to work, or why it was not."""
 
-    status: Status = Status.HEALTHY
+    statuses: tuple[Status, ...] = ()
     findings: tuple[Finding, ...] = ()
     looked_at: tuple[str, ...] = ()
     not_there: tuple[str, ...] = ()
@@ -286,7 +286,7 @@ def _at_work(checkpoint: Path, buffer: Path | None, options: ScanOptions) -> _Wo
     if report.status is Status.UNKNOWN:
         return _Work(not_there=tuple(f"{_WORK} ({note})" for note in report.notes[-1:]))
     looked_at = (f"{_WORK} on {report.count:,} observations",)
-    return _Work(report.status, report.findings, looked_at)
+    return _Work((report.status,), report.findings, looked_at)
 
 
 # -- what to type next -------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from sacdoctor.cli.options import ExitZeroOption
 from sacdoctor.cli.outcome import CLEAN, FINDINGS, TROUBLE, complain
 from sacdoctor.cli.terminal import open_output
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.files import as_saved
 
 if TYPE_CHECKING:
     from sacdoctor.settings.corrections import Change
@@ -75,6 +74,8 @@ def fix_config(
     Exit codes: 0 done, or nothing to change; 1 with --check, something must change; 2 wrong usage
     or something unreadable.
     """
+    from sacdoctor.files import as_saved
+
     given = [source if source == "-" else as_saved(source) for source in sources or ()]
     _refuse_together(given, output, check=check, write=write)
     if not (check or write):
