@@ -98,6 +98,9 @@ class Algorithm:
     - `policy`: what to train by name where nothing is said: one without image layers.
     - `continuous_only`: whether it takes no actions but those of a `Box`.
     - `needs_masks`: whether its environment has to say which actions are allowed.
+    - `arguments`: of its constructor, beside those that the settings know: those that a model keeps
+      under the argument's own name, so that a checkpoint holds them (stable_baselines3/*/*.py,
+      sb3_contrib/*/*.py).
     - `in_rl_zoo`: whether rl-zoo trains it (rl_zoo3/utils.py, `ALGOS`).
     """
 
@@ -120,6 +123,7 @@ class Algorithm:
     policy: str = "MlpPolicy"
     continuous_only: bool = False
     needs_masks: bool = False
+    arguments: tuple[str, ...] = ()
     in_rl_zoo: bool = True
 
     @property
@@ -179,6 +183,29 @@ _WHOLE_POLICY = ("policy.optimizer",)
 _ENTROPY = MappingProxyType({"ent_coef_optimizer": "log_ent_coef"})
 """Where `ent_coef` is learned (stable_baselines3/sac/sac.py, `_get_torch_save_params`)."""
 
+_REPLAY_ARGUMENTS = (
+    *("buffer_size", "batch_size", "tau", "gamma", "train_freq", "gradient_steps"),
+    *("optimize_memory_usage", "n_steps"),
+)
+_SDE_ARGUMENTS = ("use_sde", "sde_sample_freq")
+_ENTROPY_ARGUMENTS = (
+    "ent_coef",
+    "target_update_interval",
+    "target_entropy",
+    *_SDE_ARGUMENTS,
+    "use_sde_at_warmup",
+)
+_ROLLOUT_ARGUMENTS = ("n_steps", "gamma", "gae_lambda", "normalize_advantage")
+_Q_ARGUMENTS = (
+    *_REPLAY_ARGUMENTS,
+    *("target_update_interval", "exploration_fraction", "exploration_initial_eps"),
+    "exploration_final_eps",
+)
+_PPO_ARGUMENTS = (
+    *(*_ROLLOUT_ARGUMENTS, "batch_size", "n_epochs", "clip_range", "clip_range_vf"),
+    *("ent_coef", "vf_coef", "target_kl"),
+)
+
 _ROWS = (
     Algorithm(
         "SAC",
@@ -201,6 +228,7 @@ _ROWS = (
         targets=("critic",),
         replays=True,
         continuous_only=True,
+        arguments=(*_REPLAY_ARGUMENTS, *_ENTROPY_ARGUMENTS),
     ),
     Algorithm(
         "TD3",
@@ -219,6 +247,7 @@ _ROWS = (
         targets=("actor", "critic"),
         replays=True,
         continuous_only=True,
+        arguments=(*_REPLAY_ARGUMENTS, "policy_delay", "target_policy_noise", "target_noise_clip"),
     ),
     Algorithm(
         "DDPG",
@@ -237,6 +266,7 @@ _ROWS = (
         targets=("actor", "critic"),
         replays=True,
         continuous_only=True,
+        arguments=_REPLAY_ARGUMENTS,
     ),
     Algorithm(
         "TQC",
@@ -257,6 +287,7 @@ _ROWS = (
         targets=("critic",),
         replays=True,
         continuous_only=True,
+        arguments=(*_REPLAY_ARGUMENTS, *_ENTROPY_ARGUMENTS, "top_quantiles_to_drop_per_net"),
     ),
     Algorithm(
         "CrossQ",
@@ -275,6 +306,10 @@ _ROWS = (
         variables=_ENTROPY,
         replays=True,
         continuous_only=True,
+        arguments=(
+            *(name for name in _REPLAY_ARGUMENTS if name != "tau"),
+            *("ent_coef", "target_entropy", "policy_delay", *_SDE_ARGUMENTS, "use_sde_at_warmup"),
+        ),
     ),
     Algorithm(
         "DQN",
@@ -296,6 +331,7 @@ _ROWS = (
         max_grad_norm=10.0,
         loosest_max_grad_norm=10.0,
         replays=True,
+        arguments=_Q_ARGUMENTS,
     ),
     Algorithm(
         "QRDQN",
@@ -315,6 +351,7 @@ _ROWS = (
         clips=True,
         loosest_max_grad_norm=10.0,  # where it is set at all, as loose as DQN's
         replays=True,
+        arguments=_Q_ARGUMENTS,
     ),
     Algorithm(
         "PPO",
@@ -327,6 +364,7 @@ _ROWS = (
         biases_start_at_zero=True,
         clips=True,
         max_grad_norm=0.5,
+        arguments=(*_PPO_ARGUMENTS, *_SDE_ARGUMENTS),
     ),
     Algorithm(
         "MaskablePPO",
@@ -342,6 +380,7 @@ _ROWS = (
         max_grad_norm=0.5,
         needs_masks=True,
         in_rl_zoo=False,
+        arguments=_PPO_ARGUMENTS,
     ),
     Algorithm(
         "RecurrentPPO",
@@ -356,6 +395,7 @@ _ROWS = (
         clips=True,
         max_grad_norm=0.5,
         policy="MlpLstmPolicy",
+        arguments=(*_PPO_ARGUMENTS, *_SDE_ARGUMENTS),
     ),
     Algorithm(
         "A2C",
@@ -374,6 +414,7 @@ _ROWS = (
         biases_start_at_zero=True,
         clips=True,
         max_grad_norm=0.5,
+        arguments=(*_ROLLOUT_ARGUMENTS, "ent_coef", "vf_coef", *_SDE_ARGUMENTS),
     ),
     Algorithm(
         "TRPO",
@@ -392,6 +433,22 @@ _ROWS = (
         optimizers=_WHOLE_POLICY,
         biases_start_at_zero=True,
         policy_update=PolicyUpdate.NATURAL_GRADIENT,
+        arguments=(
+            *(
+                *_ROLLOUT_ARGUMENTS,
+                "batch_size",
+                "cg_max_steps",
+                "cg_damping",
+                "line_search_shrinking_factor",
+            ),
+            *(
+                "line_search_max_iter",
+                "n_critic_updates",
+                "target_kl",
+                "sub_sampling_factor",
+                *_SDE_ARGUMENTS,
+            ),
+        ),
     ),
     Algorithm(
         "ARS",
@@ -410,6 +467,7 @@ _ROWS = (
         optimizers=(),
         policy_update=PolicyUpdate.RANDOM_SEARCH,
         policy="LinearPolicy",
+        arguments=("n_delta", "n_top", "delta_std", "alive_bonus_offset", "n_eval_episodes"),
     ),
 )
 

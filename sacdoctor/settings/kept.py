@@ -1,7 +1,6 @@
 """What a file says besides the settings that are corrected, as Python writes it.
 
-The arguments are those of the constructors in stable_baselines3/*/*.py and sb3_contrib/*/*.py that
-a model keeps under the argument's own name, so that a checkpoint holds them.
+Which arguments a constructor takes that a checkpoint holds, its algorithm's row says.
 """
 
 from __future__ import annotations
@@ -24,43 +23,6 @@ from sacdoctor.pickles import Made, Name, Symbols
 from sacdoctor.settings.numbers import LINEAR
 
 _ALWAYS = ("policy_kwargs", "tensorboard_log", "seed", "verbose")
-_OFF_POLICY = (
-    *("buffer_size", "batch_size", "tau", "gamma", "train_freq", "gradient_steps"),
-    *("optimize_memory_usage", "n_steps"),
-)
-_SDE = ("use_sde", "sde_sample_freq")
-_ENTROPY = ("ent_coef", "target_update_interval", "target_entropy", *_SDE, "use_sde_at_warmup")
-_ROLLOUTS = ("n_steps", "gamma", "gae_lambda", "normalize_advantage")
-_VALUE_BASED = (
-    *_OFF_POLICY,
-    *("target_update_interval", "exploration_fraction", "exploration_initial_eps"),
-    "exploration_final_eps",
-)
-_PPO = (
-    *(*_ROLLOUTS, "batch_size", "n_epochs", "clip_range", "clip_range_vf"),
-    *("ent_coef", "vf_coef", "target_kl"),
-)
-_ARGUMENTS: Mapping[str, tuple[str, ...]] = {
-    "SAC": (*_OFF_POLICY, *_ENTROPY),
-    "TD3": (*_OFF_POLICY, "policy_delay", "target_policy_noise", "target_noise_clip"),
-    "DDPG": _OFF_POLICY,
-    "TQC": (*_OFF_POLICY, *_ENTROPY, "top_quantiles_to_drop_per_net"),
-    "CrossQ": (
-        *(name for name in _OFF_POLICY if name != "tau"),
-        *("ent_coef", "target_entropy", "policy_delay", *_SDE, "use_sde_at_warmup"),
-    ),
-    "DQN": _VALUE_BASED,
-    "QRDQN": _VALUE_BASED,
-    "PPO": (*_PPO, *_SDE),
-    "MaskablePPO": _PPO,
-    "RecurrentPPO": (*_PPO, *_SDE),
-    "A2C": (*_ROLLOUTS, "ent_coef", "vf_coef", *_SDE),
-    "TRPO": (
-        *(*_ROLLOUTS, "batch_size", "cg_max_steps", "cg_damping", "line_search_shrinking_factor"),
-        *("line_search_max_iter", "n_critic_updates", "target_kl", "sub_sampling_factor", *_SDE),
-    ),
-    "ARS": ("n_delta", "n_top", "delta_std", "alive_bonus_offset", "n_eval_episodes"),
-}
 _SB3 = ("stable_baselines3.", "sb3_contrib.")
 _SET_BY_SB3 = ("use_sde", "device")
 """In `policy_kwargs`, where SB3's constructors have put them."""
@@ -113,7 +75,7 @@ def kept_of_checkpoint(checkpoint: Checkpoint, row: Algorithm) -> Kept:
         n_envs=saved.integer("n_envs") or 1,
         steps=saved.integer("_total_timesteps") or None,
     )
-    for key in (*_ARGUMENTS[row.name], *_ALWAYS):
+    for key in (*row.arguments, *_ALWAYS):
         value = saved.get(key)
         if key == "train_freq" and type(value) is int and value < 0:
             value = (saved.integer("n_episodes_rollout") or 1, "episode")  # before SB3 1.0
@@ -179,8 +141,8 @@ def kept_of_file(settings: Mapping[str, object], row: Algorithm) -> Kept:
     for key, value in _pairs(settings):
         if values.setdefault(key, value) != value:
             twice.add(key)
-    kept.left_out += sorted(twice & {*_ARGUMENTS[row.name], *_ALWAYS})
-    for key in (*_ARGUMENTS[row.name], *_ALWAYS):
+    kept.left_out += sorted(twice & {*row.arguments, *_ALWAYS})
+    for key in (*row.arguments, *_ALWAYS):
         if key in values and key not in twice:
             value = values[key]
             said = _zoo(key, value, kept.imports) if isinstance(value, str) else None

@@ -19,7 +19,7 @@ from stable_baselines3.common.monitor import Monitor
 
 from sacdoctor.algorithms import ALGORITHMS
 from sacdoctor.settings.fix_config import fix_config, fix_text
-from sacdoctor.settings.kept import _ALWAYS, _ARGUMENTS
+from sacdoctor.settings.kept import _ALWAYS
 from tests.archives import write_sb3
 from tests.diagnosis.handmade import SAC as HANDMADE
 
@@ -48,7 +48,7 @@ def call(script: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_constructors_take_what_the_table_says(name: str) -> None:
-    assert {*_ARGUMENTS[name], *_ALWAYS} <= signature(name)
+    assert {*ALGORITHMS[name].arguments, *_ALWAYS} <= signature(name)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -64,7 +64,7 @@ def test_no_setting_that_a_model_keeps_is_forgotten(name: str) -> None:
         "use_rms_prop",
         "zero_policy",
     }
-    known = {*_ARGUMENTS[name], *_ALWAYS} | elsewhere | objects | unsaved
+    known = {*ALGORITHMS[name].arguments, *_ALWAYS} | elsewhere | objects | unsaved
     assert signature(name) <= known
 
 

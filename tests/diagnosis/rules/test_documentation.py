@@ -26,7 +26,9 @@ HEADINGS = [
 ]
 ELSEWHERE = {"SD207", "SD210", "SD501", "SD502", "SD503", "SD701", "SD702"}
 ELSEWHERE |= {"SD305", "SD801", "SD802", "SD803", "SD804", "SD807", "SD808"}
-"""Faults that show between checkpoints, in logs, in replay buffers, or when a file is opened."""
+ELSEWHERE |= {"SD106", "SD306", "SD508"}
+"""Faults that show between checkpoints, in logs, in replay buffers, when a file is opened, or when
+a network is set to work."""
 IN_BUFFERS = {"SD901", "SD902", "SD903", "SD904", "SD905", "SD906", "SD907", "SD908"}
 """Faults of the transitions in a replay buffer."""
 OF_CODE = {"SD601", "SD602"}
@@ -52,7 +54,8 @@ NAMES = {
     **{"SD801": "normalisation-missing", "SD802": "normalisation-mismatch"},
     **{"SD803": "buffer-missing", "SD804": "restarted-schedule"},
     **{"SD805": "portability", "SD806": "wrapped-names", "SD305": "value-out-of-bounds"},
-    **{"SD807": "unexplained-jump", "SD808": "destructive-update"},
+    **{"SD807": "unexplained-jump", "SD808": "destructive-update", "SD106": "saturated-units"},
+    **{"SD306": "bellman-residual", "SD508": "action-stagnation"},
 }
 
 each_rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)

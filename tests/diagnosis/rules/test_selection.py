@@ -28,7 +28,7 @@ def codes(report: Report) -> list[str]:
             (),
             [code for code in ALL if code.startswith("SD10") or code == "SD504"],
         ),
-        (("SD10",), ("SD104", "SD102", "SD105", "SD107"), ["SD101", "SD103"]),
+        (("SD10",), ("SD104", "SD102", "SD105", "SD106", "SD107"), ["SD101", "SD103"]),
         (
             (),
             ("SD1", "SD2", "SD3", "SD4", "SD5", "SD9"),
