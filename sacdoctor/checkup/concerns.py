@@ -67,13 +67,18 @@ def _explained(one: Concern, all_of_them: Iterable[Concern]) -> bool:
 
 
 def _explains(cause: Concern, other: Concern) -> bool:
-    """Return whether a finding follows from another: by its rule, or as the zeros' own cause."""
+    """Return whether a finding follows from another: by its rule, or as the zeros' own cause.
+
+    Where both name tensors of one file, those of the cause hold the others. What another place
+    shows, a log or a network at work, does not go by tensors.
+    """
     follows = {symptom.rule for symptom in rule_of(cause.finding).explains}
     is_why = cause.finding.name in _CAUSES and rule_of(other.finding).grades_biases
+    is_elsewhere = not {*cause.where} & {*other.where}
     return (
         cause.finding.severity.rank >= Severity.WARNING.rank
         and (is_why or other.finding.name in follows)
-        and {*other.finding.tensors} <= {*cause.finding.tensors}
+        and (is_elsewhere or {*other.finding.tensors} <= {*cause.finding.tensors})
     )
 
 

@@ -187,5 +187,7 @@ RULE = Rule(
         Symptom("zero-gradient", _reaches),
         Symptom("dead-bias", _reaches),
         Symptom("partly-dead-bias", _reaches),
+        Symptom("saturated-units"),
+        Symptom("action-stagnation"),
     ),
 )
