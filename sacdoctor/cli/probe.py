@@ -14,6 +14,7 @@ from sacdoctor.cli.options import (
     ConfigOption,
     FailOnOption,
     IgnoreOption,
+    OutputOption,
     SelectOption,
     format_option,
 )
@@ -57,6 +58,7 @@ def probe(
         ),
     ] = None,
     format: Annotated[str, format_option(ProbeResult)] = TABLE,
+    output: OutputOption = None,
     fail_on: FailOnOption = None,
     select: SelectOption = None,
     ignore: IgnoreOption = None,
@@ -92,7 +94,7 @@ def probe(
             options=asked.options,
             advance=advance,
         )
-    with open_output(None) as file:
+    with open_output(output) as file:
         FORMATS[format].write(ProbeResult(report, asked.configuration), file)
     return asked.exit_code({report.status}, report.findings)
 

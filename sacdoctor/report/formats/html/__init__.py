@@ -9,7 +9,13 @@ from __future__ import annotations
 from typing import Any, TextIO
 
 from sacdoctor.report.interface import Format
-from sacdoctor.report.results import CheckupResult, DiffResult, HistoryResult, ScanResult
+from sacdoctor.report.results import (
+    CheckupResult,
+    DiffResult,
+    HistoryResult,
+    ProbeResult,
+    ScanResult,
+)
 
 
 def _scan(result: ScanResult, file: TextIO) -> None:
@@ -26,6 +32,10 @@ def _history(result: HistoryResult, file: TextIO) -> None:
 
 def _checkup(result: CheckupResult, file: TextIO) -> None:
     _page("checkup")(result, file)
+
+
+def _probe(result: ProbeResult, file: TextIO) -> None:
+    _page("probe")(result, file)
 
 
 def _page(kind: str) -> Any:
@@ -47,5 +57,6 @@ FORMAT = Format(
         DiffResult: _diff,
         HistoryResult: _history,
         CheckupResult: _checkup,
+        ProbeResult: _probe,
     },
 )

@@ -19,6 +19,7 @@ from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from tests.archives import sb3_members, zip_of
 from tests.conftest import Run
+from tests.replay_buffers import of_kind
 from tests.runs import Runs
 
 pytestmark = pytest.mark.slow
@@ -187,6 +188,12 @@ def test_the_page_of_a_difference_is_accessible(
     for summary in page.locator("summary").all():
         summary.click()
     refuse_violations(page)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_page_of_a_probe_is_accessible(show: Show, tmp_path: Path, scheme: str) -> None:
+    of_kind("plain").save(tmp_path)
+    refuse_violations(show("probe", tmp_path / "model.zip", scheme=scheme, width=360))
 
 
 def test_it_prints_dark_pages_in_light(show: Show, runs: Runs) -> None:

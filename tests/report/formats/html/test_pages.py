@@ -12,6 +12,7 @@ import pytest
 
 from sacdoctor import SacdoctorError, check_up, scan
 from sacdoctor.checkup import Checkup, Concern, Happening
+from sacdoctor.diagnosis import ActionActivity, LayerActivity, NetworkActivity, ValueActivity
 from sacdoctor.history import (
     Difference,
     History,
@@ -27,12 +28,14 @@ from sacdoctor.history import (
     read_history,
 )
 from sacdoctor.model import Cause, Finding, LayerReport, Report, Summary
+from sacdoctor.network import ProbeReport
 from sacdoctor.report.formats import FORMATS
 from sacdoctor.report.results import (
     CheckupResult,
     Configuration,
     DiffResult,
     HistoryResult,
+    ProbeResult,
     ScanResult,
 )
 from sacdoctor.severity import Severity, Status
@@ -186,6 +189,26 @@ def test_names_stay_text_in_the_page_of_a_difference(name: str) -> None:
     assert page.text.count(text_of(name)) > 6
 
 
+@each_name
+def test_names_stay_text_in_the_page_of_a_probe(name: str) -> None:
+    page = page_of(ProbeResult(probed(name), CONFIGURATION))
+    page.refuse_what_acts()
+    assert page.text.count(text_of(name)) > 8
+
+
+def probed(name: str) -> ProbeReport:
+    """A policy of two layers: 3 of 4 units dead, and 1 of 2 saturated."""
+    layers = (
+        LayerActivity(name, "ReLU", 4, 3, None, None, 0, 3, 1),
+        LayerActivity(f"{name}.2", name, 2, 0, 1, 0.5, 0, 0, None),
+    )
+    actions = ActionActivity(spread=(0.25,), lower=(0.0,), upper=(1.0,), deviation=0.5)
+    values = ValueActivity(low=-2.0, high=3.0, mean=0.5, size=1.0, largest=nan)
+    network = NetworkActivity(name, layers, actions, values, is_policy=True)
+    status, found = Status.CRITICAL, (finding(name),)
+    return ProbeReport(name, status, "SAC", "buffer", name, 500, (network,), found, (name,))
+
+
 # -- what a page says ------------------------------------------------------------------------------
 
 
@@ -272,6 +295,15 @@ def test_a_history_shows_every_checkpoint_as_a_row(runs: Runs) -> None:
     for snapshot in found.runs[0].snapshots:
         assert Path(snapshot.report.path).name in page.text
     assert "91 parameters" not in page.text
+
+
+def test_a_probe_shows_each_layer_and_what_comes_out() -> None:
+    """By hand: 3 of 4 units are 75 %, 1 of 2 is 50 %."""
+    page = page_of(ProbeResult(probed("actor.mu")))
+    assert "75.0 %" in page.text and "50.0 %" in page.text
+    assert "SAC, 500 observations of actor.mu" in page.text
+    assert "they are at a bound on 100 % of the observations" in page.text
+    assert "Values from -2 to 3, mean 0.5" in page.text
 
 
 def test_the_same_result_makes_the_same_page(broken: Path) -> None:
