@@ -28,6 +28,8 @@ torch.set_num_threads(1)
 norms = []
 def spy(optimizer, arguments, options):  # gradients are still there after a step
     gradients = [p.grad for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
+    if sum(p.numel() for g in optimizer.param_groups for p in g["params"]) == 1:
+        return  # the entropy coefficient's, which nobody clips
     norms.append(float(torch.stack([g.norm() for g in gradients]).norm()) if gradients else 0.0)
 from torch.optim.optimizer import register_optimizer_step_post_hook
 register_optimizer_step_post_hook(spy)

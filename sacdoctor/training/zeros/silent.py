@@ -57,8 +57,11 @@ class SilentLayers:
     def look(self, live: LiveModel, told: Collection[str] = ()) -> Iterator[Finding]:
         """Look at the gradients of now; yield a finding per cause over layers that are news.
 
-        Those that were `told` of otherwise are left out.
+        Those that were `told` of otherwise are left out. Where the policy changes without its
+        optimizer, as TRPO's does, gradients say nothing.
         """
+        if live.updates_without_optimizer:
+            return
         before, taken = self._before, _steps_taken(live)
         if before is not None and 0 <= taken - before.steps < LEAST_UPDATES:
             return
