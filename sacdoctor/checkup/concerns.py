@@ -10,7 +10,7 @@ from sacdoctor.checkup.model import Concern
 from sacdoctor.diagnosis.rules import rule_of
 from sacdoctor.history import Onset
 from sacdoctor.model import Cause, Finding
-from sacdoctor.severity import Severity
+from sacdoctor.severity import Severity, worst
 
 _CAUSES = {cause.value for cause in Cause}
 """Rules about a cause of zeros are named after it."""
@@ -83,5 +83,4 @@ def _explains(cause: Concern, other: Concern) -> bool:
 
 
 def _worst(concern: Concern) -> Severity:
-    found = (concern.finding, *(one.finding for one in concern.explains))
-    return max((finding.severity for finding in found), key=lambda level: level.rank)
+    return worst(one.finding.severity for one in (concern, *concern.explains))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from sacdoctor.printable import printable
 from sacdoctor.report.text import counted
-from sacdoctor.severity import Status
 
 if TYPE_CHECKING:
     from sacdoctor.diagnosis import ActionActivity, NetworkActivity, ValueActivity
@@ -27,18 +26,6 @@ def what_was_seen(report: ProbeReport) -> str:
     """Return which algorithm worked on what."""
     where = _SOURCES[report.source].format(printable(report.name))
     return f"{report.algorithm}, {counted(report.count, 'observation')} {where}"
-
-
-def verdict_of_work(report: ProbeReport) -> str:
-    """Return what is worst about the networks, in a sentence."""
-    if report.findings:
-        message = report.findings[0].message
-        others = dict.fromkeys(one.rule for one in report.findings[1:])
-        also = f" Also: {', '.join(others)}." if others else ""
-        return f"{message[0].upper()}{message[1:]}.{also}"
-    if report.status is Status.UNKNOWN:
-        return "Too little was seen to judge by."
-    return "No policy is saturated, no layer is dead, and what comes out makes sense."
 
 
 def outputs(network: NetworkActivity) -> Iterator[str]:

@@ -14,6 +14,7 @@ from sacdoctor.severity import Severity, Status, worst
 if TYPE_CHECKING:
     from sacdoctor.checkup import Checkup
     from sacdoctor.history import History
+    from sacdoctor.network import ProbeReport
 
 _HARMLESS = (Status.UNKNOWN, Status.NOTICE)
 _UNJUDGED = {
@@ -70,6 +71,16 @@ def verdict_of_run(checkup: Checkup) -> str:
         return "Nothing was found."
     first = told[0]
     return _sentence(f"{first.message}{', and ' if fall else ''}{fall}") + _also(told, [first.rule])
+
+
+def verdict_of_work(report: ProbeReport) -> str:
+    """Return what is worst about networks that were set to work, and what else there is."""
+    if report.findings:
+        first = report.findings[0]
+        return _sentence(first.message) + _also(report.findings, [first.rule])
+    if report.status is Status.UNKNOWN:
+        return "Too little was seen to judge by."
+    return "No policy is saturated, no layer is dead, and what comes out makes sense."
 
 
 def verdict_of_history(history: History) -> tuple[Status, str]:

@@ -195,8 +195,9 @@ class _Refitter:
             start,
             data,
             "log likelihood of the recorded actions",
-            Gain(-found.before, -found.after, found.low, found.high),
-            is_better=found.is_proven and found.before - found.after > least,
+            found,
+            least,
+            sign=-1.0,
         )
 
     def _fit_critic(self, critic: Critic, variables: Variables, data: Recorded) -> None:
@@ -218,7 +219,7 @@ class _Refitter:
             data,
             "Bellman error",
             found,
-            is_better=found.is_proven and found.before - found.after > least,
+            least,
         )
 
     # -- values that are the policy ----------------------------------------------------------------
@@ -245,8 +246,9 @@ class _Refitter:
             start,
             data,
             "log likelihood of the recorded actions",
-            Gain(-found.before, -found.after, found.low, found.high),
-            is_better=found.is_proven and found.before - found.after > least,
+            found,
+            least,
+            sign=-1.0,
         )
 
     # -- what all have in common -------------------------------------------------------------------
@@ -369,10 +371,16 @@ class _Refitter:
         data: Recorded,
         measure: str,
         found: Gain,
+        least: float,
         *,
-        is_better: bool,
+        sign: float = 1.0,
     ) -> None:
-        """Take the new values where they are better, else put back what was there."""
+        """Take the new values where they are better, else put back what was there.
+
+        Better is what loses more than `least`, and is proven to. `measure` is the loss, times
+        `sign`.
+        """
+        is_better = found.is_proven and found.before - found.after > least
         if not is_better:
             variables.put(start)
         moved = variables.moved()
@@ -387,8 +395,8 @@ class _Refitter:
                 transitions=len(data),
                 held_out=len(data.held_out),
                 measure=measure,
-                before=found.before,
-                after=found.after,
+                before=sign * found.before,
+                after=sign * found.after,
                 low=found.low,
                 high=found.high,
                 is_written=is_better,

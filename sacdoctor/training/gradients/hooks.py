@@ -19,7 +19,7 @@ from torch.utils.hooks import RemovableHandle
 from sacdoctor.training.gradients.clipping import listen, stop_listening
 from sacdoctor.training.gradients.norms import Arithmetic, accurate_norm
 from sacdoctor.training.gradients.record import GradientRecord
-from sacdoctor.training.manners import TrainingFinding, say
+from sacdoctor.training.manners import TrainingFinding, note
 
 GRADIENT_WARNING = 10.0
 """Norm from which on a gradient may be called large: the limit of the original training callback,
@@ -195,13 +195,14 @@ class GradientHooks:
         remedy = "max_grad_norm=… clips it"
         if self.max_grad_norm is not None and norm > self.max_grad_norm:
             remedy = f"clipped to {self.max_grad_norm:g}"
-        self._find(
-            "gradient-norm",
-            name,
-            norm,
-            EXPLOSION * usual,
+        message = (
             f"the gradient norm in {name} is {norm:.4g}, {norm / usual:,.0f} times the usual one; "
-            f"{remedy}",
+            f"{remedy}"
+        )
+        limit = EXPLOSION * usual
+        note(
+            self.findings,
+            TrainingFinding("gradient-norm", name, self._timesteps(), norm, limit, message),
         )
 
     def judge_skip(self, name: str, in_a_row: int) -> None:
@@ -211,38 +212,22 @@ class GradientHooks:
         """
         if in_a_row >= self.skipped_in_a_row and name not in self.stuck:
             self.stuck[name] = self._cause(name)
-            self._find(
-                "non-finite",
-                name,
-                math.nan,
-                math.inf,
+            message = (
                 f"{name} takes no step any more: {in_a_row} in a row had a gradient that is not "
                 f"finite; the first thing that was not finite: {self.stuck[name]}; go back to an "
-                "earlier checkpoint",
-                logging.ERROR,
+                "earlier checkpoint"
             )
+            note(self.findings, self._not_finite(name, message), logging.ERROR)
         elif self.records[name].skipped == 1 and not self._is_told():
-            self._find(
-                "non-finite",
-                name,
-                math.nan,
-                math.inf,
+            message = (
                 f"a gradient in {name} is not finite: the step is skipped; the first thing that "
-                f"was not finite: {self._cause(name)}",
+                f"was not finite: {self._cause(name)}"
             )
+            note(self.findings, self._not_finite(name, message))
 
-    def _find(
-        self,
-        kind: str,
-        quantity: str,
-        value: float,
-        limit: float,
-        message: str,
-        level: int = logging.WARNING,
-    ) -> None:
-        finding = TrainingFinding(kind, quantity, self._timesteps(), value, limit, message)
-        self.findings.append(finding)
-        say(str(finding), level)
+    def _not_finite(self, name: str, message: str) -> TrainingFinding:
+        steps = self._timesteps()
+        return TrainingFinding("non-finite", name, steps, math.nan, math.inf, message)
 
     def _clipped_by_others(self, parameters: list[th.Tensor], norm: th.Tensor) -> None:
         """Hand a norm on that the training loop has taken, to the hooks that it is for."""

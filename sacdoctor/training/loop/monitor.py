@@ -22,7 +22,7 @@ from sacdoctor.training.health import CrashDetector, Episode, RewardCrash, Train
 from sacdoctor.training.live import LiveModel, NonFinite, listed, parameters_of
 from sacdoctor.training.loop.figures import Figures, Sink
 from sacdoctor.training.loop.untrained import Untrained
-from sacdoctor.training.manners import TrainingFinding, say
+from sacdoctor.training.manners import TrainingFinding, note, say
 from sacdoctor.training.zeros import (
     Check,
     ModelWatch,
@@ -243,7 +243,11 @@ class TrainingMonitor:
         if before:
             crash = replace(crash, preceded_by=before[-1])
         self.crashes.append(crash)
-        self._find("reward-crash", "return", crash.standard_errors, STANDARD_ERRORS, str(crash))
+        errors, steps = crash.standard_errors, self.num_timesteps
+        note(
+            self._found,
+            TrainingFinding("reward-crash", "return", steps, errors, STANDARD_ERRORS, str(crash)),
+        )
         return crash
 
     # -- what is found -------------------------------------------------------------------------
@@ -291,7 +295,8 @@ class TrainingMonitor:
         live = self._watch.live
         if names := self._untrained.look(live):
             line = never_trained(live, names, can_be_added=False)
-            self._find("setup", "not-in-optimizer", len(names), 0, line)
+            quantity, steps = "not-in-optimizer", self.num_timesteps
+            note(self._found, TrainingFinding("setup", quantity, steps, len(names), 0, line))
 
     def _loose_tensors(self) -> Iterator[tuple[str, th.Tensor]]:
         """Yield what optimizers hold beside the modules' parameters: a temperature's logarithm."""
@@ -314,7 +319,9 @@ class TrainingMonitor:
         message = f"{name}{at} is {found}"
         if self._first_non_finite is None:
             self._first_non_finite = f"{message}, at {self.num_timesteps:,} steps"
-        self._find("non-finite", name, found, math.inf, message, logging.ERROR)
+        steps = self.num_timesteps
+        finding = TrainingFinding("non-finite", name, steps, found, math.inf, message)
+        note(self._found, finding, logging.ERROR)
         self._raise_if_asked(message)
 
     def _cause_of_skips(self, optimizer: str) -> str:
@@ -337,16 +344,3 @@ class TrainingMonitor:
     def _raise_if_asked(self, what: str) -> None:
         if self.on_non_finite == "raise":
             raise NonFinite(what)
-
-    def _find(
-        self,
-        kind: str,
-        quantity: str,
-        value: float,
-        limit: float,
-        message: str,
-        level: int = logging.WARNING,
-    ) -> None:
-        finding = TrainingFinding(kind, quantity, self.num_timesteps, value, limit, message)
-        self._found.append(finding)
-        say(str(finding), level)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sacdoctor.training.manners.console import LOGGER, say
-from sacdoctor.training.manners.finding import TrainingFinding
+from sacdoctor.training.manners.finding import TrainingFinding, note
 
 if TYPE_CHECKING:
     from sacdoctor.training.manners.callback import TrainingCallback
 
-__all__ = ["LOGGER", "TrainingCallback", "TrainingFinding", "say"]
+__all__ = ["LOGGER", "TrainingCallback", "TrainingFinding", "note", "say"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from typing import Any
+
+from sacdoctor.training.manners.console import say
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +27,9 @@ class TrainingFinding:
 
     def __str__(self) -> str:
         return f"at {self.timesteps:,} steps: {self.message}"
+
+
+def note(found: list[Any], finding: TrainingFinding, level: int = logging.WARNING) -> None:
+    """Keep a finding among those that were found, and say it."""
+    found.append(finding)
+    say(str(finding), level)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple, TextIO
 
 from sacdoctor.diagnosis import LayerActivity, NetworkActivity
-from sacdoctor.report.at_work import outputs, verdict_of_work, what_was_seen
+from sacdoctor.report.at_work import outputs, what_was_seen
 from sacdoctor.report.formats.html.page import write_page
 from sacdoctor.report.results import ProbeResult
+from sacdoctor.report.verdict import verdict_of_work
 
 
 class Row(NamedTuple):

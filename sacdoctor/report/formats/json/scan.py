@@ -43,11 +43,6 @@ def _head(configuration: Configuration | None) -> dict[str, Any]:
     return {**head_document(None), "sacdoctor": __version__, **head_document(configuration)}
 
 
-def checkpoint_document(report: Report) -> dict[str, Any]:
-    """Return a report as the schema names its parts, every tensor of it."""
-    return _checkpoint(report, True, Judge())
-
-
 def _checkpoint(report: Report, all_tensors: bool, judge: Judge) -> dict[str, Any]:
     layers = report.layers if all_tensors else report.biases
     return {

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sacdoctor.printable import printable
-from sacdoctor.report.at_work import outputs, verdict_of_work, what_was_seen
+from sacdoctor.report.at_work import outputs, what_was_seen
 from sacdoctor.report.formats.table.style import (
     NARROW,
     PROSE,
@@ -21,6 +21,7 @@ from sacdoctor.report.formats.table.style import (
     finding_text,
     percent_text,
 )
+from sacdoctor.report.verdict import verdict_of_work
 
 if TYPE_CHECKING:
     from sacdoctor.diagnosis import LayerActivity, NetworkActivity
