@@ -2,7 +2,7 @@
 
 The processes are forked from one that has imported all of sacdoctor and, for some verbs, torch and
 SB3: what is counted of each is what it takes beyond that start. Of seconds it is the processor's,
-of memory the most that was resident; beside torch, without what the start holds.
+of memory the most that was resident. What whole processes take: `tests/cli/test_bombs.py`.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _serve(*, with_torch: bool) -> None:
                 _be_child(main, request, complaint.fileno())
             _, status, used = os.wait4(child, 0)
             complaint.seek(0)
-            held = _resident() if with_torch else 0
+            held = _resident()
             ended = {
                 "code": os.waitstatus_to_exitcode(status),
                 "complaint": complaint.read(100_000).strip(),
