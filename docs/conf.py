@@ -5,9 +5,13 @@ from the command, that of Python from docstrings, anew at every build: what is m
 committed, and cannot say what the code does not.
 """
 
+import inspect
 import re
 import shutil
+from collections.abc import Callable, Iterator
+from enum import Enum
 from pathlib import Path
+from types import ModuleType
 
 import typer
 from docutils import nodes
@@ -15,6 +19,8 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from typer.cli import get_docs_for_click
 
+import sacdoctor
+import sacdoctor.training
 from sacdoctor.cli.main import application
 from sacdoctor.diagnosis.rules import RULES, Rule
 from sacdoctor.report.formats.table.rules import markdown
@@ -43,11 +49,13 @@ project_copyright = author
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
+myst_enable_extensions = ["colon_fence"]
 myst_disable_syntax = ["html_block", "html_inline"]  # help texts say <stem> and mean it
 myst_heading_anchors = 3
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 
+smartquotes = False  # of -- it would make a dash
 default_role = "code"  # docstrings are Markdown: what stands in single backticks is code
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
@@ -60,7 +68,7 @@ html_css_files = ["site.css"]
 
 
 def write_pages(_app: Sphinx) -> None:
-    """Write what is made from code: a page per rule, their list, and the command line's page."""
+    """Write what is made from code: the rules, their list, the command line, the Python API."""
     folder = HERE / "rules"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -68,6 +76,7 @@ def write_pages(_app: Sphinx) -> None:
         (folder / f"{rule.code}.md").write_text(markdown(rule) + "\n", encoding="utf-8")
     (folder / "index.md").write_text(rules_list(), encoding="utf-8")
     (HERE / "cli.md").write_text(command_line(), encoding="utf-8")
+    (HERE / "api.md").write_text(python_api(), encoding="utf-8")
 
 
 def rules_list() -> str:
@@ -97,6 +106,45 @@ def command_line() -> str:
     command = typer.main.get_command(application())
     text = get_docs_for_click(obj=command, ctx=typer.Context(command), name="sacdoctor")
     return text.replace("# `sacdoctor`", "# Command line", 1)
+
+
+def python_api() -> str:
+    """Return the page of all public names, for autodoc to fill in."""
+    lines = ["# Python API", "", "Made from the docstrings of what `import sacdoctor` promises."]
+    lines += [*_section("Functions", sacdoctor, inspect.isfunction)]
+    lines += [*_section("Results and options", sacdoctor, _is_plain_class)]
+    lines += [*_section("Words", sacdoctor, lambda found: _is_class(found, Enum))]
+    lines += [
+        *_section("Errors and warnings", sacdoctor, lambda found: _is_class(found, Exception))
+    ]
+    lines += [*_section("In a training", sacdoctor.training, callable)]
+    return "\n".join(lines) + "\n"
+
+
+def _section(title: str, module: ModuleType, belongs: Callable[[object], bool]) -> Iterator[str]:
+    yield from ("", f"## {title}", "", "```{eval-rst}")
+    for name in module.__all__:
+        found = getattr(module, name)
+        if belongs(found):
+            kind = _kind(found)
+            yield f".. auto{kind}:: {module.__name__}.{name}"
+            yield from ("   :members:", "   :undoc-members:") if kind != "function" else ()
+            yield ""
+    yield "```"
+
+
+def _kind(found: object) -> str:
+    if _is_class(found, BaseException):
+        return "exception"
+    return "class" if isinstance(found, type) else "function"
+
+
+def _is_class(found: object, base: type) -> bool:
+    return isinstance(found, type) and issubclass(found, base)
+
+
+def _is_plain_class(found: object) -> bool:
+    return isinstance(found, type) and not issubclass(found, (Enum, Exception))
 
 
 def link_codes(app: Sphinx, document: nodes.document, page: str) -> None:

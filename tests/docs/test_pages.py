@@ -22,7 +22,7 @@ from sacdoctor.diagnosis.rules import RULES
 from sacdoctor.version import __version__
 from tests.conftest import ROOT
 
-MADE = ("docs/cli.md", "docs/rules/")
+MADE = ("docs/api.md", "docs/cli.md", "docs/rules/")
 """Pages that a build of the site leaves, made from code."""
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
