@@ -48,14 +48,13 @@ author = "the authors of sacdoctor"
 project_copyright = author
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
-exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence"]
 myst_disable_syntax = ["html_block", "html_inline"]  # help texts say <stem> and mean it
 myst_heading_anchors = 3
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 
-smartquotes = False  # of -- it would make a dash
+smartquotes_action = "D"  # dashes alone
 default_role = "code"  # docstrings are Markdown: what stands in single backticks is code
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
@@ -105,7 +104,8 @@ def command_line() -> str:
     """Return the help of all verbs as one page."""
     command = typer.main.get_command(application())
     text = get_docs_for_click(obj=command, ctx=typer.Context(command), name="sacdoctor")
-    return text.replace("# `sacdoctor`", "# Command line", 1)
+    text = text.replace("# `sacdoctor`", "# Command line", 1)
+    return re.sub(r"(?<= )--[a-z][a-z-]+", r"`\g<0>`", text)  # in running text, else made a dash
 
 
 def python_api() -> str:
