@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shlex
 import subprocess
 from collections import Counter
@@ -17,10 +18,12 @@ import pytest
 import typer
 from ruamel.yaml import YAML
 
+import sacdoctor
+import sacdoctor.training
 from sacdoctor.cli.main import application
 from sacdoctor.diagnosis.rules import RULES
 from sacdoctor.version import __version__
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Run
 
 MADE = ("docs/api.md", "docs/cli.md", "docs/rules/")
 """Pages that a build of the site leaves, made from code."""
@@ -156,6 +159,31 @@ def test_pictures_load_nothing() -> None:
     for picture in (ROOT / "docs" / "pictures").glob("*.svg"):
         addresses = re.findall(r"(?:href|src|url)\W+(https?:[^\"')]+)", picture.read_text())
         assert addresses == [], picture.name
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, str]:
+    pages: dict[str, str] = runpy.run_path(str(ROOT / "docs" / "made.py"))["pages"]()
+    return pages
+
+
+def test_every_rule_has_the_page_that_the_command_prints(made: dict[str, str], run: Run) -> None:
+    assert {f"rules/{rule.code}.md" for rule in RULES} < made.keys()
+    assert made["rules/SD202.md"].strip() == run("rules", "SD202").out.strip()
+    assert all(f"({rule.code}.md) | " in made["rules/index.md"] for rule in RULES)
+
+
+def test_every_public_name_is_on_the_page_of_the_api(made: dict[str, str]) -> None:
+    promised = {f"sacdoctor.{name}" for name in sacdoctor.__all__ if name != "__version__"}
+    promised |= {f"sacdoctor.training.{name}" for name in sacdoctor.training.__all__}
+    assert set(re.findall(r"^\.\. auto\w+:: (.*)$", made["api.md"], re.MULTILINE)) == promised
+
+
+def test_every_option_is_on_the_page_of_the_command_line(made: dict[str, str]) -> None:
+    options = {opt for verb in VERBS.values() for one in verb.params for opt in one.opts}
+    assert [
+        opt for opt in options if opt.startswith("--") and f"`{opt}" not in made["cli.md"]
+    ] == []
 
 
 def test_what_is_made_from_code_is_not_committed() -> None:
