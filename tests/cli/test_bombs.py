@@ -65,6 +65,9 @@ def check(code: int, complaint: str, seconds: float, mib: float) -> None:
     assert mib < MIB
 
 
+IN_EVERY_VERB = "items-set"
+"""The dearest of them; of the others a scan is enough, as all verbs read by the same machine."""
+
 NAMES: dict[str, Callable[[int], bytes]] = {
     "names": lambda size: b"".join(b"ca\n%07d\n" % n for n in range(size // 11)),
     "attributes": lambda size: (
@@ -86,7 +89,8 @@ NAMES: dict[str, Callable[[int], bytes]] = {
 def test_a_pickle_of_30_megabytes_ends_soon(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "model_replay_buffer.pkl"
     path.write_bytes(b"\x80\x04" + (OPCODES | FURTHER)[kind](30 * MEGA) + b".")
-    for command in (["warmup", path], ["scan", path], ["scan", "--select", "SD6", path]):
+    every = (["scan", path], ["warmup", path], ["scan", "--select", "SD6", path])
+    for command in every if kind == IN_EVERY_VERB else every[:1]:
         code, complaint, seconds, mib = end(*command)
         check(code, complaint, seconds, mib)
         assert code == 2
@@ -113,7 +117,7 @@ def test_five_million_opcodes_out_of_a_small_file_end_soon(kind: str, tmp_path: 
             for member, data in members.items():
                 archive.writestr(member, data)
         assert path.stat().st_size < MEGA // 10
-        for command in (
+        every = (
             ["scan", path],
             ["scan", "--select", "SD6", path],
             ["fix", path],
@@ -121,7 +125,8 @@ def test_five_million_opcodes_out_of_a_small_file_end_soon(kind: str, tmp_path: 
             ["history", folder],
             ["warmup", path],
             ["fix-config", "--algorithm", "A2C", path],
-        ):
+        )
+        for command in every if kind == IN_EVERY_VERB else every[:1]:
             check(*end(*command))
 
 
