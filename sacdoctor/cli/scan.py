@@ -17,7 +17,10 @@ from sacdoctor.cli.options import (
     ExitZeroOption,
     FailOnOption,
     IgnoreOption,
+    JobsOption,
+    MaxBytesOption,
     OutputOption,
+    SchedulerOption,
     SelectOption,
     ShowConfigOption,
     TrustOption,
@@ -37,9 +40,7 @@ STDIN = "-"
 """The path that stands for standard input."""
 
 if TYPE_CHECKING:
-    from sacdoctor.fleet import Target
     from sacdoctor.model import Finding, Report, Unjudged
-    from sacdoctor.options import ScanOptions
     from sacdoctor.severity import Severity
 
 
@@ -49,8 +50,8 @@ def scan(
         typer.Argument(
             metavar="PATH...",
             help="Checkpoints (.zip, or a bare .pth/.pt/.safetensors), folders (every .zip "
-            "below, and every pickle where SD6 alone is selected) or patterns. `model` finds "
-            "model.zip, - is standard input.",
+            "below, and every pickle where SD6 alone is selected) or patterns, here or at an "
+            "address (https://, s3://, hf://, …). `model` finds model.zip, - is standard input.",
             show_default=False,
         ),
     ] = None,
@@ -89,6 +90,9 @@ def scan(
         bool,
         typer.Option("--write-baseline", help="Make what is found known: write it to --baseline."),
     ] = False,
+    jobs: JobsOption = None,
+    scheduler: SchedulerOption = None,
+    max_bytes: MaxBytesOption = None,
     exit_zero: ExitZeroOption = False,
     show_config: ShowConfigOption = False,
 ) -> int:
@@ -99,8 +103,10 @@ def scan(
     """
     from sacdoctor.cli.asked import asked_for
     from sacdoctor.cli.config import Config
-    from sacdoctor.fleet import find_checkpoints
+    from sacdoctor.fleet import Look, Patience, find_checkpoints, reports_on
 
+    if jobs is not None and scheduler is not None:
+        raise typer.BadParameter("--jobs are processes here, --scheduler has others: give one")
     if verbose and quiet:
         raise typer.BadParameter("--verbose shows more and --quiet less: give one of them")
     if write_baseline and baseline is None:
@@ -118,11 +124,18 @@ def scan(
     asked = asked_for(given, config, show=show_config)
     if not paths:
         raise typer.BadParameter("a PATH is missing: what is to be scanned?")
-    targets = find_checkpoints([path for path in paths if path != STDIN], asked.options)
+    patience = Patience() if max_bytes is None else Patience(max_bytes=max_bytes)
+    named = [path for path in paths if path != STDIN]
+    targets = find_checkpoints(named, asked.options, patience)
+    found = reports_on(targets, Look(asked.options, patience), jobs=jobs, scheduler=scheduler)
+    if STDIN in paths:
+        from sacdoctor.cli.stdin import report_on_stdin
+
+        found = chain([report_on_stdin(asked.options)], found)
     judge = asked.judge(None if write_baseline else baseline)
     seen = _Seen(include or (), exclude or (), judge, keeps=write_baseline)
     with open_output(output) as file:
-        reports = seen.each(_reports(targets, asked.options, STDIN in paths, quiet))
+        reports = seen.each(_watched(found, 0 if quiet else len(targets)))
         result = ScanResult(reports, all_tensors, verbose, asked.configuration, judge, quiet)
         FORMATS[format].write(result, file)
     slip = seen.slip()
@@ -203,18 +216,9 @@ def _fits(pattern: str, report: Report) -> bool:
     return any(fnmatchcase(layer.name, pattern) for layer in report.layers)
 
 
-def _reports(
-    targets: list[Target], options: ScanOptions, from_stdin: bool, quiet: bool
-) -> Iterator[Report]:
+def _watched(reports: Iterable[Report], total: int) -> Iterator[Report]:
     """Yield each report, complain about what cannot be read, show progress at a terminal."""
-    from sacdoctor.fleet import scan_all
-
-    reports = scan_all(targets, options)
-    if from_stdin:
-        from sacdoctor.cli.stdin import report_on_stdin
-
-        reports = chain([report_on_stdin(options)], reports)
-    with progress(0 if quiet else len(targets), "scanning") as advance:
+    with progress(total, "scanning") as advance:
         for report in reports:
             advance()
             if report.error is not None:
