@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,7 +21,7 @@ from sacdoctor.diagnosis import (
 )
 from sacdoctor.diagnosis.rules import normalisation_mismatch, normalisation_missing
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.fleet.address import Address
+from sacdoctor.fleet.address import Address, is_address
 from sacdoctor.fleet.patience import Patience, Unfetched, in_words
 from sacdoctor.model import Report
 from sacdoctor.options import ScanOptions
@@ -126,6 +127,27 @@ def fetched_copy(place: Place) -> Iterator[Path]:
         except OSError as error:
             raise SacdoctorError(f"it cannot be kept: {error.strerror or error}") from None
         yield path
+
+
+@contextmanager
+def brought_here(path: str) -> Iterator[str]:
+    """Give a path for one that may be an address: that of a copy, which is removed afterwards.
+
+    What goes wrong within names the address. Raises `SacdoctorError` where it is not to be had.
+    """
+    if not is_address(path) or os.path.lexists(path):
+        yield path
+        return
+    from sacdoctor.fleet.drivers import place_of
+
+    address, copy = Address(path), None
+    try:
+        with fetched_copy(place_of(address, Patience())) as copy:
+            yield str(copy)
+    except SacdoctorError as error:
+        if error.path is None or str(error.path) == str(copy):
+            error.path = str(address)
+        raise
 
 
 def _fetch(place: Place, path: Path) -> None:

@@ -128,3 +128,14 @@ def test_a_repair_is_of_a_file_here(run: Run, healthy_bytes: bytes) -> None:
         done = run("fix", server.url())
     assert done.code == 2
     assert "fetch it first" in done.err
+
+
+def test_a_difference_of_files_here_and_elsewhere(run: Run, broken: Path) -> None:
+    contents = {"model.zip": broken.read_bytes()}
+    with servers.serving(servers.files(contents, ranges=True)) as server:
+        same = run("diff", broken, server.url(user="me:hunter2@"))
+        missing = run("diff", server.url("none.zip"), broken)
+    assert same.code == 0
+    assert server.url() in same.out.replace("\n", "")
+    assert "hunter2" not in same.out
+    assert missing.complaint == f"sacdoctor: {server.url('none.zip')}: there is no such file (404)"
