@@ -62,6 +62,14 @@ ShowConfigOption = Annotated[
     ),
 ]
 
+ResumeOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Write to this file as results come (with Parquet, a folder), and leave out what an "
+        "earlier run has there.",
+    ),
+]
 JobsOption = Annotated[
     int | None,
     typer.Option(

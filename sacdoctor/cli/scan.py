@@ -20,6 +20,7 @@ from sacdoctor.cli.options import (
     JobsOption,
     MaxBytesOption,
     OutputOption,
+    ResumeOption,
     SchedulerOption,
     SelectOption,
     ShowConfigOption,
@@ -41,6 +42,7 @@ STDIN = "-"
 
 if TYPE_CHECKING:
     from sacdoctor.model import Finding, Report, Unjudged
+    from sacdoctor.report.resumed import Earlier
     from sacdoctor.severity import Severity
 
 
@@ -90,6 +92,7 @@ def scan(
         bool,
         typer.Option("--write-baseline", help="Make what is found known: write it to --baseline."),
     ] = False,
+    resume: ResumeOption = None,
     jobs: JobsOption = None,
     scheduler: SchedulerOption = None,
     max_bytes: MaxBytesOption = None,
@@ -107,6 +110,10 @@ def scan(
 
     if jobs is not None and scheduler is not None:
         raise typer.BadParameter("--jobs are processes here, --scheduler has others: give one")
+    if resume is not None and format not in ("jsonl", "parquet"):
+        raise typer.BadParameter("--resume goes with --format jsonl or --format parquet")
+    if resume is not None and output is not None:
+        raise typer.BadParameter("--resume FILE is where results go: leave --output out")
     if verbose and quiet:
         raise typer.BadParameter("--verbose shows more and --quiet less: give one of them")
     if write_baseline and baseline is None:
@@ -127,6 +134,9 @@ def scan(
     patience = Patience() if max_bytes is None else Patience(max_bytes=max_bytes)
     named = [path for path in paths if path != STDIN]
     targets = find_checkpoints(named, asked.options, patience)
+    before = None if resume is None else _before(resume, format)
+    if before is not None:
+        targets = [target for target in targets if str(target) not in before.paths]
     found = reports_on(targets, Look(asked.options, patience), jobs=jobs, scheduler=scheduler)
     if STDIN in paths:
         from sacdoctor.cli.stdin import report_on_stdin
@@ -134,10 +144,18 @@ def scan(
         found = chain([report_on_stdin(asked.options)], found)
     judge = asked.judge(None if write_baseline else baseline)
     seen = _Seen(include or (), exclude or (), judge, keeps=write_baseline)
-    with open_output(output) as file:
-        reports = seen.each(_watched(found, 0 if quiet else len(targets)))
-        result = ScanResult(reports, all_tensors, verbose, asked.configuration, judge, quiet)
-        FORMATS[format].write(result, file)
+    if before is not None:
+        seen.statuses |= before.statuses
+        seen.found |= before.found
+    reports = seen.each(_watched(found, 0 if quiet else len(targets)))
+    result = ScanResult(reports, all_tensors, verbose, asked.configuration, judge, quiet)
+    if resume is not None:
+        from sacdoctor.report.resumed import write_on
+
+        write_on(resume, format, result)
+    else:
+        with open_output(output) as file:
+            FORMATS[format].write(result, file)
     slip = seen.slip()
     if slip is not None:
         complain(slip)
@@ -146,6 +164,19 @@ def scan(
         _write_baseline(baseline, seen.kept)
         return exit_code(seen.statuses, FailOn.NEVER)
     return asked.exit_code(seen.statuses, seen.found.values())
+
+
+def _before(resume: Path, format: str) -> Earlier:
+    """Return what an interrupted run has found, and say how much that is."""
+    from sacdoctor.report.resumed import earlier
+
+    before = earlier(resume, format)
+    if before.paths:
+        from sacdoctor.report.text import counted
+
+        them = "it" if len(before.paths) == 1 else "them"
+        complain(f"{resume} has {counted(len(before.paths), 'result')}; going on behind {them}")
+    return before
 
 
 def _write_baseline(path: Path, found: Sequence[tuple[str, Finding]]) -> None:
