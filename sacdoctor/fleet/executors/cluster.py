@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,7 @@ def _reports(
     from distributed import KilledWorker, as_completed
 
     flight: dict[Any, tuple[Target, ...]] = {}
-    ready = as_completed()
+    ready = as_completed(loop=client.loop)
 
     def start(batch: tuple[Target, ...]) -> None:
         future = client.submit(_looked_at, look, batch, pure=False)
@@ -90,6 +91,8 @@ def _client(scheduler: str) -> Client:
         raise SacdoctorError(
             "--scheduler needs distributed: pip install 'sacdoctor[cluster]'"
         ) from None
+    # That a worker was lost, and what it had is done again, is no news to whoever waits.
+    logging.getLogger("distributed.client").setLevel(logging.ERROR)
     try:
         client = Client(scheduler, timeout=_PATIENCE, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
