@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, BinaryIO
 
 from sacdoctor.checkpoint import Checkpoint
@@ -119,6 +117,8 @@ def _of_parts(address: Address, ranges: RemoteRanges, options: ScanOptions) -> R
 @contextmanager
 def fetched_copy(place: Place) -> Iterator[Path]:
     """Give the path of a copy of a file, which is removed afterwards; raises `SacdoctorError`."""
+    from tempfile import TemporaryDirectory
+
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(TemporaryDirectory(prefix="sacdoctor-"))
@@ -169,6 +169,8 @@ class _Kept:
         self._unasked = 0
 
     def write(self, part: bytes) -> None:
+        import shutil
+
         if self._unasked <= 0:
             free = shutil.disk_usage(Path(self._file.name).parent).free
             if free < _FREE + _ASKED:
