@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from dataclasses import replace
@@ -121,6 +122,20 @@ def test_credentials_are_nowhere_in_the_output(
     assert path in done.out + done.err
     assert "hunter2" not in done.out + done.err
     assert done.code == (1 if path == "model.zip" else 2)
+
+
+def test_services_are_told_the_address(run: Run, broken: Path, tmp_path: Path) -> None:
+    contents = {"model.zip": broken.read_bytes()}
+    with servers.serving(servers.files(contents, ranges=True)) as server:
+        url = server.url()
+        (result, *_) = json.loads(run("scan", "--format", "sarif", url).out)["runs"][0]["results"]
+        github = run("scan", "--format", "github", url).out
+        baseline = ("--baseline", tmp_path / "known.json")
+        run("scan", *baseline, "--write-baseline", url)
+        assert run("scan", *baseline, url).code == 0
+    (location,) = result["locations"]
+    assert location["physicalLocation"]["artifactLocation"]["uri"] == url
+    assert f"file={url.replace(':', '%3A')}," in github
 
 
 def test_a_repair_is_of_a_file_here(run: Run, healthy_bytes: bytes) -> None:
