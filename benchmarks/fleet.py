@@ -15,10 +15,12 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import copyfile
+
+import psutil
 
 from benchmarks.timing import in_turns, machine, run
 
@@ -30,15 +32,17 @@ for path in sorted(Path(sys.argv[1]).glob("*.zip")):
     path.read_bytes()
 """
 MEASURED = """
-import atexit, sys
-def peak():
+import atexit, os, sys
+def told():
     lines = open("/proc/self/status").read().splitlines()
-    print(next(line for line in lines if line.startswith("VmHWM")), file=sys.stderr, flush=True)
-atexit.register(peak)
+    print(next(line for line in lines if line.startswith("VmHWM")), file=sys.stderr)
+    print("CPU:", sum(os.times()[:4]), file=sys.stderr, flush=True)
+atexit.register(told)
 from sacdoctor.cli.main import main
 main()
 """
-"""What the kernel says of a child's peak begins at its parent's; its own count does not."""
+"""What the kernel says of a child's peak begins at its parent's; its own count does not. The CPU
+time is of the process and of those that it started."""
 SCAN = (sys.executable, "-c", MEASURED, "scan", "--format", "jsonl", "--exit-zero")
 
 
@@ -54,7 +58,7 @@ def distinct(source: Path, folder: Path, count: int) -> int:
 
 
 @contextmanager
-def cluster(workers: int) -> Iterator[str]:
+def cluster(workers: int) -> Iterator[tuple[str, list[psutil.Process]]]:
     """Give the address of a scheduler with so many workers, each a process of one thread."""
     from distributed import Client
 
@@ -73,7 +77,7 @@ def cluster(workers: int) -> Iterator[str]:
             with Client(scheduler_file=str(file), set_as_default=False) as client:
                 client.wait_for_workers(workers)
                 address = client.scheduler.address
-            yield address
+            yield address, [psutil.Process(child.pid) for child in children]
         finally:
             for child in children:
                 child.kill()
@@ -81,9 +85,16 @@ def cluster(workers: int) -> Iterator[str]:
 
 
 def _peak(output: str) -> int:
-    """Return the largest of the peaks that a command and its children have told, in MiB."""
-    told = [line.split()[1] for line in output.splitlines() if line.startswith("VmHWM")]
-    return max(map(int, told)) // 1024
+    """Return the peak of memory that a command has told, in MiB."""
+    return int(_told(output, "VmHWM:")) // 1024
+
+
+def _told(output: str, word: str) -> float:
+    return float(next(line.split()[1] for line in output.splitlines() if line.startswith(word)))
+
+
+def _spent(processes: Sequence[psutil.Process]) -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
 def main() -> None:
@@ -99,7 +110,7 @@ def main() -> None:
         distinct(given.source, Path(few), given.count // 10)
         print(machine("numpy", "distributed"))
         print(f"{given.count:,} checkpoints, {size / given.count / 1e6:.2f} MB each")
-        with cluster(2) as scheduler:
+        with cluster(2) as (scheduler, processes):
             who = {
                 "one process": ("--jobs", "1"),
                 "two processes": ("--jobs", "2"),
@@ -109,14 +120,20 @@ def main() -> None:
             commands["bare reading"] = (sys.executable, "-c", BARE, all_)
             timings = in_turns(commands, given.repeats)
             bare = min(timings["bare reading"].seconds)
+            before = _spent(processes)
+            run(commands["Dask, two workers"])
+            elsewhere = _spent(processes) - before
             for name, timing in timings.items():
                 best = min(timing.seconds)
-                memory = ""
+                rest = ""
                 if name in who:
+                    cpu = min(_told(output, "CPU:") for output in timing.outputs)
+                    cpu += elsewhere if "Dask" in name else 0.0
                     tenth = run((*SCAN, *who[name], few))[2]
-                    memory = f"{_peak(timing.outputs[-1])} MiB, of a tenth {_peak(tenth)} MiB"
+                    rest = f"{1000 * cpu / given.count:6.2f} ms of CPU each, the client's peak "
+                    rest += f"{_peak(timing.outputs[-1])} MiB, of a tenth {_peak(tenth)} MiB"
                 each = 1000 * best / given.count
-                print(f"{name:18} {best:7.2f} s {each:6.2f} ms each {best / bare:6.1f} x  {memory}")
+                print(f"{name:18} {best:7.2f} s {each:6.2f} ms each {best / bare:6.1f} x  {rest}")
 
 
 if __name__ == "__main__":

@@ -154,3 +154,13 @@ def test_a_difference_of_files_here_and_elsewhere(run: Run, broken: Path) -> Non
     assert server.url() in same.out.replace("\n", "")
     assert "hunter2" not in same.out
     assert missing.complaint == f"sacdoctor: {server.url('none.zip')}: there is no such file (404)"
+
+
+@pytest.mark.slow
+def test_several_processes_fetch_at_once(healthy_bytes: bytes, run: Run) -> None:
+    contents = {f"{number}.zip": healthy_bytes for number in range(4)}
+    with servers.serving(servers.files(contents, ranges=True)) as server:
+        urls = [server.url(name) for name in contents]
+        done = run("scan", "--jobs", "2", "--format", "jsonl", *urls)
+    assert [json.loads(line)["path"] for line in done.out.splitlines()] == urls
+    assert (done.code, done.err) == (0, "")
