@@ -14,7 +14,7 @@ from sacdoctor.fleet.address import Address, secrets_in
 T = TypeVar("T")
 
 MOST_BYTES = 4 * 1024**3
-_STATUS = {
+_STATUS_WORDS = {
     401: "the server asks who you are (401)",
     403: "the server does not let you read it (403)",
     404: "there is no such file (404)",
@@ -124,11 +124,11 @@ def in_words(error: BaseException, address: Address | str) -> Unfetched:
 
 
 def _reason(error: BaseException, url: str) -> str:
-    status = getattr(error, "status", None)
+    status = _status(error)
     if type(error).__name__ == "TooManyRedirects":
         return "the server sends one on from place to place"
-    if isinstance(status, int):
-        return _STATUS.get(status, f"the server answers {status}")
+    if status is not None:
+        return _STATUS_WORDS.get(status, f"the server answers {status}")
     if isinstance(error, PassingTrouble):
         return str(error)
     if isinstance(error, FileNotFoundError):
@@ -152,10 +152,18 @@ def _reason(error: BaseException, url: str) -> str:
     return f"it cannot be fetched: {kind}" + (f": {words[:_MAX_WORDS]}" if words else "")
 
 
+def _status(error: BaseException) -> int | None:
+    """Return the status of a server's answer, where aiohttp, the Hub or gcsfs put it."""
+    answer = getattr(error, "response", None)
+    places = ((error, "status"), (answer, "status_code"), (error, "code"))
+    found = (getattr(thing, name, None) for thing, name in places)
+    return next((status for status in found if isinstance(status, int)), None)
+
+
 def _may_pass(error: BaseException) -> bool:
     """Return whether it may be otherwise in a moment: no answer, or one that says so."""
-    status = getattr(error, "status", None)
-    if isinstance(status, int):
+    status = _status(error)
+    if status is not None:
         return status in (408, 425, 429, 500, 502, 503, 504)
     if isinstance(error, TimeoutError):
         return False  # it had its time

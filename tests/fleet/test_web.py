@@ -7,6 +7,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -108,6 +109,20 @@ def test_what_passes_is_tried_again(healthy_bytes: bytes) -> None:
     with servers.serving(at_first_busy) as server:
         (found,) = reports(server.url())
         assert (found.error, len(server.asked)) == (None, 2)
+
+
+def test_the_hub_is_asked_again_where_it_says_that_it_is_busy() -> None:
+    class Busy(Exception):
+        response = SimpleNamespace(status_code=429)
+
+    def answer() -> str:
+        tries.append(None)
+        if len(tries) == 1:
+            raise Busy
+        return "here"
+
+    tries: list[None] = []
+    assert HASTE.again(answer) == "here"
 
 
 @pytest.mark.parametrize("format", ["table", "json", "sarif"])
