@@ -15,6 +15,7 @@ import pytest
 import torch as th
 
 from tests.archives import saved, sb3_members, torch_zip, zip_of
+from tests.bombs.programs import FURTHER, OPCODES
 from tests.conftest import child_environment
 
 MEGA = 1_000_000
@@ -26,30 +27,6 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc"),
     pytest.mark.slow,
 ]
-
-OPCODES: dict[str, Callable[[int], bytes]] = {
-    "lists": lambda size: b"]" * size,
-    "marks": lambda size: b"(" * size,
-    "dicts": lambda size: b"}" * size,
-    "copies": lambda size: b"]" + b"2" * size,
-    "kept": lambda size: b"]" + b"\x94" * size,
-    "lists-kept": lambda size: b"]\x94" * (size // 2),
-    "recalled": lambda size: b"]q\0" + b"h\0" * (size // 2),
-    "tuples-in-tuples": lambda size: b"]" + b"\x85" * size,
-    "items-set": lambda size: b"}" + b"K\1K\1s" * (size // 5),
-    "texts": lambda size: b"\x8c\1a" * (size // 3),
-}
-"""What a bomb is made of, by its size in bytes."""
-FURTHER: dict[str, Callable[[int], bytes]] = {
-    "bytes": lambda size: b"C\1a" * (size // 3),
-    "numbers-in-lines": lambda size: b"I7\n" * (size // 3),
-    "calls": lambda size: b"ccollections\nOrderedDict\nq\0" + b"h\0)R" * (size // 4),
-    "slots": lambda size: b"".join(b"Nr%b" % n.to_bytes(4, "little") for n in range(size // 6)),
-    "keys": lambda size: (
-        b"}(" + b"".join(b"J%bN" % n.to_bytes(4, "little") for n in range(size // 6)) + b"u"
-    ),
-}
-"""Those that are tried in one file alone; the last two do not deflate to nothing."""
 
 ENDED = """
 import resource, sys

@@ -18,12 +18,13 @@ from sacdoctor.checkpoint.edits import Edits, ElementEdit
 from sacdoctor.checkpoint.foreign import Foreign, foreign_kind
 from sacdoctor.checkpoint.formats.interface import RECORD, Container, Contents, PickleFile
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters, read_hyperparameters
+from sacdoctor.checkpoint.legacy import LEGACY_MAGIC, read_legacy
 from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.optimizer_state import OptimizerState, optimizer_state
 from sacdoctor.checkpoint.settings_edit import edited_settings, with_names_in_settings
 from sacdoctor.checkpoint.state_dict import state_dict
 from sacdoctor.checkpoint.tensors import Tensor
-from sacdoctor.checkpoint.torch_file import LEGACY_MAGIC, read_legacy, read_torch_archive
+from sacdoctor.checkpoint.torch_file import read_torch_archive
 from sacdoctor.errors import CheckpointError, CorruptCheckpoint, SacdoctorError
 from sacdoctor.files import is_far, pin
 from sacdoctor.pickles import GlobalName, is_pickle
@@ -199,7 +200,7 @@ class Sb3Zip(Contents):
     def _read(self, name: str) -> Any:
         """Return what a torch file in the zip holds, in either of its formats."""
         if self._archive.start_of(name, len(LEGACY_MAGIC)) == LEGACY_MAGIC:
-            return read_legacy(self._archive.read(name), self._limits.walks)
+            return read_legacy(self._archive.view(name), self._limits.walks)
         saved = read_torch_archive(self._archive.nested(name), self._limits.walks)
         if saved.is_plain:
             self._plain.add(name)
