@@ -69,7 +69,7 @@ class OfActor:
         self._entropy = _entropy_coefficient(model)
         self._policy = policy
         # The actions that follow are drawn once: else no two looks at a critic would compare.
-        self._actions, self._log_prob = _actions(model.actor, recorded.following)
+        self._actions, self._log_prob = _actions(model.actor, recorded.following, len(recorded))
 
     def estimates(self, recorded: Recorded, rows: Tensor) -> Tensor:
         observations, actions = at(recorded.observations, rows), recorded.actions[rows]
@@ -284,12 +284,8 @@ def _action(actor: Any, observations: Observations) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _actions(actor: Any, observations: Observations) -> tuple[Tensor, Tensor]:
-    """Return the same as `_action`, some rows at a time."""
-    count = len(
-        next(iter(observations.values())) if isinstance(observations, dict) else observations
-    )
-    actions, log_probs = zip(
-        *(_action(actor, at(observations, rows)) for rows in _parts(count)), strict=True
-    )
+def _actions(actor: Any, observations: Observations, count: int) -> tuple[Tensor, Tensor]:
+    """Return the same as `_action` for all `count` observations, some rows at a time."""
+    parts = [_action(actor, at(observations, rows)) for rows in _parts(count)]
+    actions, log_probs = zip(*parts, strict=True)
     return torch.cat(actions), torch.cat(log_probs)

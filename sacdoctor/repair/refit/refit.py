@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +19,19 @@ from sacdoctor.errors import UnsupportedCheckpoint
 from sacdoctor.network import LeftOut, load
 from sacdoctor.repair.model import Refit
 from sacdoctor.repair.refit import critics
-from sacdoctor.repair.refit.actors import ANYBODYS, Greedy, NoisyActor, Policy, SquashedGaussian
+from sacdoctor.repair.refit.actors import (
+    ANYBODYS,
+    Greedy,
+    NoisyActor,
+    OnPolicy,
+    Policy,
+    SquashedGaussian,
+)
 from sacdoctor.repair.refit.critics import Critic, Expected, OfActor, OfValues, residuals, targets
-from sacdoctor.repair.refit.fitting import batches, descend
+from sacdoctor.repair.refit.fitting import BATCH, batches, descend
 from sacdoctor.repair.refit.proof import Gain, gain
-from sacdoctor.repair.refit.recorded import Normalise, Recorded, at, recorded
+from sacdoctor.repair.refit.recorded import BLOCK, Normalise, Recorded, at, recorded
+from sacdoctor.repair.refit.rollout import rollout
 from sacdoctor.repair.refit.variables import Variables, parameters_of
 from sacdoctor.replay import ReplayBuffer
 
@@ -79,12 +87,14 @@ class Refitted:
 
 def refit(
     path: Path,
-    buffer: ReplayBuffer,
+    donor: ReplayBuffer | Path,
     asked: Asked,
     normalise: Normalise | None = None,
     reward_unit: float = 1.0,
 ) -> Refitted:
     """Return values for dead elements of the SB3 checkpoint at `path`, from recorded transitions.
+
+    `donor` is its replay buffer, or the path of a `.npz` that holds what a healthy policy did.
 
     Nothing in either file is executed; policies of somebody's own are imported from the modules in
     `asked.trust`. The same arguments give the same values on the same machine.
@@ -96,7 +106,10 @@ def refit(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", LeftOut)  # of settings that a refit does not look at
             model = load(path, trust=asked.trust)
-        return _Refitter(model, buffer, asked, normalise, reward_unit).refitted()
+        if isinstance(donor, Path):
+            refitter = _Refitter(model, None, asked, normalise, reward_unit)
+            return refitter.of_rollout(rollout(donor, model, normalise))
+        return _Refitter(model, donor, asked, normalise, reward_unit).refitted()
 
 
 @contextmanager
@@ -121,7 +134,7 @@ class _Refitter:
     def __init__(
         self,
         model: BaseAlgorithm,
-        buffer: ReplayBuffer,
+        buffer: ReplayBuffer | None,
         asked: Asked,
         normalise: Normalise | None,
         reward_unit: float,
@@ -152,28 +165,64 @@ class _Refitter:
             )
         return Refitted(tuple(self.accounts), self.values)
 
+    def of_rollout(self, data: Recorded) -> Refitted:
+        """Fit the policy alone, to the likelihood of the actions that somebody wants of it."""
+        model, network = self.model, "actor"
+        policy: Policy
+        if hasattr(model, "actor") and hasattr(model, "critic"):
+            policy = self._policy_of_actor()
+        elif hasattr(model, "replay_buffer_class"):
+            policy, network = Greedy(model), _network_of_values(model)
+        elif hasattr(model.policy, "get_distribution"):
+            policy = OnPolicy(model)
+        else:
+            raise UnsupportedCheckpoint(
+                f"{type(model).__name__} has no likelihood of actions, so none can be fitted to"
+            )
+
+        def unlikely(rows: Tensor) -> Tensor:
+            return -policy.log_likelihood(at(data.observations, rows), data.actions[rows]).mean()
+
+        variables = self._variables(policy.module)
+        with variables.free():
+            unlikely(data.fitted[:BATCH]).backward()  # type: ignore[no-untyped-call]
+            told = {n for n, p in variables.parameters.items() if p.grad is not None}
+        variables = self._variables(policy.module, names=told)
+        if len(variables):
+            self._fit_policy(network, policy, variables, data, None)
+        return Refitted(tuple(self.accounts), self.values)
+
     # -- actor and critic ------------------------------------------------------------------------
 
     def _actor_and_critic(self) -> None:
         model = self.model
-        if getattr(model, "use_sde", False):
-            with torch.no_grad():  # the noise that SB3 drew for it hangs on its parameters
-                model.actor.reset_noise()
-        policy: Policy = (
-            SquashedGaussian(model) if hasattr(model.actor, "action_dist") else NoisyActor(model)
-        )
+        policy = self._policy_of_actor()
         of_actor = self._variables(model.actor)
         of_critic = self._variables(model.critic, but=of_actor)
         if len(of_actor):
-            self._fit_policy("actor", policy, of_actor)
+            acted = self._recorded(RECENT, PER_VARIABLE * len(of_actor))
+            self._fit_policy("actor", policy, of_actor, acted, self._living_critic(acted))
         if len(of_critic):
             data = self._recorded(RECENT_VALUES, PER_VARIABLE_OF_VALUES * len(of_critic))
             critic = OfActor(model, policy, data)
             self._fit_critic(critic, of_critic, data)
 
-    def _fit_policy(self, network: str, policy: Policy, variables: Variables) -> None:
-        data = self._recorded(RECENT, PER_VARIABLE * len(variables))
-        expected = self._living_critic(data)
+    def _policy_of_actor(self) -> Policy:
+        model = self.model
+        if getattr(model, "use_sde", False):
+            with torch.no_grad():  # the noise that SB3 drew for it hangs on its parameters
+                model.actor.reset_noise()
+        return SquashedGaussian(model) if hasattr(model.actor, "action_dist") else NoisyActor(model)
+
+    def _fit_policy(
+        self,
+        network: str,
+        policy: Policy,
+        variables: Variables,
+        data: Recorded,
+        expected: tuple[Expected, float] | None,
+    ) -> None:
+        """Fit a policy to what was done, and to what a critic expects where there is one."""
 
         def unlikely(rows: Tensor, anybodys: float = ANYBODYS) -> Tensor:
             observations, actions = at(data.observations, rows), data.actions[rows]
@@ -266,7 +315,7 @@ class _Refitter:
             found = gain(before, unlikely(data.held_out), data.blocks[data.held_out.numpy()])
         least = WITHIN_NOISE if self._is_known(variables) else 0.0
         self._conclude(
-            "q_net" if hasattr(self.model, "q_net") else "quantile_net",
+            _network_of_values(self.model),
             variables,
             start,
             data,
@@ -279,16 +328,20 @@ class _Refitter:
     # -- what all have in common -------------------------------------------------------------------
 
     def _recorded(self, least: int, wanted: int) -> Recorded:
+        assert self.buffer is not None
         newest = max(least, wanted)
         return recorded(self.buffer, self.model, newest, self.normalise, self.reward_unit)
 
-    def _variables(self, module: nn.Module, but: Variables | None = None) -> Variables:
-        """Return the dead elements that are parameters of `module`, and not of `but`."""
+    def _variables(
+        self, module: nn.Module, but: Variables | None = None, names: Iterable[str] | None = None
+    ) -> Variables:
+        """Return the dead elements that are parameters of `module`, and not of `but`; of those
+        with these `names` where any are given."""
         own = parameters_of([module])
         taken = {id(p) for p in but.parameters.values()} if but is not None else set()
         found = {
             name: self.live[name]
-            for name in self.asked.dead
+            for name in (self.asked.dead if names is None else names)
             if id(self.live[name]) in own and id(self.live[name]) not in taken
         }
         return Variables(found, self.asked.dead)
@@ -353,6 +406,8 @@ class _Refitter:
             rate=rate,
             generator=self.generator,
             others=others,
+            # Of a recurrent policy neighbours cost little more than one.
+            blocks=data.fitted // BLOCK if data.comes_in_stretches else None,
         )
 
     def _turn(
@@ -422,6 +477,10 @@ class _Refitter:
                 is_written=is_better,
             )
         )
+
+
+def _network_of_values(model: Any) -> str:
+    return "q_net" if hasattr(model, "q_net") else "quantile_net"
 
 
 @torch.no_grad()
