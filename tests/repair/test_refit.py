@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -27,7 +28,7 @@ from sacdoctor.repair import FixResult, RepairOptions, fix
 from sacdoctor.repair.refit.critics import lambda_returns
 from sacdoctor.repair.refit.proof import gain
 from tests.archives import members_of
-from tests.conftest import child_environment
+from tests.conftest import ROOT, child_environment
 from tests.repair import truth
 from tests.torch_truth import state_dict
 
@@ -161,7 +162,10 @@ def test_an_actor_comes_back_from_what_it_did(tmp_path: Path, name: str) -> None
     account = result.plan.refits[0]
     assert (account.network, account.is_written) == ("actor", True)
     assert 0.0 < account.low < account.after - account.before < account.high
-    dead, mended = (load(p, trust=["fixtures"]) for p in (hurt, tmp_path / "model_FIXED.zip"))
+    output = tmp_path / "model_FIXED.zip"
+    truth.assert_only_zeros_changed(state_dict(hurt), state_dict(output))
+    truth.assert_sound(output)
+    dead, mended = (load(path, trust=["fixtures"]) for path in (hurt, output))
     for one in (model, dead, mended):
         one.policy.set_training_mode(False)
     # Actions of one policy count less the older they are, as if they were of several.
@@ -241,6 +245,19 @@ def test_the_files_that_were_read_are_untouched(case: Recorded, tmp_path: Path) 
     before = case.hurt.read_bytes(), case.buffer.read_bytes()
     fix(case.hurt, output=tmp_path / "o.zip", donor=case.buffer)
     assert (case.hurt.read_bytes(), case.buffer.read_bytes()) == before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_killed_at_any_moment_of_a_refit_nothing_is_half_done(tmp_path: Path) -> None:
+    _, hurt, buffer = recorded(model_of("SAC"), tmp_path, lambda n: n == "actor.mu.bias")
+    script = [str(ROOT / "tests" / "repair" / "killed.py"), str(hurt), "12", str(buffer)]
+    done = subprocess.run(
+        [sys.executable, *script], env=child_environment(), capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["wrong"], found["killed"]) == ([], 12)
 
 
 def test_the_same_seed_gives_the_same_bytes_whatever_torch_did_before(
