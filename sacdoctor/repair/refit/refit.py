@@ -112,6 +112,21 @@ def refit(
         return _Refitter(model, donor, asked, normalise, reward_unit).refitted()
 
 
+def refit_model(
+    model: BaseAlgorithm,
+    buffer: ReplayBuffer,
+    asked: Asked,
+    normalise: Normalise | None = None,
+    reward_unit: float = 1.0,
+) -> Refitted:
+    """Return values for dead elements of a live model, from recorded transitions.
+
+    The model's policy is put to use and is not the same afterwards. Else as `refit`.
+    """
+    with _alone(asked.seed):
+        return _Refitter(model, buffer, asked, normalise, reward_unit).refitted()
+
+
 @contextmanager
 def _alone(seed: int) -> Iterator[None]:
     """Make what torch does here depend on the seed alone, and leave its state as it was.
