@@ -3,7 +3,6 @@
 from sacdoctor.diagnosis import Completion
 from sacdoctor.repair.donors import Donor, Donors
 from sacdoctor.repair.fix import FixResult, fix, fixed_name
-from sacdoctor.repair.in_training import refit_in_training
 from sacdoctor.repair.initialisers import describe, encoded, initial_values
 from sacdoctor.repair.model import (
     Left,
@@ -40,5 +39,4 @@ __all__ = [
     "fixed_name",
     "initial_values",
     "make_plan",
-    "refit_in_training",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 import torch as th
 
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.repair import refit_in_training
+from sacdoctor.repair.in_training import refit_in_training
 from sacdoctor.training.live import LiveModel
 from sacdoctor.training.zeros.bias_tensors import drawn
 
