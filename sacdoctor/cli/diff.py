@@ -16,6 +16,10 @@ from sacdoctor.report.results import DiffResult
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="A checkpoint.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another one, e.g. a later one.")],
+    all_tensors: Annotated[
+        bool,
+        typer.Option("--all", help="List every tensor that differs, however many there are."),
+    ] = False,
     format: Annotated[str, format_option(DiffResult)] = TABLE,
     exit_zero: ExitZeroOption = False,
 ) -> int:
@@ -28,5 +32,5 @@ def diff(
 
     difference = compare(as_saved(a), as_saved(b))
     with open_output(None) as file:
-        FORMATS[format].write(DiffResult(difference), file)
+        FORMATS[format].write(DiffResult(difference, all_tensors), file)
     return CLEAN if exit_zero or difference.is_empty else FINDINGS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
@@ -97,7 +97,10 @@ def fix_config(
         else:
             listed[source] = fixed.changes
     with open_output(output) as file:
-        file.write(_listing_of_all(listed, named=len(given) > 1))
+        from sacdoctor.report.formats.table.console import console
+        from sacdoctor.report.formats.table.settings import print_changes
+
+        print_changes(console(file), listed, named=len(given) > 1)
     if len(listed) < len(given):
         return TROUBLE
     return FINDINGS if check and any(listed.values()) and not exit_zero else CLEAN
@@ -166,35 +169,3 @@ def _write_back(path: Path, fixed: FixedConfig) -> None:
 
 def _put(data: bytes, file: BinaryIO) -> None:
     file.write(data)
-
-
-def _listing_of_all(listed: Mapping[str, tuple[Change, ...]], *, named: bool) -> str:
-    """Return what must change, where several files are `named` below the name of each."""
-    from sacdoctor.printable import printable
-
-    if not named:
-        return "".join(map(_listing, listed.values()))
-    texts = [f"{printable(path)}\n{_listing(found)}" for path, found in listed.items() if found]
-    return "".join(texts) or "nothing to change\n"
-
-
-def _listing(changes: tuple[Change, ...]) -> str:
-    """Return a line per change, in columns: what, from, to, how bad, why."""
-    from sacdoctor.printable import printable
-
-    rows = [
-        (
-            printable(change.key),
-            printable(change.before if change.before is not None else "(not set)"),
-            f"-> {change.after if change.after is not None else 'null'}",
-            change.verdict.severity,
-        )
-        for change in changes
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)] if rows else []
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        + f"  {change.verdict.message}\n"
-        for row, change in zip(rows, changes, strict=True)
-    ]
-    return "".join(lines) or "nothing to change\n"

@@ -84,6 +84,8 @@ class DiffResult(NamedTuple):
     """What differs between two checkpoints."""
 
     difference: Difference
+    all_tensors: bool = False
+    """Whether a table lists every tensor that differs, or a line for each component."""
 
 
 class HistoryResult(NamedTuple):

@@ -54,6 +54,25 @@ def test_the_table_names_what_moved_and_counts_the_rest(
     assert "identical" in out
 
 
+def test_two_states_of_a_training_are_one_screen(run: Run, tmp_path: Path) -> None:
+    """Every tensor moved: a component has a line, with the most that any of its tensors did."""
+    generator = th.Generator().manual_seed(0)
+    names = [f"{part}.{n}.weight" for part in ("actor", "critic") for n in range(20)]
+    before = {name: th.randn(4, generator=generator) for name in names}
+    after = {name: tensor + 1.0 for name, tensor in before.items()}
+    after["critic.7.weight"] = before["critic.7.weight"] + 3.0
+    paths = [write_sb3(tmp_path / f"{n}.zip", of) for n, of in enumerate((before, after))]
+    lines = run("diff", *paths).out.splitlines()
+    assert len(lines) <= 24
+    rows = {line.split()[0]: line.split() for line in lines if " of 20 " in line}
+    assert rows["actor"][1:5] == ["20", "of", "20", "1"]
+    assert rows["critic"][1:5] == ["20", "of", "20", "3"]
+    share = 3.0 * 2.0 / float(before["critic.7.weight"].norm())  # of four elements
+    assert float(rows["critic"][5]) >= float(f"{share:.3g}")
+    listed = run("diff", *paths, "--all").out
+    assert all(name in listed for name in names)
+
+
 def test_two_equal_files_in_a_word(run: Run, broken: Path) -> None:
     assert run("diff", broken, broken).out.endswith(
         "SAME  Tensors, moments and settings are equal.\n"

@@ -70,6 +70,18 @@ def test_check_says_what_must_change_and_exits_with_1(run: Run, source: Path) ->
     assert source.read_text() == YML
 
 
+@pytest.mark.parametrize("columns", ["40", "60"])
+def test_in_a_narrow_terminal_the_reason_stands_below(
+    run: Run, source: Path, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    lines = run("fix-config", source, "--check").out.splitlines()
+    assert max(map(len, lines)) <= int(columns)
+    assert "above 5 is too loose: a gradient that explodes passes" in " ".join(
+        line.strip() for line in lines
+    )
+
+
 def test_check_exits_with_0_where_all_is_well(run: Run, source: Path) -> None:
     source.write_text(CORRECTED)
     outcome = run("fix-config", source, "--check")

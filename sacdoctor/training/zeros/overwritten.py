@@ -2,8 +2,10 @@
 
 A bias that was set to zero is zero no more after the next update. But PyTorch counts how often a
 tensor was changed in place, and in every step an optimizer changes all of its parameters equally
-often: one that was changed more often than its neighbours was written to by something else. That
-alone is no fault, weights may be clipped or averaged; it is one where little is left of what was.
+often: one that was changed more often than its neighbours was written to by something else. Where
+half of them were, as all biases of a network are, the other half's count is a multiple of the
+steps. That alone is no fault, weights may be clipped or averaged; it is one where little is left of
+what was.
 """
 
 from __future__ import annotations
@@ -44,21 +46,21 @@ class Overwritten:
 
     def look(self, live: LiveModel) -> Iterator[Finding]:
         """Yield a finding over the trained parameters of which little is left."""
-        peers: dict[Hashable, Counter[int]] = {}
-        changes: dict[str, tuple[Hashable, int]] = {}
+        peers: dict[tuple[Hashable, int], Counter[int]] = {}
+        changes: dict[str, tuple[tuple[Hashable, int], int]] = {}
         for name, parameter in live.parameters.items():
             before = self._seen.get(name)
             if before is None or before.parameter is not parameter:
                 continue
             changed = parameter._version - before.version
             stepped = _steps(live, parameter) - before.steps
-            group = (live.owners.get(id(parameter)), live.roles[name].component, stepped)
+            group = ((live.owners.get(id(parameter)), live.roles[name].component), stepped)
             changes[name] = (group, changed)
             peers.setdefault(group, Counter())[changed] += 1
         found = [
             name
             for name, (group, changed) in changes.items()
-            if changed > _usual(peers[group])
+            if changed > _usual(peers[group], steps=group[1])
             and _left(self._seen[name].values, live.parameters[name]) < LEFT
         ]
         if found:
@@ -75,13 +77,21 @@ class Overwritten:
         }
 
 
-def _usual(changes: Counter[int]) -> int:
+def _usual(changes: Counter[int], steps: int) -> int:
     """Return how often most parameters of a group were changed; of equals, the most often.
 
-    A tie proves nothing.
+    Where some counts are multiples of the steps, as those of an optimizer are, it is one of them.
     """
-    most = max(changes.values())
-    return max(changed for changed, count in changes.items() if count == most)
+    by_steps = {
+        changed: count for changed, count in changes.items() if _is_multiple(changed, steps)
+    }
+    counted = by_steps or changes
+    most = max(counted.values())
+    return max(changed for changed, count in counted.items() if count == most)
+
+
+def _is_multiple(changed: int, steps: int) -> bool:
+    return changed % steps == 0 if steps else changed == 0
 
 
 def _steps(live: LiveModel, parameter: nn.Parameter) -> int:

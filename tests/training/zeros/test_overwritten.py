@@ -37,6 +37,29 @@ def test_a_tensor_that_was_zeroed_and_trained_on_is_named(algorithm: str, name: 
     assert told[0][1] == "reset-after-training"
 
 
+@pytest.mark.parametrize("network", ["actor", "critic", "critic_target"])
+def test_all_biases_of_a_network_zeroed_at_once_are_named(network: str) -> None:
+    """They are half of its parameters, so that no majority tells how often it was stepped."""
+    model = train("SAC")
+    biases = {
+        f"{network}.{name}": parameter
+        for name, parameter in getattr(model, network).named_parameters()
+        if name.endswith("bias")
+    }
+
+    def wipe(_: object) -> None:
+        with th.no_grad():
+            for bias in biases.values():
+                bias.zero_()
+
+    start = model.num_timesteps
+    callback = system(check_frequency=40)
+    more(model, 120, [At(start + 50, wipe), callback])
+    findings = [finding for check in callback.history for finding in check.findings]
+    named = {name for finding in findings for name in finding.tensors}
+    assert named >= {*biases}
+
+
 def test_writes_that_leave_the_values_are_no_fault() -> None:
     model = train("SAC")
     weight = dict(model.policy.named_parameters())["actor.mu.weight"]

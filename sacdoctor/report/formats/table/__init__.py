@@ -46,7 +46,7 @@ def _diff(result: DiffResult, file: TextIO) -> None:
     from sacdoctor.report.formats.table.console import console
     from sacdoctor.report.formats.table.diff import print_difference
 
-    print_difference(console(file), result.difference)
+    print_difference(console(file), result.difference, result.all_tensors)
 
 
 def _history(result: HistoryResult, file: TextIO) -> None:

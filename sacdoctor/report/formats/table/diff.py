@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,25 +12,39 @@ from rich.table import Table
 from rich.text import Text
 
 from sacdoctor.history import Difference, SettingDifference, TensorDifference
+from sacdoctor.optimizers import STEP
 from sacdoctor.printable import printable
 from sacdoctor.report.formats.table.style import MOST_ROWS, bare_table, dotted, is_ascii
 from sacdoctor.report.text import counted
 
 _NUMBERS = 34
 """Columns that the numbers beside a tensor's name take."""
+_PICKLED = re.compile(r"pickled <class '(.*)'>, CRC-32 ")
+"""How a pickled value, which is not opened, stands in a difference."""
+_ONE_SCREEN = 30
+"""So many tensors, or moments, that differ are listed unasked: a repair's, or those of a layer."""
 
 
-def print_difference(console: Console, difference: Difference) -> None:
-    """Print what differs; what is identical is only counted."""
+def print_difference(console: Console, difference: Difference, all_tensors: bool = False) -> None:
+    """Print what differs, tensor by tensor or by component; what is identical is only counted.
+
+    Where training went on between the two all of them differ: then, unless `all_tensors` are asked
+    for, a component has one line, with the most that any of its tensors moved.
+    """
+    folded = False
     console.print(Text(f"{printable(difference.a)} -> {printable(difference.b)}", style="bold"))
     console.print(_headline(difference))
     for title, parts in (("tensors", difference.tensors), ("moments", difference.optimizer)):
         if any(part.status != "identical" for part in parts):
+            lists = all_tensors or _differing(parts) <= _ONE_SCREEN
+            folded |= not lists
             console.print()
-            console.print(_table(title, parts, console))
+            console.print(_table(title, parts, console, lists))
     if difference.settings:
         console.print()
         console.print(_settings(difference.settings, console.width))
+    if folded:
+        console.print(Text("\nThe most of any tensor in each; --all lists them.", style="dim"))
 
 
 def _headline(difference: Difference) -> Text:
@@ -56,9 +71,9 @@ def _differing(parts: Iterable[TensorDifference]) -> int:
     return sum(part.status != "identical" for part in parts)
 
 
-def _table(title: str, parts: Sequence[TensorDifference], console: Console) -> Table:
+def _table(title: str, parts: Sequence[TensorDifference], console: Console, lists: bool) -> Table:
     table = bare_table()
-    table.add_column(f"component and {title}", overflow="fold")
+    table.add_column(f"component and {title}" if lists else f"{title} of", overflow="fold")
     table.add_column("changed", justify="right", no_wrap=True)
     table.add_column("largest", justify="right", no_wrap=True)
     table.add_column("relative L2", justify="right", no_wrap=True)
@@ -75,14 +90,30 @@ def _table(title: str, parts: Sequence[TensorDifference], console: Console) -> T
         if statuses <= {"added"} or statuses <= {"removed"}:
             share, members = f"{len(members):,} {statuses.pop()}", []
         table.add_row(
-            Text(printable(component), style="bold" if count else "dim"), Text(share, style="dim")
+            Text(printable(component), style="bold" if count else "dim"),
+            Text(share, style="dim"),
+            *([] if lists else _most(members)),
         )
+        if not lists:
+            continue
         for part in members:
             if part.status != "identical" and table.row_count < MOST_ROWS:
                 name = part.name if part.moment is None else f"{part.name}  {part.moment}"
                 name = dotted(printable(name), max(24, console.width - _NUMBERS), "    ")
                 table.add_row("  " + name, *_numbers(part, "x" if is_ascii(console) else "×"))
     return table
+
+
+def _most(members: Iterable[TensorDifference]) -> tuple[str, str]:
+    """Return the most that any of them moved, at one element and as a whole; steps only count."""
+    moved = [member for member in members if member.moment != STEP]
+    sizes = [member.max_abs for member in moved if member.max_abs]
+    shares = [member.relative_l2 for member in moved if member.relative_l2]
+    return _short(max(sizes, default=None)), _short(max(shares, default=None))
+
+
+def _short(number: float | None) -> str:
+    return "" if number is None else f"{number:.3g}"
 
 
 def _numbers(part: TensorDifference, times: str) -> tuple[str, ...]:
@@ -93,11 +124,7 @@ def _numbers(part: TensorDifference, times: str) -> tuple[str, ...]:
     changed = f"{part.changed:,}" if part.changed else "type only"
     if part.max_abs is None:
         return changed, "undefined"
-    return (
-        changed,
-        f"{part.max_abs:.3g}",
-        "" if part.relative_l2 is None else f"{part.relative_l2:.3g}",
-    )
+    return changed, _short(part.max_abs), _short(part.relative_l2)
 
 
 def _shape(shape: tuple[int, ...] | None, times: str) -> str:
@@ -110,7 +137,11 @@ def _settings(settings: Iterable[SettingDifference], width: int) -> Table:
     for when in ("before", "after"):
         table.add_column(when, no_wrap=True, overflow="ellipsis", max_width=max(16, width // 3))
     for setting in settings:
-        table.add_row(*map(printable, (setting.key, _value(setting.before), _value(setting.after))))
+        values = _value(setting.before), _value(setting.after)
+        types = [_PICKLED.match(value) for value in values]
+        if types[0] and types[1] and types[0][1] == types[1][1]:
+            values = types[0][1], "another one"  # its checksum tells nobody more
+        table.add_row(*map(printable, (setting.key, *values)))
     return table
 
 
