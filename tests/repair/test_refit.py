@@ -398,3 +398,12 @@ def test_an_interval_counts_stretches_and_not_rows() -> None:
     assert (found.before, found.after) == (2.0, 0.0)
     assert found.low == pytest.approx(2.0 - 1.96)
     assert found.high == pytest.approx(2.0 + 1.96)
+
+
+def test_rows_that_count_more_weigh_more() -> None:
+    """Better by 1 with weight 3, and by 3 with weight 1: 1.5; the error is √(2 · (3² + 3²)) / 8."""
+    before = th.tensor([1.0, 1.0, 3.0, 3.0])
+    weights = th.tensor([3.0, 3.0, 1.0, 1.0])
+    found = gain(before, th.zeros(4), np.array([0, 0, 1, 1]), weights)
+    assert found.before == 1.5
+    assert found.low == pytest.approx(1.5 - 1.96 * 0.75)
