@@ -29,6 +29,9 @@ from sacdoctor.training import TrainingHealthCallback, create_zero_prevention_sy
 SEEDS = (0, 1, 2)
 _FEATURES = {"features_extractor_kwargs": {"features_dim": 32}}
 _ATARI_STEPS = 2_048
+_ON_IMAGES = {"TD3": 1e-4, "DDPG": 1e-4}
+"""Learning rates under which these learn from images. At SB3's 1e-3 the actor's Tanh is at its end
+within 200 steps, whatever it sees, and stays there: no gradient reaches it, and that is said."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,16 @@ def configurations() -> Iterator[Watched]:
 def _of(name: str, observations: Any, policy: str, kwargs: Any) -> Callable[[int], BaseAlgorithm]:
     setup = SETUPS[name]
     arguments = {"net_arch": [16, 16], **setup.policy_kwargs, **kwargs}
+    settings = {**setup.settings}
+    if observations != "vector" and name in _ON_IMAGES:
+        settings["learning_rate"] = _ON_IMAGES[name]
     return lambda seed: setup.algorithm(
         policy,
         Tracking(setup.actions, observations),
         policy_kwargs=arguments,
         seed=seed,
         device="cpu",
-        **setup.settings,
+        **settings,
     )
 
 
