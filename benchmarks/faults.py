@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: fixtures 
 
 from fixtures.faults import build
 from sacdoctor import Report, Severity, read_history
-from sacdoctor.fleet import find_checkpoints, scan_all
+from sacdoctor.fleet import Look, find_checkpoints, reports_on
 from sacdoctor.options import ScanOptions
 
 
@@ -111,7 +111,7 @@ def judged(folder: Path) -> Outcome:
         if path.is_dir():
             outcome.judge_rules(file.stem, label, [*_said_of_run(path)])
         else:
-            (report,) = scan_all([path], ScanOptions())
+            (report,) = reports_on([path], Look(ScanOptions()))
             outcome.judge(file.stem, label, report)
     return outcome
 
@@ -151,7 +151,7 @@ def corpus_table(folders: Iterable[str]) -> tuple[Table, int]:
         table.add_column(heading)
     critical = 0
     for folder in folders:
-        reports = [*scan_all(find_checkpoints([folder]), ScanOptions())]
+        reports = [*reports_on(find_checkpoints([folder]), Look(ScanOptions()))]
         by_status = {
             status: [Path(report.path).name for report in reports if report.status == status]
             for status in ("critical", "error", "warning")

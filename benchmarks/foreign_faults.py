@@ -52,7 +52,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script: benchmark
 from benchmarks.healthy import Catch
 from fixtures.faulty_training import At
 from sacdoctor import ScanOptions, Severity
-from sacdoctor.fleet import find_checkpoints, scan_all
+from sacdoctor.fleet import Look, find_checkpoints, reports_on
 from sacdoctor.history import read_history
 from sacdoctor.model import Finding
 
@@ -902,7 +902,7 @@ def said(folder: Path, *, every_checkpoint: bool = False) -> list[Finding]:
     models = [str(folder)] if every_checkpoint else [str(folder / "model.zip")]
     buffers = [str(path) for path in folder.glob("*replay_buffer*.pkl")]
     found: list[Finding] = []
-    for report in scan_all(find_checkpoints([*models, *buffers]), ScanOptions()):
+    for report in reports_on(find_checkpoints([*models, *buffers]), Look(ScanOptions())):
         found += report.findings
     history = read_history(folder)
     for run in history.runs:

@@ -32,7 +32,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack,
 from torch import nn
 
 from sacdoctor import ScanOptions, Severity
-from sacdoctor.fleet import find_checkpoints, scan_all
+from sacdoctor.fleet import Look, find_checkpoints, reports_on
 from sacdoctor.history import read_history
 from sacdoctor.settings.fix_config import fix_config
 
@@ -294,7 +294,7 @@ class Alarm:
 
 def alarms(folder: Path) -> Iterator[Alarm]:
     """Yield what `scan`, `history` and `fix-config` say of one run, at warning or worse."""
-    for report in scan_all(find_checkpoints([str(folder)]), ScanOptions()):
+    for report in reports_on(find_checkpoints([str(folder)]), Look(ScanOptions())):
         if report.error is not None:
             yield Alarm(folder.name, "scan", report.error)
         for finding in report.findings:

@@ -11,6 +11,7 @@ _EXTRAS = {
     "gymnasium": "train",
     "jinja2": "html",
     "matplotlib": "html",
+    "pyarrow": "tables",
 }
 """Packages, and the extra of this one that brings each."""
 

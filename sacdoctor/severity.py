@@ -25,7 +25,7 @@ class Thresholds:
     """Percentages of exact zeros in a bias above which a severity begins.
 
     The defaults are those of the training callback that users of the first reports ran with;
-    healthy trained checkpoints stay below `notice` (see the README's corpus).
+    healthy trained checkpoints stay below `notice` (docs/measurements/faults.md).
     """
 
     notice: float = 5.0

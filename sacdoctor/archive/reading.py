@@ -20,7 +20,7 @@ from sacdoctor.errors import (
     CorruptCheckpoint,
     UnsupportedCheckpoint,
 )
-from sacdoctor.files import crc32, fetched, pin
+from sacdoctor.files import crc32, fetch_ahead, fetched, pin
 
 STORED, DEFLATED = 0, 8
 
@@ -130,6 +130,13 @@ class Archive(Mapping[str, Member]):
             self._checked[name] = self._check(self._members[name])
         return self._checked[name]
 
+    def unchecked(self, name: str) -> memoryview:
+        """Return a stored member's bytes where they stand, to be `fetched`; others as `view`."""
+        member = self._members[name]
+        if member.method != STORED:
+            return self.view(name)
+        return self.buffer[member.data_offset : member.end]
+
     def start_of(self, name: str, count: int) -> bytes:
         """Return the member's first `count` bytes, unchecked; fewer where it has fewer."""
         member = self._members[name]
@@ -218,6 +225,7 @@ def _members(buffer: memoryview, directory: Directory) -> Iterator[Member]:
         raise CorruptCheckpoint(f"the zip directory is too short for its {count:,} members")
     at = start
     pin(buffer[start : start + size])
+    fetch_ahead(buffer, _local_headers(buffer[start : start + size]))
     for _ in range(count):
         if at + CENTRAL.size > start + size:
             raise CorruptCheckpoint("the zip directory ends inside a record")
@@ -254,6 +262,15 @@ def _members(buffer: memoryview, directory: Directory) -> Iterator[Member]:
         at = following
     if at != start + size:
         raise CorruptCheckpoint(f"the zip directory holds more than its {count:,} members")
+
+
+def _local_headers(directory: memoryview) -> Iterator[tuple[int, int]]:
+    """Yield where the members' local headers start, and how long they are with their names."""
+    at = 0
+    while at + CENTRAL.size <= len(directory):
+        fields = CENTRAL.unpack_from(directory, at)
+        yield fields[16], LOCAL.size + fields[10]
+        at += CENTRAL.size + sum(fields[10:13])
 
 
 def _extra_fields(name: str, extra: bytes) -> list[tuple[int, bytes]]:

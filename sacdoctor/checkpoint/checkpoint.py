@@ -18,7 +18,7 @@ from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.optimizer_state import OptimizerState
 from sacdoctor.checkpoint.tensors import Tensor
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.files import WHOLE, is_held, map_file, refuse_changed
+from sacdoctor.files import WHOLE, Ranges, is_held, map_file, map_ranges, refuse_changed
 
 
 class Checkpoint:
@@ -30,12 +30,14 @@ class Checkpoint:
 
     A file of up to 8 MiB, or `whole` bytes, is read whole when it is opened. What was read of a
     larger one holds once `refuse_changed` lets it pass, as the end of the `with` block does.
+
+    With `ranges`, `path` is but a name, and these are its bytes.
     """
 
-    def __init__(self, path: str | Path, whole: int = WHOLE) -> None:
+    def __init__(self, path: str | Path, whole: int = WHOLE, ranges: Ranges | None = None) -> None:
         self.path = Path(path)
         with self._named():
-            buffer = map_file(self.path, whole)
+            buffer = map_file(self.path, whole) if ranges is None else map_ranges(ranges)
             self.container: Container = container_of(buffer)
             limits = Limits.of(len(buffer))
             self._opened = buffer, self.container.contents(buffer, limits), limits

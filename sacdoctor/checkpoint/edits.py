@@ -77,12 +77,17 @@ def edited_in_place(buffer: memoryview, elements: Sequence[ElementEdit]) -> Piec
 
     Each of their storages must stand in the file as it is, at its `position`.
     """
+    storages = (edit.tensor.storage for edit in elements)
+    places = {storage.key: storage.position for storage in storages}
     changed = edited_storages(elements)
-    starts = {edit.tensor.storage.position: edit.tensor.storage.key for edit in elements}
+    return with_contents(buffer, {at: changed[key] for key, at in places.items() if at is not None})
+
+
+def with_contents(buffer: memoryview, contents: Mapping[int, bytes]) -> Pieces:
+    """Return the bytes of a file with others from these positions on, as many as stood there."""
     pieces: list[bytes | memoryview] = []
     at = 0
-    for start in sorted(start for start in starts if start is not None):
-        content = changed[starts[start]]
+    for start, content in sorted(contents.items()):
         pieces += [buffer[at:start], content]
         at = start + len(content)
     return [*pieces, buffer[at:]]

@@ -1,185 +1,157 @@
-"""The torch format before PyTorch 1.6, read by torch: the one place where a scan needs it."""
+"""Files that `torch.save` wrote before PyTorch 1.6: pickles in a row, then the bytes of storages.
+
+Source: torch/serialization.py, `_legacy_save` and `_legacy_load`. The bytes are little-endian
+whatever machine wrote them, and before those of each storage stands how many elements it has
+(torch/csrc/serialization.cpp, `THPStorage_writeFileRaw`). The tar archive of PyTorch before 0.1.10
+is another format, which is not read.
+"""
 
 from __future__ import annotations
 
-import io
-import pickle
-import re
-import warnings
-from collections import OrderedDict
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
-from sacdoctor.checkpoint.dtypes import DTYPES
-from sacdoctor.checkpoint.tensors import Storage, Tensor
-from sacdoctor.errors import (
-    CheckpointError,
-    CorruptCheckpoint,
-    OverBudget,
-    UnlistedName,
-    UnsupportedCheckpoint,
-)
+from sacdoctor.checkpoint.dtypes import DType
+from sacdoctor.checkpoint.tensors import Storage
+from sacdoctor.checkpoint.torch_names import state_dict_names
+from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
 from sacdoctor.files import fetched
-from sacdoctor.layers import unwrapped
-from sacdoctor.pickles import Machine, Made, Name, Symbols, WalkBudget, as_key
+from sacdoctor.pickles import ListedNames, Machine, WalkBudget
 
-if TYPE_CHECKING:
-    from sacdoctor.checkpoint.edits import ElementEdit
-
-
-_CANNOT = "torch cannot read its old format"
-_PICKLES = 5
-"""Magic number, protocol, system, the object, keys of its storages: torch/serialization.py."""
-_DEARER = 2
-"""Times what an opcode takes here that it takes torch, once more for what torch itself takes."""
-_HASHING = frozenset(
-    Name(module, kind)
-    for module in ("builtins", "__builtin__", "collections")
-    for kind in ("set", "frozenset", "Counter")
-)
+LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
+"""The first pickle, `torch.serialization.MAGIC_NUMBER`: by it the format is told."""
+_VERSION = 1001
+_PLAIN = ListedNames({}, reader="torch file")
+"""What reads the pickles around the one of the object: they hold no names."""
+_COUNT = 8
+"""Bytes of the number before a storage."""
 
 
-class _Checked(Machine):
-    """The machine that torch's own is run behind: whatever it would hash is short and flat."""
-
-    def _set_items(self, target: Any, pairs: list[Any]) -> None:
-        self.hashes = self.hashes or not all(map(_is_flat, pairs[::2]))
-        super()._set_items(target, pairs)
+def is_legacy(data: memoryview) -> bool:
+    """Return whether `data` is in the format that `torch.save` wrote before PyTorch 1.6."""
+    return bytes(fetched(data[: len(LEGACY_MAGIC)])) == LEGACY_MAGIC
 
 
-class _CheckedNames(Symbols):
-    """Its vocabulary: anything may be named, and torch says whether it takes that."""
+@dataclass(frozen=True, slots=True)
+class LegacyFile:
+    """What stands where in such a file.
 
-    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Made:
-        if isinstance(function, Name) and function in _HASHING:
-            for items in args:
-                if not isinstance(items, (list, tuple)) or not all(map(_is_flat, items)):
-                    raise CorruptCheckpoint("its pickle makes a set of what no state dict holds")
-        return Made(function, args, kwargs)
-
-
-def _is_flat(key: Any) -> bool:
-    return as_key(key) is key
-
-
-def _refuse_what_has_no_end(data: memoryview, budget: WalkBudget) -> None:
-    """Walk the pickles as torch will: it sets itself no limits, and Python has one for its stack.
-
-    Hashes of tuples that nest, of which it takes a few hundred bytes, take for ever or end the
-    process.
+    From `start` to `end` stands the pickle of the saved object, at `places` the values of the
+    `storages` that it refers to. Both are by their keys.
     """
-    at, operations, memory = 0, budget.operations, budget.memory
-    for _ in range(_PICKLES):
-        machine = _Checked(data, _CheckedNames(), budget, at)
-        try:
-            machine.run()
-        except OverBudget:
-            raise
-        except CheckpointError as error:
-            raise CorruptCheckpoint(f"{_CANNOT}: {error.reason}") from None
-        if machine.hashes:
-            raise CorruptCheckpoint("its pickle has keys that no state dict has")
-        at = machine.at
-    budget.take(_DEARER * (operations - budget.operations))
-    budget.hold(_DEARER * (memory - budget.memory))
+
+    start: int
+    end: int
+    storages: Mapping[str, Storage]
+    places: Mapping[str, int]
 
 
-def load(data: memoryview, budget: WalkBudget | None = None) -> Any:
-    """Return the saved containers with `Tensor` leaves; aliases share their `Storage`.
+def legacy_file(data: memoryview, budget: WalkBudget, *, opaque: bool = True) -> LegacyFile:
+    """Return what stands where, once all of it is found to be there; see `read_legacy`."""
+    version, at = _read(data, _PLAIN, budget, len(LEGACY_MAGIC))
+    if type(version) is not int or version != _VERSION:
+        raise UnsupportedCheckpoint("it is in a format that torch does not read")
+    _system, start = _read(data, _PLAIN, budget, at)
+    claimed: dict[str, Storage] = {}
 
-    `budget` is that of the file that they stand in, as `read_pickle` takes it.
+    def claim(identity: Any) -> Storage:
+        key, dtype, numel = _claim(identity)
+        return claimed.setdefault(key, Storage(key, dtype, numel, memoryview(b"")))
 
-    Raises `UnsupportedCheckpoint` without torch, `CorruptCheckpoint` for what
-    `torch.load(weights_only=True)` refuses, and for what would take it too long.
+    _, end = _read(data, _names(claim, opaque=opaque), budget, start)
+    keys, at = _read(data, _PLAIN, budget, end)
+    places = _places(data, at, keys, claimed)
+    storages = {key: _filled(claimed[key], data, place) for key, place in places.items()}
+    return LegacyFile(start, end, storages, places)
+
+
+def read_legacy(data: memoryview, budget: WalkBudget | None = None, *, opaque: bool = False) -> Any:
+    """Return what `torch.save` was given, in the form of `read_torch_archive`.
+
+    `budget` is that of the file that it stands in, as `read_pickle` takes it. Where the values
+    stand is known behind the pickle alone, so that it is walked twice. With `opaque` an object of
+    any other class than a state dict needs is `Made`, and reading goes on.
+
+    Raises `CorruptCheckpoint` where torch does, and where values are missing, which torch leaves to
+    chance; `UnlistedName` where the pickle wants more than a state dict needs.
     """
-    _refuse_what_has_no_end(data, budget or WalkBudget.of(len(data)))
-    try:
-        import torch
-    except ImportError as error:
-        raise UnsupportedCheckpoint(
-            f"it is in the format before PyTorch 1.6, which only torch reads ({error})"
-        ) from None
-    storages: dict[int, Storage] = {}
-    converted: dict[int, Any] = {}
+    budget = budget or WalkBudget.of(len(data))
+    file = legacy_file(data, budget, opaque=opaque)
+    views: dict[str, Storage] = {}
 
-    def convert(value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            return record(value)
-        if not isinstance(value, (dict, list)):
-            return value
-        # Each once: a list may hold another twice, which holds another twice, or hold itself.
-        if id(value) not in converted:
-            made: Any = {} if isinstance(value, dict) else []
-            converted[id(value)] = made
-            if isinstance(value, dict):
-                made.update((key, convert(item)) for key, item in value.items())
-            else:
-                made.extend(map(convert, value))
-        return converted[id(value)]
+    def storage_of(identity: Any) -> Storage:
+        key, dtype, _ = _claim(identity)
+        view = identity[5] if len(identity) > 5 else None
+        if view is None:
+            return file.storages[key]
+        part = _part(file.storages[key], dtype, view)
+        return views.setdefault(part.key, part)
 
-    def record(tensor: torch.Tensor) -> Tensor:
-        dtype = DTYPES.get(str(tensor.dtype).removeprefix("torch."))
-        if dtype is None or tensor.layout is not torch.strided:
-            raise UnsupportedCheckpoint(f"it holds a tensor of type {tensor.dtype}")
-        raw = tensor.untyped_storage()
-        key = raw.data_ptr()
-        if key not in storages:
-            data = torch.empty(0, dtype=torch.uint8).set_(raw).numpy().tobytes()
-            storages[key] = Storage(str(key), dtype, len(data) // dtype.itemsize, memoryview(data))
-        shape, stride = tuple(tensor.shape), tuple(tensor.stride())
-        return Tensor(storages[key], int(tensor.storage_offset()), shape, stride, dtype)
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about a damaged file, which is refused anyway
-            saved = torch.load(io.BytesIO(fetched(data)), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # torch's own text begins with the advice to load the file without this safeguard.
-        name = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if name is None:
-            raise CorruptCheckpoint(f"{_CANNOT}: damaged pickles") from None
-        raise UnlistedName(
-            f"its pickle asks for {name[1]}, which no state dict needs; torch refuses it too"
-        ) from None
-    except Exception as error:  # torch raises whatever its parts raise
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CorruptCheckpoint(f"{_CANNOT}: {reason}") from None
-    try:
-        return convert(saved)
-    except RecursionError:
-        raise CorruptCheckpoint("it nests deeper than any state dict does") from None
+    return _read(data, _names(storage_of, opaque=opaque), budget, file.start)[0]
 
 
-def resave(
-    data: memoryview,
-    edits: Sequence[ElementEdit],
-    rate: float | None,
-    wrappers: Collection[str] = (),
-) -> bytes:
-    """Return the saved object with `edits` and the learning rate in it, in the zip format.
+def _read(data: memoryview, names: ListedNames, budget: WalkBudget, at: int) -> tuple[Any, int]:
+    """Return what the pickle at `at` describes, and where it ends."""
+    machine = Machine(data, names, budget, at)
+    return machine.run(), machine.at
 
-    `wrappers` go from the names of a state dict.
 
-    The old format names its storages by memory address; the zip format gives the same bytes for
-    the same content. PyTorch reads it since 1.4.
-    """
-    import torch
+def _names(storage_of: Callable[[Any], Storage], *, opaque: bool) -> ListedNames:
+    def persistent(identity: Any) -> Any:
+        # A class of modules, with its source beside it.
+        if opaque and isinstance(identity, tuple) and len(identity) > 1 and identity[0] == "module":
+            return identity[1]
+        return storage_of(identity)
 
-    saved = torch.load(io.BytesIO(fetched(data)), map_location="cpu", weights_only=True)
-    for edit in edits:
-        tensor = saved
-        for key in edit.path:
-            tensor = tensor[key]
-        values = torch.from_numpy(edit.values.copy())
-        if edit.tensor.dtype.zero_mask:
-            values = values.view(tensor.dtype)
-        with torch.no_grad():
-            # `put_` counts elements in C order whatever the strides, and leaves all others.
-            tensor.put_(torch.from_numpy(edit.positions), values)
-    for group in saved["param_groups"] if rate is not None else ():
-        group["lr"] = rate
-    if wrappers:
-        saved = OrderedDict((unwrapped(name, wrappers), value) for name, value in saved.items())
-    out = io.BytesIO()
-    torch.save(saved, out)
-    return out.getvalue()
+    return state_dict_names(persistent, opaque=opaque)
+
+
+def _claim(identity: Any) -> tuple[str, DType, int]:
+    """Return the key of a storage, its type and how many elements it should have."""
+    match identity:
+        case ("storage", DType() as dtype, str(key), _, numel, *_) if _is_count(numel):
+            return key, dtype, numel
+    raise CorruptCheckpoint("its pickle refers to a storage in an unknown way")
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _places(data: memoryview, at: int, keys: Any, claimed: Mapping[str, Storage]) -> dict[str, int]:
+    """Return where the values of each storage start; from `at` on they stand in order of `keys`."""
+    places: dict[str, int] = {}
+    for key in keys if isinstance(keys, list) else ():
+        if not isinstance(key, str) or key not in claimed or key in places:
+            raise CorruptCheckpoint("it holds a storage that its pickle does not refer to")
+        wanted = claimed[key].numel
+        count = int.from_bytes(fetched(data[at : at + _COUNT]), "little")
+        places[key] = at + _COUNT
+        at = places[key] + wanted * claimed[key].dtype.itemsize
+        if at > len(data):
+            raise CorruptCheckpoint("it ends inside the values of its tensors: it was cut off")
+        if count != wanted:
+            raise CorruptCheckpoint(
+                f"storage {key!r} has {count:,} elements, and its pickle says {wanted:,}"
+            )
+    if len(places) < len(claimed):
+        raise CorruptCheckpoint("the values of some of its tensors are missing: it was cut off")
+    return places
+
+
+def _filled(storage: Storage, data: memoryview, at: int) -> Storage:
+    return replace(storage, data=data[at : at + storage.numel * storage.dtype.itemsize])
+
+
+def _part(whole: Storage, dtype: DType, view: Any) -> Storage:
+    """Return the part of a storage that a view of it sees: PyTorch before 0.4 had such."""
+    match view:
+        case (str(key), first, numel) if (
+            dtype is whole.dtype and _is_count(first) and _is_count(numel)
+        ):
+            size = dtype.itemsize
+            data = whole.data[first * size : (first + numel) * size]
+            if len(data) == numel * size:
+                return Storage(key, dtype, numel, data)
+    raise CorruptCheckpoint("its pickle refers to a part of a storage in an unknown way")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickletools
 import struct
 from collections.abc import Collection, Iterator
 
@@ -22,6 +21,8 @@ def without_wrappers(pickle: bytes, wrappers: Collection[str]) -> bytes:
 
 
 def _pieces(pickle: bytes, wrappers: Collection[str]) -> Iterator[bytes]:
+    import pickletools  # a scan has no use for it
+
     kept, changed = 0, None
     for opcode, argument, at in pickletools.genops(pickle):
         assert at is not None

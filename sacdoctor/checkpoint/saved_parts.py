@@ -68,13 +68,12 @@ MAX_PAIRS = 1_000_000
 class SavedParts:
     """What is in a file of somebody's own.
 
-    `tensors` are those of all parts by name, `places` their paths. `optimizers` stand under their
-    paths, dotted, each with the parts that its name gives it (`OptimizerState.parts`). `counters`
-    are called as SB3 calls them; updates are counted by the optimizers where nobody else does.
+    `tensors` are those of all parts by name. `optimizers` stand under their paths, dotted, each
+    with the parts that its name gives it (`OptimizerState.parts`). `counters` are called as SB3
+    calls them; updates are counted by the optimizers where nobody else does.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
-    places: dict[str, Path] = field(default_factory=dict)
     optimizers: dict[str, OptimizerState] = field(default_factory=dict)
     optimizer_places: dict[str, Path] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=dict)
@@ -120,7 +119,6 @@ def saved_parts(saved: Any) -> SavedParts:
             if path and len(full) > MAX_NAME:
                 raise CorruptCheckpoint("the way to one of its tensors is longer than any name")
             found.tensors.setdefault(full, tensor)
-            found.places.setdefault(full, (*path, name))
             part, led = _part_of(path, prefix, name, is_loose=path in outer)
             parts.setdefault(part, _Part(part_words(led))).names.append(full)
     refuse_endless_views(found.tensors.values())

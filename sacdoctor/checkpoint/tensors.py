@@ -33,8 +33,8 @@ class Storage:
     """The bytes that one or several tensors look at; two tensors of one storage share them.
 
     `data` are to be `fetched`. `position` is where they start in the file on disk, None where they
-    do not stand there as they are (deflated members, the old `.pth` format). `record` is the
-    archive's member.
+    do not stand there as they are (deflated members) or nobody asks (the old `.pth` format).
+    `record` is the archive's member.
     """
 
     key: str

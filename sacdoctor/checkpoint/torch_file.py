@@ -1,7 +1,7 @@
-"""Files that `torch.save` wrote: their pickle read as plain containers with `Tensor` leaves.
+"""Files that `torch.save` writes: their pickle read as plain containers with `Tensor` leaves.
 
-Layout of the zip format: torch/serialization.py and caffe2/serialize/inline_container.cc. The
-format before PyTorch 1.6 (no zip) is left to `torch.load(weights_only=True)`.
+Layout of the zip format: torch/serialization.py and caffe2/serialize/inline_container.cc. That
+before PyTorch 1.6, which is no zip, is another (`legacy`).
 """
 
 from __future__ import annotations
@@ -12,18 +12,9 @@ from typing import Any
 from sacdoctor.archive import STORED, Archive
 from sacdoctor.checkpoint.dtypes import DType
 from sacdoctor.checkpoint.tensors import Storage
-from sacdoctor.checkpoint.torch_names import TORCH_NAMES, writes_so
+from sacdoctor.checkpoint.torch_names import state_dict_names
 from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
-from sacdoctor.files import fetched
-from sacdoctor.pickles import ListedNames, Machine, Name, OpaqueNames, WalkBudget
-
-LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f920")
-"""A pickled number, `torch.serialization.MAGIC_NUMBER`: the first bytes of the non-zip format."""
-
-
-def is_legacy(data: memoryview) -> bool:
-    """Return whether `data` is in the format that `torch.save` wrote before PyTorch 1.6."""
-    return bytes(fetched(data[: len(LEGACY_MAGIC)])) == LEGACY_MAGIC
+from sacdoctor.pickles import Machine, WalkBudget
 
 
 def pickle_member(archive: Archive) -> str | None:
@@ -87,8 +78,7 @@ def read_torch_archive(
             storages[key] = _open_storage(archive, prefix + "data/" + key, key, dtype, numel)
         return storages[key]
 
-    vocabulary = _AnyNames if opaque else _StateDictNames
-    names = vocabulary(TORCH_NAMES, storage_of)
+    names = state_dict_names(storage_of, opaque=opaque)
     data = archive.read(member)
     machine = Machine(data, names, budget or WalkBudget.of(len(data)))
     content = machine.run()
@@ -97,13 +87,6 @@ def read_torch_archive(
     is_alone = not machine.rare and not machine.hashes and machine.at == len(data)
     is_plain = names.is_plain and is_written and is_alone
     return Saved(content, is_plain)
-
-
-def read_legacy(data: memoryview, budget: WalkBudget | None = None) -> Any:
-    """Return what a non-zip torch file holds, in the same form as `Saved.content`."""
-    from sacdoctor.checkpoint.legacy import load
-
-    return load(data, budget)
 
 
 def _open_storage(archive: Archive, record: str, key: str, dtype: DType, numel: int) -> Storage:
@@ -116,33 +99,3 @@ def _open_storage(archive: Archive, record: str, key: str, dtype: DType, numel: 
         )
     data = archive.view(record)
     return Storage(key, dtype, numel, data, archive.position_of(record), record)
-
-
-class _StateDictNames(ListedNames):
-    """The short list, and whether a pickle did with its names what `torch.save` has it do.
-
-    The list says what becomes of a call here. What torch makes of other arguments, of a state that
-    reaches what is not the object's own, or of a set, is another question, which the list alone
-    does not answer.
-    """
-
-    is_plain = True
-
-    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self.is_plain = self.is_plain and writes_so(function, args)
-        return super().call(function, args, kwargs)
-
-    def build(self, thing: Any, state: Any) -> None:
-        super().build(thing, state)
-        if not isinstance(state, dict) or not state.keys() <= {"_metadata"}:
-            self.is_plain = False
-
-
-class _AnyNames(_StateDictNames, OpaqueNames):
-    """The same with names that are on no list: what is done with these is not plain."""
-
-    def name(self, module: str, qualname: str, protocol: int) -> Any:
-        known = super().name(module, qualname, protocol)
-        if isinstance(known, Name):
-            self.is_plain = False
-        return known

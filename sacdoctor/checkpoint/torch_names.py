@@ -1,16 +1,19 @@
 """The short list: the names that state dicts and optimizer states refer to, and what they become.
 
+`state_dict_names` is the vocabulary that reads it.
+
 Sources: torch/_utils.py, torch/_tensor.py and torch/storage.py, whose `__reduce_ex__` name them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sacdoctor.checkpoint.dtypes import DTYPES, STORAGES, DType
 from sacdoctor.checkpoint.tensors import Storage, Tensor
 from sacdoctor.errors import CorruptCheckpoint
-from sacdoctor.pickles import ENCODED_TEXT, NUMPY_NUMBERS, as_key
+from sacdoctor.pickles import ENCODED_TEXT, NUMPY_NUMBERS, ListedNames, Name, OpaqueNames, as_key
 
 
 def _tensor(
@@ -107,7 +110,42 @@ for _module in ("__builtin__", "builtins"):
         (_module, "set"): _list,
         (_module, "tuple"): _size,
     }
-for _module in ("torch", "torch.storage"):
+for _module in ("torch", "torch.storage", "torch.cuda"):
     TORCH_NAMES |= {(_module, name): DTYPES[dtype] for name, dtype in STORAGES.items()}
 TORCH_NAMES |= {("torch", name): dtype for name, dtype in DTYPES.items()}
 """What each name becomes: a function that builds the value from its arguments, or a constant."""
+
+
+class StateDictNames(ListedNames):
+    """The short list, and whether a pickle did with its names what `torch.save` has it do.
+
+    The list says what becomes of a call here. What torch makes of other arguments, of a state that
+    reaches what is not the object's own, or of a set, is another question, which the list alone
+    does not answer.
+    """
+
+    is_plain = True
+
+    def call(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.is_plain = self.is_plain and writes_so(function, args)
+        return super().call(function, args, kwargs)
+
+    def build(self, thing: Any, state: Any) -> None:
+        super().build(thing, state)
+        if not isinstance(state, dict) or not state.keys() <= {"_metadata"}:
+            self.is_plain = False
+
+
+class AnyNames(StateDictNames, OpaqueNames):
+    """The same with names that are on no list: what is done with these is not plain."""
+
+    def name(self, module: str, qualname: str, protocol: int) -> Any:
+        known = super().name(module, qualname, protocol)
+        if isinstance(known, Name):
+            self.is_plain = False
+        return known
+
+
+def state_dict_names(persistent: Callable[[Any], Any], *, opaque: bool) -> StateDictNames:
+    """Return the vocabulary of a torch file; with `opaque` names on no list are symbols."""
+    return (AnyNames if opaque else StateDictNames)(TORCH_NAMES, persistent)

@@ -57,7 +57,7 @@ def _of_checkpoint(path: Path, options: ScanOptions, probe: bool) -> Checkup:
     reports, broken = _buffer_reports(buffer, options)
     signs = [Sign(finding, path.name) for finding in report.findings]
     signs += [Sign(finding, Path(of.path).name) for of in reports for finding in of.findings]
-    work = _at_work(path, buffer, options) if probe else _Work()
+    work = _at_work(path, buffer, options) if probe and not broken else _Work()
     found = concerns([*signs, *(Sign(finding, _WORK) for finding in work.findings)])
     not_there = [] if buffer or not _stores(report.algorithm) else ["its replay buffer"]
     return Checkup(
@@ -87,7 +87,7 @@ def _of_folder(folder: Path, options: ScanOptions, probe: bool) -> Checkup:
     buffer = _buffer_in(folder, newest)
     reports, broken = _buffer_reports(buffer, options)
     work = _Work()
-    if probe and newest:
+    if probe and newest and not broken:
         work = _at_work(Path(newest[-1].report.path), buffer, options)
     at_work = [Sign(finding, _WORK) for finding in work.findings]
     found = concerns([*_signs(history, folder, reports), *at_work])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,10 @@ from sacdoctor.cli.outcome import FailOn
 from sacdoctor.errors import SacdoctorError
 
 _OWN, _SHARED = "sacdoctor.toml", "pyproject.toml"
+_LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){100}""")
+"""A key of a hundred parts: Python's reader takes the square of how many there are in time."""
+_MOST = 1000
+"""Patterns of one kind; each is held against every name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +122,16 @@ def _fail_on(value: Any) -> FailOn:
 def _patterns(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(pattern, str) for pattern in value):
         raise ValueError("it must be a list of texts")
+    if len(value) > _MOST:
+        raise ValueError(f"it has {len(value):,} texts, and {_MOST:,} are read")
     return tuple(value)
 
 
 def _components(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value.values()):
         raise ValueError('it must be a table of name patterns, as in "my_head.*" = "my head"')
+    if len(value) > _MOST:
+        raise ValueError(f"it has {len(value):,} patterns, and {_MOST:,} are read")
     return dict(value)
 
 
@@ -144,6 +153,11 @@ def _toml(path: Path) -> dict[str, Any]:
     import tomllib  # most folders have no such file: start-up does without it
 
     try:
-        return tomllib.loads(_bytes(path).decode())
+        text = _bytes(path).decode()
+        if _LONG_KEY.search(text):
+            raise SacdoctorError("it nests deeper than any settings do", path)
+        return tomllib.loads(text)
     except ValueError as error:  # UnicodeDecodeError and TOMLDecodeError are both one
         raise SacdoctorError(f"it is not TOML: {error}", path) from None
+    except RecursionError:
+        raise SacdoctorError("it nests deeper than any settings do", path) from None

@@ -14,7 +14,7 @@ from sacdoctor.report.results import DiffResult
 
 
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help="A checkpoint.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A checkpoint, here or at an address.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another one, e.g. a later one.")],
     all_tensors: Annotated[
         bool,
@@ -27,10 +27,18 @@ def diff(
 
     Exit codes: 0 the same, 1 different, 2 wrong usage or something unreadable.
     """
+    from dataclasses import replace
+
     from sacdoctor.files import as_saved
+    from sacdoctor.fleet import brought_here, without_credentials
     from sacdoctor.history import diff as compare
 
-    difference = compare(as_saved(a), as_saved(b))
+    with brought_here(as_saved(a)) as one, brought_here(as_saved(b)) as other:
+        difference = compare(one, other)
+        if one != as_saved(a):
+            difference = replace(difference, a=without_credentials(a))
+        if other != as_saved(b):
+            difference = replace(difference, b=without_credentials(b))
     with open_output(None) as file:
         FORMATS[format].write(DiffResult(difference, all_tensors), file)
     return CLEAN if exit_zero or difference.is_empty else FINDINGS

@@ -116,7 +116,7 @@ def fix(
     from sacdoctor.cli.asked import LOOKS, asked_for
     from sacdoctor.cli.config import Config
     from sacdoctor.files import as_saved
-    from sacdoctor.fleet import find_checkpoints
+    from sacdoctor.fleet import Address, find_checkpoints
     from sacdoctor.repair import RepairOptions
     from sacdoctor.repair import fix as repair
 
@@ -150,6 +150,8 @@ def fix(
             try:
                 if isinstance(target, SacdoctorError):
                     raise target
+                if isinstance(target, Address):
+                    raise SacdoctorError("fetch it first: a repair is of a file here", str(target))
                 result = repair(
                     target,
                     output=output,

@@ -23,6 +23,7 @@ VERBS = (
     "watch",
     "warmup",
     "probe",
+    "summary",
     "rules",
     "schema",
 )

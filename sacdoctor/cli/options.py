@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,6 +59,50 @@ ShowConfigOption = Annotated[
     bool,
     typer.Option(
         "--show-config", help="Show the settings that hold, and where each is from; do no more."
+    ),
+]
+
+ResumeOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Write to this file as results come (with Parquet, a folder), and leave out what an "
+        "earlier run has there.",
+    ),
+]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Work with so many processes.",
+        show_default="one per processor, for many files",
+    ),
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Have a Dask cluster do the work: its scheduler, as tcp://host:8786.",
+    ),
+]
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", text.strip().lower())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no number of bytes, as 500MB or 4GiB is")
+    number, unit, binary = match.groups()
+    return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit or " "))
+
+
+MaxBytesOption = Annotated[
+    int | None,
+    typer.Option(
+        parser=_bytes,
+        metavar="SIZE",
+        help="Take no more of a file at an address.",
+        show_default="4GiB",
     ),
 ]
 

@@ -17,7 +17,11 @@ from sacdoctor.cli.options import (
     ExitZeroOption,
     FailOnOption,
     IgnoreOption,
+    JobsOption,
+    MaxBytesOption,
     OutputOption,
+    ResumeOption,
+    SchedulerOption,
     SelectOption,
     ShowConfigOption,
     TrustOption,
@@ -37,9 +41,8 @@ STDIN = "-"
 """The path that stands for standard input."""
 
 if TYPE_CHECKING:
-    from sacdoctor.fleet import Target
     from sacdoctor.model import Finding, Report, Unjudged
-    from sacdoctor.options import ScanOptions
+    from sacdoctor.report.resumed import Earlier
     from sacdoctor.severity import Severity
 
 
@@ -49,8 +52,8 @@ def scan(
         typer.Argument(
             metavar="PATH...",
             help="Checkpoints (.zip, or a bare .pth/.pt/.safetensors), folders (every .zip "
-            "below, and every pickle where SD6 alone is selected) or patterns. `model` finds "
-            "model.zip, - is standard input.",
+            "below, and every pickle where SD6 alone is selected) or patterns, here or at an "
+            "address (https://, s3://, hf://, …). `model` finds model.zip, - is standard input.",
             show_default=False,
         ),
     ] = None,
@@ -89,6 +92,10 @@ def scan(
         bool,
         typer.Option("--write-baseline", help="Make what is found known: write it to --baseline."),
     ] = False,
+    resume: ResumeOption = None,
+    jobs: JobsOption = None,
+    scheduler: SchedulerOption = None,
+    max_bytes: MaxBytesOption = None,
     exit_zero: ExitZeroOption = False,
     show_config: ShowConfigOption = False,
 ) -> int:
@@ -99,8 +106,14 @@ def scan(
     """
     from sacdoctor.cli.asked import asked_for
     from sacdoctor.cli.config import Config
-    from sacdoctor.fleet import find_checkpoints
+    from sacdoctor.fleet import Look, Patience, find_checkpoints, reports_on
 
+    if jobs is not None and scheduler is not None:
+        raise typer.BadParameter("--jobs are processes here, --scheduler has others: give one")
+    if resume is not None and format not in ("jsonl", "parquet"):
+        raise typer.BadParameter("--resume goes with --format jsonl or --format parquet")
+    if resume is not None and output is not None:
+        raise typer.BadParameter("--resume FILE is where results go: leave --output out")
     if verbose and quiet:
         raise typer.BadParameter("--verbose shows more and --quiet less: give one of them")
     if write_baseline and baseline is None:
@@ -118,13 +131,31 @@ def scan(
     asked = asked_for(given, config, show=show_config)
     if not paths:
         raise typer.BadParameter("a PATH is missing: what is to be scanned?")
-    targets = find_checkpoints([path for path in paths if path != STDIN], asked.options)
+    patience = Patience() if max_bytes is None else Patience(max_bytes=max_bytes)
+    named = [path for path in paths if path != STDIN]
+    targets = find_checkpoints(named, asked.options, patience)
+    before = None if resume is None else _before(resume, format)
+    if before is not None:
+        targets = [target for target in targets if str(target) not in before.paths]
+    found = reports_on(targets, Look(asked.options, patience), jobs=jobs, scheduler=scheduler)
+    if STDIN in paths:
+        from sacdoctor.cli.stdin import report_on_stdin
+
+        found = chain([report_on_stdin(asked.options)], found)
     judge = asked.judge(None if write_baseline else baseline)
     seen = _Seen(include or (), exclude or (), judge, keeps=write_baseline)
-    with open_output(output) as file:
-        reports = seen.each(_reports(targets, asked.options, STDIN in paths, quiet))
-        result = ScanResult(reports, all_tensors, verbose, asked.configuration, judge, quiet)
-        FORMATS[format].write(result, file)
+    if before is not None:
+        seen.statuses |= before.statuses
+        seen.found |= before.found
+    reports = seen.each(_watched(found, 0 if quiet else len(targets)))
+    result = ScanResult(reports, all_tensors, verbose, asked.configuration, judge, quiet)
+    if resume is not None:
+        from sacdoctor.report.resumed import write_on
+
+        write_on(resume, format, result)
+    else:
+        with open_output(output) as file:
+            FORMATS[format].write(result, file)
     slip = seen.slip()
     if slip is not None:
         complain(slip)
@@ -133,6 +164,19 @@ def scan(
         _write_baseline(baseline, seen.kept)
         return exit_code(seen.statuses, FailOn.NEVER)
     return asked.exit_code(seen.statuses, seen.found.values())
+
+
+def _before(resume: Path, format: str) -> Earlier:
+    """Return what an interrupted run has found, and say how much that is."""
+    from sacdoctor.report.resumed import earlier
+
+    before = earlier(resume, format)
+    if before.paths:
+        from sacdoctor.report.text import counted
+
+        them = "it" if len(before.paths) == 1 else "them"
+        complain(f"{resume} has {counted(len(before.paths), 'result')}; going on behind {them}")
+    return before
 
 
 def _write_baseline(path: Path, found: Sequence[tuple[str, Finding]]) -> None:
@@ -203,18 +247,9 @@ def _fits(pattern: str, report: Report) -> bool:
     return any(fnmatchcase(layer.name, pattern) for layer in report.layers)
 
 
-def _reports(
-    targets: list[Target], options: ScanOptions, from_stdin: bool, quiet: bool
-) -> Iterator[Report]:
+def _watched(reports: Iterable[Report], total: int) -> Iterator[Report]:
     """Yield each report, complain about what cannot be read, show progress at a terminal."""
-    from sacdoctor.fleet import scan_all
-
-    reports = scan_all(targets, options)
-    if from_stdin:
-        from sacdoctor.cli.stdin import report_on_stdin
-
-        reports = chain([report_on_stdin(options)], reports)
-    with progress(0 if quiet else len(targets), "scanning") as advance:
+    with progress(total, "scanning") as advance:
         for report in reports:
             advance()
             if report.error is not None:

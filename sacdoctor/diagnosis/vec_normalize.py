@@ -6,9 +6,12 @@ pickle is executed.
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sacdoctor.errors import SacdoctorError, UnsupportedCheckpoint
-from sacdoctor.files import fetched, map_file, refuse_changed
+from sacdoctor.files import fetched, map_file, refuse_changed, stamp_of
 from sacdoctor.pickles import (
     ENCODED_BYTES,
     NUMPY_ARRAYS,
@@ -42,6 +45,8 @@ _MOST_BYTES = 64 * 1024**2
 """Mean and variance, in double precision, of a stack of four colour images take 4 MB."""
 _MOST_FILES = 256
 """Pickles of one folder that are looked into."""
+_TICK = 100_000_000
+"""Nanoseconds within which a folder may change again and have the same time of change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,19 +188,40 @@ def statistics_beside(checkpoint: Path, run: Path | None = None) -> Beside:
     return Beside(None, (*near, *far), False)
 
 
-def _pickles(folder: Path) -> list[Path]:
-    return _listed(folder, lambda path: path.suffix.lower() in (".pkl", ".pickle"))
+def _pickles(folder: Path) -> tuple[Path, ...]:
+    return _listed(folder)[0]
 
 
-def _folders(folder: Path) -> list[Path]:
-    return _listed(folder, Path.is_dir)
+def _folders(folder: Path) -> tuple[Path, ...]:
+    return _listed(folder)[1]
 
 
-def _listed(folder: Path, wanted: Any) -> list[Path]:
+def _listed(folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Return the pickles in a folder and the folders, each in order and not without end."""
+    stamp = stamp_of(folder)
+    if stamp is None:
+        return (), ()
+    changed = time.time_ns() - stamp[-1]
+    # One that may change again within the same moment is listed anew.
+    return (_entries if changed > _TICK else _entries.__wrapped__)(folder, stamp)
+
+
+@lru_cache(maxsize=64)
+def _entries(folder: Path, stamp: tuple[int, ...]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """List a folder once, as long as its `stamp` is the same: beside a file are thousands."""
+    pickles: list[str] = []
+    folders: list[str] = []
     try:
-        return sorted(path for path in folder.iterdir() if wanted(path))[:_MOST_FILES]
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.lower().endswith((".pkl", ".pickle")):
+                    pickles.append(entry.name)
+                if entry.is_dir():
+                    folders.append(entry.name)
     except OSError:
-        return []
+        return (), ()
+    pickles_, folders_ = (sorted(names)[:_MOST_FILES] for names in (pickles, folders))
+    return tuple(folder / name for name in pickles_), tuple(folder / name for name in folders_)
 
 
 def _is_statistics(path: Path) -> bool:

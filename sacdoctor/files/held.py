@@ -16,9 +16,10 @@ import stat
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -72,6 +73,42 @@ class _Held(mmap.mmap):
                 left, at = left[count:], at + count
         except OSError as error:
             raise NotACheckpoint(f"it cannot be read: {error.strerror}", self.path) from None
+
+
+class Ranges(Protocol):
+    """The bytes of a file that is not on this machine, read a range at a time."""
+
+    size: int
+
+    def read_into(self, target: memoryview, at: int) -> None:
+        """Fill `target` with the bytes from `at` on; raises `SacdoctorError` where that fails."""
+
+    def ahead(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Read these spans (start, bytes) at once, for they are asked for next."""
+
+
+class _Far(_Held):
+    """The room for a file that is elsewhere."""
+
+    ranges: Ranges
+
+    def read_into(self, target: memoryview | bytearray, at: int) -> None:
+        self.ranges.read_into(memoryview(target), at)
+
+
+def map_ranges(ranges: Ranges) -> memoryview:
+    """Return the bytes of a file that is elsewhere, to be fetched as those of a large one are.
+
+    Raises `NotACheckpoint` for an empty file and where there is no room, and what reading raises.
+    """
+    try:
+        held = _Far(-1, ranges.size, **_PRIVATE)
+    except (OSError, ValueError) as error:
+        raise NotACheckpoint(
+            f"it cannot be read: {error}" if ranges.size else "the file is empty"
+        ) from None
+    held.ranges = ranges
+    return _begun(held)
 
 
 def map_file(path: Path, whole: int = WHOLE) -> memoryview:
@@ -207,9 +244,32 @@ def is_held(view: memoryview) -> bool:
     return isinstance(view.obj, _Held)
 
 
-def refuse_changed(view: memoryview) -> None:
-    """Raise `ChangedFile` where a held file is another than when it was opened."""
+def is_far(view: memoryview) -> bool:
+    """Return whether a view is of a file that is elsewhere, where each byte takes its time."""
+    return isinstance(view.obj, _Far)
+
+
+def fetch_ahead(view: memoryview, spans: Iterable[tuple[int, int]]) -> None:
+    """Have spans of a view (start, bytes) read at once where it is far; others need no such word.
+
+    What stands beyond the end of the view is left out.
+    """
     held = view.obj
+    if isinstance(held, _Far) and len(view):
+        start = held.offset(view)
+        held.ranges.ahead(
+            [(start + at, min(size, len(view) - at)) for at, size in spans if 0 <= at < len(view)]
+        )
+
+
+def refuse_changed(view: memoryview) -> None:
+    """Raise `ChangedFile` where a held file is another than when it was opened.
+
+    Whoever reads a far one's ranges sees to that.
+    """
+    held = view.obj
+    if isinstance(held, _Far):
+        return
     if isinstance(held, _Held) and _stamp(os.fstat(held.descriptor)) != _stamp(held.status):
         raise ChangedFile(held.path)
 

@@ -5,7 +5,6 @@ All else stays byte for byte; what a frame announces is the length that it has t
 
 from __future__ import annotations
 
-import pickletools
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -162,6 +161,8 @@ def _uses(pickle: bytes) -> _Uses:
 
 def _opcodes(pickle: bytes) -> Iterator[_Opcode]:
     """Yield the opcodes of the first pickle in these bytes, each with where it starts and ends."""
+    import pickletools  # ten thousand lines of words on opcodes, which a scan has no use for
+
     before: tuple[str, Any, int] | None = None
     try:
         for opcode, argument, at in pickletools.genops(pickle):

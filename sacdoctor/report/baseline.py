@@ -120,7 +120,9 @@ def _folder(path: Path) -> str:
 
 def _place(path: str, folder: str) -> str:
     """Return a path as seen from a folder, with slashes, so that other machines know it, too."""
-    if path == "-":
+    from sacdoctor.fleet import is_address
+
+    if path == "-" or is_address(path):
         return path
     try:
         return os.path.relpath(path, folder).replace(os.sep, "/")

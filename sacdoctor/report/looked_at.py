@@ -133,6 +133,10 @@ def from_here(path: str) -> str:
 
     What lies elsewhere keeps its whole path.
     """
+    from sacdoctor.fleet import is_address
+
+    if is_address(path):
+        return path
     place = Path(path)
     try:
         if place.is_absolute() and place.is_relative_to(Path.cwd()):

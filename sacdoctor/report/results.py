@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sacdoctor.checkup import Checkup
     from sacdoctor.diagnosis.rules import Rule
     from sacdoctor.diagnosis.warmup import WarmupReport
+    from sacdoctor.fleet.summary import FleetSummary
     from sacdoctor.history import Difference, History
     from sacdoctor.model import Finding, Report
     from sacdoctor.network import ProbeReport
@@ -128,6 +129,12 @@ class ProbeResult(NamedTuple):
 
     report: ProbeReport
     configuration: Configuration | None = None
+
+
+class SummaryResult(NamedTuple):
+    """What many scans come to."""
+
+    summary: FleetSummary
 
 
 class RulesResult(NamedTuple):

@@ -38,6 +38,8 @@ _HEADER = 4096
 _LONGEST = 1 << 64
 """Whole numbers of a setting; Python refuses to write those of some thousand digits."""
 _MOST_LOGS = 20
+_MOST_VALUES = 300
+"""Values in a setting that is written out; `policy_kwargs` have under 30."""
 
 
 @dataclass(slots=True)
@@ -60,7 +62,7 @@ class Kept:
         """Keep an argument; None is every constructor's own default."""
         if value is None or value == {}:
             return
-        said = _expression(value, self.imports)
+        said = _expression(value, self.imports) if _is_short(value) else None
         if said is None:
             self.left_out.append(key)
         else:
@@ -232,6 +234,21 @@ def _is_plain(node: ast.expr, imports: set[str]) -> bool:
         case ast.Attribute(value=ast.Attribute() as outer):
             return _is_plain(outer, imports)
     return False
+
+
+def _is_short(value: Any) -> bool:
+    """Return whether a value is one to be written out: a list may hold another many times."""
+    waiting, met = [value], 0
+    while waiting:
+        item = waiting.pop()
+        met += 1
+        if isinstance(item, (list, tuple)):
+            waiting += item
+        elif isinstance(item, dict):
+            waiting += [*item.keys(), *item.values()]
+        if met + len(waiting) > _MOST_VALUES:
+            return False
+    return True
 
 
 def _expression(value: Any, imports: set[str]) -> str | None:

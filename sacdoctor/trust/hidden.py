@@ -9,7 +9,7 @@ from typing import Any
 from sacdoctor.archive import Archive, ends_as_zip
 from sacdoctor.checkpoint import Checkpoint, Limits
 from sacdoctor.errors import CheckpointError, SacdoctorError, UnsupportedCheckpoint
-from sacdoctor.files import map_file
+from sacdoctor.files import Ranges, map_file, map_ranges
 from sacdoctor.pickles import Name, Symbols, is_pickle, read_pickle
 from sacdoctor.trust.parts import ENDINGS, encoded_pickles
 
@@ -19,32 +19,38 @@ _ARRAY, _ARRAY_HEADER, _OF_OBJECTS = b"\x93NUMPY", 4096, b"|O"
 _PACKED = (".gz", ".bz2", ".xz", ".lzma", ".zst", ".lz4")
 
 
-def holds_hidden_pickle(path: Path) -> bool:
+def holds_hidden_pickle(path: Path, ranges: Ranges | None = None) -> bool:
     """Return whether a scan of the file, whose name is not that of a pickle, would look into one.
+
+    With `ranges`, `path` is but its name, and these are its bytes.
 
     Raises `SacdoctorError` where it holds a pickle, or may hold one, that no scan looks into, with
     what to do. A link that leads nowhere, a pipe and an empty file hold nothing.
     """
+    if ranges is None and not _is_file_with_bytes(path):
+        return False
+    buffer = map_file(path) if ranges is None else map_ranges(ranges)
+    if is_pickle(bytes(buffer[:2])):
+        return True
+    if bytes(buffer[:2]) == b"PK" or ends_as_zip(buffer):
+        return _is_zip_with_pickles(path, buffer, ranges)
+    _refuse_what_is_not_looked_into(path, buffer)
+    return False
+
+
+def _is_file_with_bytes(path: Path) -> bool:
     try:
         status = path.stat()
     except FileNotFoundError:
         return False
     except OSError as error:
         raise SacdoctorError(error.strerror or str(error)) from None
-    if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
-        return False
-    buffer = map_file(path)
-    if is_pickle(bytes(buffer[:2])):
-        return True
-    if bytes(buffer[:2]) == b"PK" or ends_as_zip(buffer):
-        return _is_zip_with_pickles(path, buffer)
-    _refuse_what_is_not_looked_into(path, buffer)
-    return False
+    return stat.S_ISREG(status.st_mode) and status.st_size > 0
 
 
-def _is_zip_with_pickles(path: Path, buffer: memoryview) -> bool:
+def _is_zip_with_pickles(path: Path, buffer: memoryview, ranges: Ranges | None) -> bool:
     try:
-        with Checkpoint(path) as checkpoint:
+        with Checkpoint(path, ranges=ranges) as checkpoint:
             if any(True for _ in checkpoint.pickles()) or any(encoded_pickles(checkpoint)):
                 return True
         archive = Archive(buffer, position=0, budget=Limits.of(len(buffer)).expansion)

@@ -19,6 +19,7 @@ from sacdoctor.trust.references import (
     Kind,
     Reference,
     references,
+    references_by_chance,
     torch_references,
 )
 
@@ -129,6 +130,8 @@ def _parts(checkpoint: Checkpoint) -> Iterator[PickledPart]:
             yield PickledPart("data", key, references_in_text(encoded, checkpoint.limits, key))
     except CheckpointError as error:
         damage = error
+    if not checkpoint.container.has_pickles:
+        yield PickledPart("", "", references_by_chance(checkpoint.buffer, checkpoint.limits))
     for file in checkpoint.pickles():
         if file.is_plain:
             continue

@@ -128,6 +128,20 @@ def torch_references(data: memoryview, limits: Limits | None = None) -> tuple[Re
     return tuple(walk.found)
 
 
+def references_by_chance(data: memoryview, limits: Limits) -> tuple[Reference, ...]:
+    """The same for a file of another kind, which whoever loads pickles may take for one.
+
+    `pickle.load` and `torch.load` do not ask what a file is. Only bytes that were made for it look
+    up a name there; of any others nothing is told, they make no pickle.
+    """
+    walk = _Walk(limits)
+    walk.torch(data)
+    if reads_as_tar(data):
+        return tuple(walk.found)
+    found = (one for one in walk.found if one.kind is not Kind.UNREAD)
+    return tuple(found) if walk.looks_up else ()
+
+
 class _Prover(Machine):
     """The machine whose containers say whether somebody else holds them."""
 
@@ -161,10 +175,12 @@ class _Walk:
     """The vocabulary that proves, and keeps what is not proven.
 
     `Made` is what an unknown call has made: it is named already, and may stand anywhere.
+    `looks_up`: there was a name that Python could have.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.found: dict[Reference, None] = {}
+        self.looks_up = False
         self._limits = limits
         self._is_torch = False
         self._result: Any = None
@@ -370,6 +386,7 @@ class _Walk:
 
     def name(self, module: str, qualname: str, protocol: int = 5) -> Name:
         role = role_of(module, qualname)
+        self.looks_up = self.looks_up or role is not None or _is_possible(module, qualname)
         if role is None:
             if protocol < 3:
                 module, qualname = _python_3(module, qualname)
@@ -688,6 +705,10 @@ def _python_3(module: str, qualname: str) -> tuple[str, str]:
     if (module, qualname) in NAME_MAPPING:
         return NAME_MAPPING[module, qualname]
     return IMPORT_MAPPING.get(module, module), qualname
+
+
+def _is_possible(module: str, qualname: str) -> bool:
+    return all(map(str.isidentifier, f"{module}.{qualname}".split(".")))
 
 
 def _names(modules: str, qualnames: str) -> Iterator[Name]:

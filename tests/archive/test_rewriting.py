@@ -277,15 +277,20 @@ def test_bare_state_dicts_are_repaired_in_place_of_their_own(
 
 
 @pytest.mark.parametrize("nested", [False, True], ids=["flat", "nested"])
-def test_bare_state_dicts_in_the_old_format_come_out_readable(tmp_path: Path, nested: bool) -> None:
+def test_bare_state_dicts_in_the_old_format_stay_in_it(tmp_path: Path, nested: bool) -> None:
     before = saved({"model_state_dict": LAYER} if nested else LAYER, legacy=True)
-    assert before[:2] != b"PK"
-    loaded = truth.load(repaired(tmp_path, before, "weights.pth"))
+    after = repaired(tmp_path, before, "weights.pth")
+    loaded = truth.load(after)
     assert_repaired(LAYER, loaded["model_state_dict"] if nested else loaded)
+    # Outside of the values of its tensors nothing has changed.
+    at = before.rindex(b".") + 1
+    assert (len(after), after[:at]) == (len(before), before[:at])
 
 
 @pytest.mark.parametrize("dtype", [th.float16, th.bfloat16, th.float32, th.float64], ids=str)
-def test_members_in_the_old_format_are_saved_anew(tmp_path: Path, dtype: th.dtype) -> None:
+def test_members_in_the_old_format_are_repaired_where_they_stand(
+    tmp_path: Path, dtype: th.dtype
+) -> None:
     state = {name: tensor.to(dtype) for name, tensor in LAYER.items()}
     state["turned.weight"] = th.arange(6.0, dtype=dtype).reshape(2, 3).T
     state["turned.bias"] = th.tensor([[1.0, 0.0, 0.0]], dtype=dtype).T[:, 0]

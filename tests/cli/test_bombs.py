@@ -15,6 +15,7 @@ import pytest
 import torch as th
 
 from tests.archives import saved, sb3_members, torch_zip, zip_of
+from tests.bombs.programs import FURTHER, OPCODES
 from tests.conftest import child_environment
 
 MEGA = 1_000_000
@@ -26,30 +27,6 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc"),
     pytest.mark.slow,
 ]
-
-OPCODES: dict[str, Callable[[int], bytes]] = {
-    "lists": lambda size: b"]" * size,
-    "marks": lambda size: b"(" * size,
-    "dicts": lambda size: b"}" * size,
-    "copies": lambda size: b"]" + b"2" * size,
-    "kept": lambda size: b"]" + b"\x94" * size,
-    "lists-kept": lambda size: b"]\x94" * (size // 2),
-    "recalled": lambda size: b"]q\0" + b"h\0" * (size // 2),
-    "tuples-in-tuples": lambda size: b"]" + b"\x85" * size,
-    "items-set": lambda size: b"}" + b"K\1K\1s" * (size // 5),
-    "texts": lambda size: b"\x8c\1a" * (size // 3),
-}
-"""What a bomb is made of, by its size in bytes."""
-FURTHER: dict[str, Callable[[int], bytes]] = {
-    "bytes": lambda size: b"C\1a" * (size // 3),
-    "numbers-in-lines": lambda size: b"I7\n" * (size // 3),
-    "calls": lambda size: b"ccollections\nOrderedDict\nq\0" + b"h\0)R" * (size // 4),
-    "slots": lambda size: b"".join(b"Nr%b" % n.to_bytes(4, "little") for n in range(size // 6)),
-    "keys": lambda size: (
-        b"}(" + b"".join(b"J%bN" % n.to_bytes(4, "little") for n in range(size // 6)) + b"u"
-    ),
-}
-"""Those that are tried in one file alone; the last two do not deflate to nothing."""
 
 ENDED = """
 import resource, sys
@@ -88,6 +65,9 @@ def check(code: int, complaint: str, seconds: float, mib: float) -> None:
     assert mib < MIB
 
 
+IN_EVERY_VERB = "items-set"
+"""The dearest of them; of the others a scan is enough, as all verbs read by the same machine."""
+
 NAMES: dict[str, Callable[[int], bytes]] = {
     "names": lambda size: b"".join(b"ca\n%07d\n" % n for n in range(size // 11)),
     "attributes": lambda size: (
@@ -109,7 +89,8 @@ NAMES: dict[str, Callable[[int], bytes]] = {
 def test_a_pickle_of_30_megabytes_ends_soon(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "model_replay_buffer.pkl"
     path.write_bytes(b"\x80\x04" + (OPCODES | FURTHER)[kind](30 * MEGA) + b".")
-    for command in (["warmup", path], ["scan", path], ["scan", "--select", "SD6", path]):
+    every = (["scan", path], ["warmup", path], ["scan", "--select", "SD6", path])
+    for command in every if kind == IN_EVERY_VERB else every[:1]:
         code, complaint, seconds, mib = end(*command)
         check(code, complaint, seconds, mib)
         assert code == 2
@@ -136,7 +117,7 @@ def test_five_million_opcodes_out_of_a_small_file_end_soon(kind: str, tmp_path: 
             for member, data in members.items():
                 archive.writestr(member, data)
         assert path.stat().st_size < MEGA // 10
-        for command in (
+        every = (
             ["scan", path],
             ["scan", "--select", "SD6", path],
             ["fix", path],
@@ -144,7 +125,8 @@ def test_five_million_opcodes_out_of_a_small_file_end_soon(kind: str, tmp_path: 
             ["history", folder],
             ["warmup", path],
             ["fix-config", "--algorithm", "A2C", path],
-        ):
+        )
+        for command in every if kind == IN_EVERY_VERB else every[:1]:
             check(*end(*command))
 
 

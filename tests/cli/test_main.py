@@ -12,7 +12,7 @@ from sacdoctor.cli.main import VERBS
 from tests.conftest import Run, child_environment
 
 FIRST = {
-    **dict.fromkeys(("scan", "fix", "diff", "history", "warmup", "probe"), "table"),
+    **dict.fromkeys(("scan", "fix", "diff", "history", "warmup", "probe", "summary"), "table"),
     "watch": "text",
     "fix-config": "yaml",
 }
@@ -58,12 +58,17 @@ def test_a_settings_file_that_is_none_is_one_line_from_every_verb_that_reads_it(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "watch"])
-def test_a_full_disk_behind_stdout_is_one_line_from_every_verb(broken: Path, verb: str) -> None:
+def test_a_full_disk_behind_stdout_is_one_line_from_every_verb(
+    run: Run, broken: Path, verb: str, tmp_path: Path
+) -> None:
     paths = [] if verb in WITHOUT_PATH else arguments(verb, broken)[1:]
     if verb == "history":
         paths = [str(broken.parent)]
     if verb == "fix":
         paths.append("--dry-run")
+    if verb == "summary":
+        paths = [str(tmp_path / "results.jsonl")]
+        run("scan", "--format", "jsonl", "--output", *paths, broken)
     if verb == "probe":
         paths += ["--trust", "fixtures.policies"]
     with open("/dev/full", "w") as full:  # noqa: PTH123

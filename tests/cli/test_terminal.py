@@ -245,11 +245,11 @@ def test_full_disk_is_one_line(broken: Path, format: str) -> None:
 
 SLOW = """
 import sys, time
-import sacdoctor.fleet as fleet
+import sacdoctor.fleet.look as look
 def scan(*_):
     print("started", file=sys.stderr, flush=True)
     time.sleep(60)
-fleet.scan = scan
+look.scan = scan
 from sacdoctor.cli.main import main
 main()
 """

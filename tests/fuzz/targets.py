@@ -14,9 +14,10 @@ from sacdoctor.checkpoint import Limits
 from sacdoctor.checkpoint.dtypes import DTYPES
 from sacdoctor.checkpoint.formats.safetensors import Safetensors
 from sacdoctor.checkpoint.hyperparameters import Pickled, read_hyperparameters
+from sacdoctor.checkpoint.legacy import read_legacy
 from sacdoctor.checkpoint.optimizer_state import optimizer_state
 from sacdoctor.checkpoint.tensors import Storage
-from sacdoctor.checkpoint.torch_file import read_legacy, read_torch_archive
+from sacdoctor.checkpoint.torch_file import read_torch_archive
 from sacdoctor.checkpoint.torch_names import TORCH_NAMES
 from sacdoctor.diagnosis.scan import report_of_error
 from sacdoctor.diagnosis.scan import scan as scan_file

@@ -327,3 +327,11 @@ def _of_containers(writer: _Writer) -> Iterator[Payload]:
         ("load_replay_buffer", "SAC.load"),
         lambda mark: containers.zip_behind_a_pickle(members, mark),
     )
+    for place, ending, loaders in (
+        ("replay buffer", ".pkl", ("load_replay_buffer",)),
+        ("statistics", ".pkl", ("VecNormalize.load",)),
+        ("torch file", ".safetensors", _TORCH),
+    ):
+        yield writer.write(
+            "pickle in a safetensors file", place, ending, loaders, containers.in_safetensors
+        )

@@ -13,7 +13,8 @@ import torch as th
 
 from fixtures.make import CHECKPOINTS
 from sacdoctor import Checkpoint, CheckpointError, scan
-from sacdoctor.checkpoint.torch_file import is_legacy, read_torch_archive
+from sacdoctor.checkpoint.legacy import is_legacy
+from sacdoctor.checkpoint.torch_file import read_torch_archive
 from sacdoctor.checkpoint.torch_names import TORCH_NAMES
 from sacdoctor.trust.known_names import role_of
 from sacdoctor.trust.parts import PickledPart, parts_of

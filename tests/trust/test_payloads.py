@@ -49,7 +49,10 @@ from tests.payloads.places import (
 
 pytestmark = pytest.mark.slow
 
-OTHERS = ("method in a state", "second in a row", "zip behind a pickle")
+OTHERS = (
+    *("method in a state", "second in a row", "zip behind a pickle"),
+    "pickle in a safetensors file",
+)
 KINDS = (*CALLS, *HIDING, *CALLED, *CRASHING, *CRASHES, *CHECKPOINTS, *TORCH_FILES, *OTHERS)
 
 NEVER = {

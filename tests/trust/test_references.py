@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import math
 import os
 import pickle
+import struct
 import sys
 from enum import Enum
 from pathlib import Path
@@ -18,11 +20,18 @@ import pytest
 import torch as th
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
+from sacdoctor.checkpoint import Limits
 from sacdoctor.pickles import Name
 from sacdoctor.severity import Severity
 from sacdoctor.trust.dangerous_names import LIBRARIES_IN_PICKLESCAN, dangerous
 from sacdoctor.trust.parts import PickledPart
-from sacdoctor.trust.references import Kind, Reference, references, torch_references
+from sacdoctor.trust.references import (
+    Kind,
+    Reference,
+    references,
+    references_by_chance,
+    torch_references,
+)
 from sacdoctor.trust.suspicions import Suspicion, description, evidence, suspicions
 from tests import payloads
 from tests.archives import members_of, saved, zip_of
@@ -367,3 +376,12 @@ def test_picklescan_is_asked_about_every_package_that_it_knows() -> None:
     known = {module.partition(".")[0] for module in scanner._unsafe_globals}
     assert known
     assert known <= {*sys.stdlib_module_names, *LIBRARIES_IN_PICKLESCAN}
+
+
+def test_a_file_without_pickles_is_none_by_chance() -> None:
+    """Headers of every length, in which letters are opcodes: none of them looks up a name."""
+    for size in range(64, 1200):
+        said = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+        header = json.dumps({"conv.0.weight": said}, indent=1)
+        data = struct.pack("<Q", size) + header.encode().ljust(size) + b"\n\n.c" * 2
+        assert references_by_chance(memoryview(data), Limits.of(len(data))) == ()

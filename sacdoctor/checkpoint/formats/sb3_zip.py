@@ -18,14 +18,15 @@ from sacdoctor.checkpoint.edits import Edits, ElementEdit
 from sacdoctor.checkpoint.foreign import Foreign, foreign_kind
 from sacdoctor.checkpoint.formats.interface import RECORD, Container, Contents, PickleFile
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters, read_hyperparameters
+from sacdoctor.checkpoint.legacy import LEGACY_MAGIC, read_legacy
 from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.optimizer_state import OptimizerState, optimizer_state
 from sacdoctor.checkpoint.settings_edit import edited_settings, with_names_in_settings
 from sacdoctor.checkpoint.state_dict import state_dict
 from sacdoctor.checkpoint.tensors import Tensor
-from sacdoctor.checkpoint.torch_file import LEGACY_MAGIC, read_legacy, read_torch_archive
+from sacdoctor.checkpoint.torch_file import read_torch_archive
 from sacdoctor.errors import CheckpointError, CorruptCheckpoint, SacdoctorError
-from sacdoctor.files import pin
+from sacdoctor.files import is_far, pin
 from sacdoctor.pickles import GlobalName, is_pickle
 
 DATA, POLICY, VERSION = "data", "policy.pth", "_stable_baselines3_version"
@@ -114,10 +115,15 @@ class Sb3Zip(Contents):
                 yield PickleFile(name, partial(self._bytes, name), is_torch, name in self._plain)
 
     def _bytes(self, name: str) -> memoryview:
-        """Return a member to be walked: an archive where it stands, by its start; others read."""
+        """Return a member to be walked: an archive where it stands, by its start; others read.
+
+        The pickles in an archive have checksums of their own. So where each byte takes its time,
+        those of its tensors are not asked for.
+        """
         if self._archive.start_of(name, 2) != b"PK":
             return self._archive.read(name)
-        data = self._archive.view(name)
+        archive = self._archive
+        data = archive.unchecked(name) if is_far(archive.buffer) else archive.view(name)
         pin(data[:_START])
         return data
 
@@ -194,7 +200,7 @@ class Sb3Zip(Contents):
     def _read(self, name: str) -> Any:
         """Return what a torch file in the zip holds, in either of its formats."""
         if self._archive.start_of(name, len(LEGACY_MAGIC)) == LEGACY_MAGIC:
-            return read_legacy(self._archive.read(name), self._limits.walks)
+            return read_legacy(self._archive.view(name), self._limits.walks)
         saved = read_torch_archive(self._archive.nested(name), self._limits.walks)
         if saved.is_plain:
             self._plain.add(name)

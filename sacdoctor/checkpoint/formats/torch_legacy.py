@@ -1,24 +1,20 @@
-"""What `torch.save` wrote before PyTorch 1.6: pickles in a row, then storages.
-
-Torch itself reads it and saves it anew, as a zip.
-"""
+"""What `torch.save` wrote before PyTorch 1.6, pickles in a row: state dicts, alone or many."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import cached_property
 
 from sacdoctor.archive import Pieces
-from sacdoctor.checkpoint.edits import Edits, ElementEdit
+from sacdoctor.checkpoint.edit import edited_torch_file
+from sacdoctor.checkpoint.edits import Edits
 from sacdoctor.checkpoint.formats.interface import Container, Contents, PickleFile
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters
-from sacdoctor.checkpoint.legacy import resave
+from sacdoctor.checkpoint.legacy import is_legacy, read_legacy
 from sacdoctor.checkpoint.limits import Limits
 from sacdoctor.checkpoint.optimizer_state import OptimizerState
 from sacdoctor.checkpoint.saved_parts import SavedParts, saved_parts
 from sacdoctor.checkpoint.tensors import Tensor
-from sacdoctor.checkpoint.torch_file import is_legacy, read_legacy
 
 
 class TorchLegacy(Contents):
@@ -30,7 +26,7 @@ class TorchLegacy(Contents):
 
     @cached_property
     def _parts(self) -> SavedParts:
-        return saved_parts(read_legacy(self._buffer, self._limits.walks))
+        return saved_parts(read_legacy(self._buffer, self._limits.walks, opaque=True))
 
     def tensors(self) -> Mapping[str, Tensor]:
         return self._parts.tensors
@@ -45,13 +41,9 @@ class TorchLegacy(Contents):
         yield PickleFile("", lambda: self._buffer, is_torch=True)
 
     def edited(self, edits: Edits) -> Pieces:
-        return [resave(self._buffer, [self._placed(edit) for edit in edits.elements], None)]
-
-    def _placed(self, edit: ElementEdit) -> ElementEdit:
-        """Return the edit with the whole path to its tensor."""
-        if edit.optimizer is None:
-            return replace(edit, path=self._parts.places[str(edit.path[0])])
-        return replace(edit, path=(*self._parts.optimizer_places[edit.optimizer], *edit.path))
+        return edited_torch_file(
+            self._buffer, edits.elements, None, self._limits, names=edits.names
+        )
 
 
 CONTAINER = Container(

@@ -21,7 +21,7 @@ nothing. Then `sacdoctor fix model.zip --donor auto`.
 `fix` changes only elements that are exactly zero and writes a new file.
 
 ## References
-- Severities and thresholds: README, "How to read the table"
+- Severities and thresholds: documentation, "scan", "How to read the table"
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ it takes to overwrite them.
 5,000 steps or less. In `benchmarks/warmup.py` no warm-up was worth it in itself.
 
 ## Fix safety
-Settings can be corrected by `sacdoctor fix-config`; the transitions by `sacdoctor warmup --clean`.
+Settings can be corrected by `sacdoctor fix-config`; the transitions by
+`sacdoctor warmup --clean OUT.pkl`.
 
 ## References
 - Ranges and their sources: `sacdoctor/settings/ranges.py`

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from html import escape
 from typing import TYPE_CHECKING, TextIO
 
 from sacdoctor.report.interface import Format
@@ -80,6 +79,8 @@ def _pieces(files: Sequence[Looked]) -> Iterator[str]:
 
 
 def _details(looked: Looked, told: Sequence[Told]) -> Iterator[str]:
+    from html import escape  # every entity of HTML comes with it
+
     number = f"{len(told)} finding{'s' if len(told) > 1 else ''}"
     yield f"\n<details><summary><code>{escape(looked.path)}</code>: {number}</summary>\n\n"
     for one in told:

@@ -123,8 +123,11 @@ def _uri(path: str) -> str:
     """Return a file as a URI, relative where it lies below the working folder."""
     from urllib.parse import quote
 
+    from sacdoctor.fleet import is_address
     from sacdoctor.report.looked_at import from_here
 
+    if is_address(path):
+        return quote(path, safe="/:?&=%@[]+,;!*'()~")
     place = from_here(path)
     if place == "-":
         return "stdin"

@@ -24,7 +24,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from fixtures.make import CHECKPOINTS
 from sacdoctor import Finding, Report, ScanOptions, scan
 from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
-from sacdoctor.fleet import scan_all
+from sacdoctor.fleet import Look, reports_on
 from sacdoctor.report.formats.table.style import finding_text
 from tests import agents
 from tests.archives import Entry, members_of, raw_zip, saved, zip_of
@@ -64,7 +64,7 @@ def write(tmp_path: Path) -> Write:
 
 def report(path: Path, options: ScanOptions = GATE) -> Report:
     """As the command line sees it: a file that cannot be read has a report too."""
-    (found,) = scan_all([path], options)
+    (found,) = reports_on([path], Look(options))
     return found
 
 

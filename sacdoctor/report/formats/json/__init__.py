@@ -16,6 +16,7 @@ from sacdoctor.report.results import (
     ProbeResult,
     RulesResult,
     ScanResult,
+    SummaryResult,
     WarmupResult,
     WatchResult,
 )
@@ -71,6 +72,12 @@ def _probe(result: ProbeResult, file: TextIO) -> None:
     file.write(render(result.report, result.configuration))
 
 
+def _summary(result: SummaryResult, file: TextIO) -> None:
+    from sacdoctor.report.formats.json.summary import render
+
+    file.write(render(result.summary))
+
+
 def _rules(result: RulesResult, file: TextIO) -> None:
     from sacdoctor.report.formats.json.rules import render
 
@@ -89,6 +96,7 @@ FORMAT = Format(
         WatchResult: _watch,
         WarmupResult: _warmup,
         ProbeResult: _probe,
+        SummaryResult: _summary,
         RulesResult: _rules,
     },
 )

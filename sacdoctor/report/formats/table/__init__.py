@@ -16,6 +16,7 @@ from sacdoctor.report.results import (
     ProbeResult,
     RulesResult,
     ScanResult,
+    SummaryResult,
     WarmupResult,
 )
 
@@ -77,6 +78,13 @@ def _probe(result: ProbeResult, file: TextIO) -> None:
     print_probe(console(file), result.report)
 
 
+def _summary(result: SummaryResult, file: TextIO) -> None:
+    from sacdoctor.report.formats.table.console import console
+    from sacdoctor.report.formats.table.summary import print_summary
+
+    print_summary(console(file), result.summary)
+
+
 def _rules(result: RulesResult, file: TextIO) -> None:
     from sacdoctor.report.formats.table.console import console
     from sacdoctor.report.formats.table.rules import markdown, print_explanations, print_listing
@@ -100,6 +108,7 @@ FORMAT = Format(
         CheckupResult: _checkup,
         WarmupResult: _warmup,
         ProbeResult: _probe,
+        SummaryResult: _summary,
         RulesResult: _rules,
     },
 )

@@ -1,4 +1,4 @@
-"""The README's examples run as they stand."""
+"""The examples of docs/training.md run as they stand."""
 
 import importlib
 import re
@@ -17,9 +17,9 @@ from tests.conftest import ROOT, child_environment
 
 pytestmark = pytest.mark.slow
 
-SECTION = (ROOT / "README.md").read_text().split("## While training")[1].split("\n## ")[0]
-PYTHON = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
-ZOO = re.findall(r"```yaml\n(.*?)```", SECTION, re.DOTALL)
+PAGE = (ROOT / "docs" / "training.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+ZOO = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 
 
 def test_there_are_the_three_ways_the_warm_up_and_the_loop() -> None:
