@@ -18,8 +18,9 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -35,7 +36,7 @@ from fixtures.trading import TradingEnv
 from sacdoctor.history import find_donors
 from sacdoctor.repair import RepairOptions, fix
 
-EPISODES = 10
+EPISODES = 20
 EARLIER = 0.8
 """Share of the training after which the earlier checkpoint is saved."""
 
@@ -127,7 +128,7 @@ DAMAGES: dict[str, Callable[[str], bool]] = {
     "critics": lambda name: not name.startswith("actor"),
     "one layer": lambda name: name.endswith(".0.bias") and "_target" not in name,
     "half of each": lambda name: True,
-    "LSTM, GRU": lambda name: "lstm" in name or "gru" in name,
+    "LSTM + GRU": lambda name: "lstm" in name or "gru" in name,
 }
 """Which biases are zeroed; of `half of each`, every other element."""
 REPAIRS = ("none", "re-drawn", "target", "checkpoint", "refit", "auto")
@@ -176,28 +177,30 @@ def repaired(repair: str, run: Path, hurt: Path, output: Path) -> Path:
 
 def evaluate(task: Task, model: Any) -> float:
     """Mean return over the same starting states for every model."""
-    env = task.environment()
-    returns = []
-    for episode in range(EPISODES):
-        observation, _ = env.reset(seed=10_000 + episode)
-        total, done = 0.0, False
-        while not done:
-            action, _ = model.predict(observation, deterministic=True)
-            observation, reward, terminated, truncated, _ = env.step(action)
+    envs = [task.environment() for _ in range(EPISODES)]
+    seen = [env.reset(seed=10_000 + number)[0] for number, env in enumerate(envs)]
+    total, going = 0.0, list(range(EPISODES))
+    while going:
+        actions, _ = model.predict(np.stack([seen[one] for one in going]), deterministic=True)
+        still = []
+        for one, action in zip(going, actions, strict=True):
+            seen[one], reward, terminated, truncated, _ = envs[one].step(action)
             total += float(reward)
-            done = terminated or truncated
-        returns.append(total)
-    return mean(returns)
+            if not (terminated or truncated):
+                still.append(one)
+        going = still
+    return total / EPISODES
 
 
-def outcome(task: Task, path: Path, buffer: Path, seed: int, resume: int) -> list[float]:
-    """Return at once and, where it is resumed, after training on."""
+def outcome(task: Task, path: Path, buffer: Path, seed: int, resume: list[int]) -> list[float]:
+    """Return at once and, where it is resumed, after training on for so many steps in all."""
     model = task.algorithm.load(path, env=task.environment(), device="cpu")
     returns = [evaluate(task, model)]
     if resume:
         model.load_replay_buffer(buffer)
         model.set_random_seed(1_000 + seed)
-        model.learn(resume, reset_num_timesteps=False)
+    for before, after in pairwise([0, *resume]):
+        model.learn(after - before, reset_num_timesteps=False)
         returns.append(evaluate(task, model))
     return returns
 
@@ -219,7 +222,7 @@ def one_run(name: str, seed: int, run: Path, chosen: argparse.Namespace) -> None
     results = json.loads(kept.read_text()) if kept.exists() else {}
     for kind, repair in arms(chosen):
         key = f"{kind}|{repair}"
-        if len(results.get(key, ())) > bool(chosen.resume):
+        if len(results.get(key, ())) > len(chosen.resume):
             continue
         with tempfile.TemporaryDirectory() as place:
             path = Path(place) / "hurt.zip"
@@ -235,42 +238,51 @@ def one_run(name: str, seed: int, run: Path, chosen: argparse.Namespace) -> None
 
 def table(name: str, runs: list[dict[str, list[float]]], chosen: argparse.Namespace) -> None:
     """Print the medians over the seeds, with the smallest and the largest."""
-    print(f"\n{name}, {len(runs)} seeds\n\n| damage | repair | at once | after {chosen.resume:,} |")
-    print("| --- | --- | ---: | ---: |")
+    after = "".join(f" after {steps:,} |" for steps in chosen.resume)
+    print(f"\n{name}, {len(runs)} seeds\n\n| damage | repair | at once |{after}")
+    print(f"| --- | --- | ---: |{' ---: |' * len(chosen.resume)}")
     for kind, repair in arms(chosen):
         found = [run[f"{kind}|{repair}"] for run in runs if f"{kind}|{repair}" in run]
         if found:
-            columns = [spread([one[at] for one in found if at < len(one)]) for at in (0, 1)]
+            moments = range(1 + len(chosen.resume))
+            columns = [spread([one[at] for one in found if at < len(one)]) for at in moments]
             print(f"| {kind} | {repair} | {' | '.join(columns)} |")
 
 
 def spread(values: list[float]) -> str:
-    """Return the median, and the smallest and the largest value."""
+    """Return the median, the smallest and the largest value, and how many there are."""
     if not values:
         return ""
-    return f"{median(values):,.1f} ({min(values):,.1f} to {max(values):,.1f})"
+    return f"{median(values):,.1f} ({min(values):,.1f} to {max(values):,.1f}; {len(values)})"
 
 
 def main() -> None:
     """Run the study and print its tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--tasks", default=",".join(TASKS))
-    parser.add_argument("--damages", default=",".join(("all biases", "actor", "half of each")))
+    parser.add_argument("--damages", default=",".join(DAMAGES))
     parser.add_argument("--repairs", default=",".join(REPAIRS))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--resume", type=int, default=1_000, help="Further steps; 0 for none.")
+    parser.add_argument("--only", help="These seeds of them alone.")
+    parser.add_argument("--resume", default="", help="Further steps, rising: 1000,5000.")
     parser.add_argument("--keep", type=Path, help="Where trainings and results stay.")
+    parser.add_argument("--tell", action="store_true", help="Print what is kept; make nothing.")
     chosen = parser.parse_args()
+    chosen.resume = [int(steps) for steps in chosen.resume.split(",") if steps]
+    seeds = [int(one) for one in chosen.only.split(",")] if chosen.only else range(chosen.seeds)
     th.set_num_threads(1)  # sums in one order on every machine
     with tempfile.TemporaryDirectory() as temporary:
         home = chosen.keep or Path(temporary)
         versions = f"SB3 {stable_baselines3.__version__}, PyTorch {th.__version__}"
-        print(f"Mean return over {EPISODES} episodes: median (least to most). {versions}")
+        print(f"Mean return over {EPISODES} episodes: median (least to most; seeds). {versions}")
         for name in chosen.tasks.split(","):
             runs = []
-            for seed in range(chosen.seeds):
-                one_run(name, seed, home / name / str(seed), chosen)
-                runs.append(json.loads((home / name / str(seed) / "results.json").read_text()))
+            for seed in seeds:
+                run = home / name / str(seed)
+                if not chosen.tell:
+                    one_run(name, seed, run, chosen)
+                if (run / "results.json").exists():
+                    runs.append(json.loads((run / "results.json").read_text()))
             table(name, runs, chosen)
 
 

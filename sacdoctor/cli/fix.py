@@ -48,8 +48,8 @@ def fix(
         typer.Option(
             metavar="auto|target|PATH",
             help="Take dead values from the target network or an earlier checkpoint, or fit them "
-            "to what a replay buffer (.pkl) recorded; auto looks for all of these beside the "
-            "checkpoint.",
+            "to what a replay buffer (.pkl) recorded, or a .npz of the observations and actions "
+            "of a healthy policy; auto looks for all of these beside the checkpoint.",
         ),
     ] = None,
     trust: Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from sacdoctor.algorithms import ALGORITHMS
 from sacdoctor.checkpoint import checkpoints_below
 from sacdoctor.diagnosis import scan
 from sacdoctor.errors import SacdoctorError
@@ -17,6 +18,12 @@ from sacdoctor.severity import Severity
 MOST = 8
 """Earlier checkpoints that are looked at, the nearest first. A judgement: what eight in a row do
 not have, none of the run has."""
+ROLLOUT = "rollout.npz"
+"""What a healthy policy did, under the name that everybody is told to record it by."""
+RECORD = (
+    f"it is not there. The run keeps no buffer; numpy.savez({ROLLOUT!r}, observations=..., "
+    "actions=...) of 2,000 steps of a healthy predecessor, or of a log, gives a policy back"
+)
 _SICK = (Severity.WARNING, Severity.CRITICAL)
 
 
@@ -25,7 +32,8 @@ def find_donors(path: str | Path, options: ScanOptions | None = None) -> Donors:
 
     That is its target network, the earlier checkpoints of the same training in its folder and
     below, nearest first, without the tensors that something is wrong with, and the replay buffer
-    that was saved with it or with the nearest of them. `options` say how to look for what is wrong.
+    that was saved with it or with the nearest of them, or else `rollout.npz` beside it. `options`
+    say how to look for what is wrong.
 
     Raises `SacdoctorError` where the checkpoint cannot be read.
     """
@@ -45,7 +53,10 @@ def find_donors(path: str | Path, options: ScanOptions | None = None) -> Donors:
             unused.append(Left(str(header.path), error.reason))
             continue
         checkpoints.append(Donor(header.path, _age(own, header), sick))
-    buffer = _buffer([own, *earlier])
+    buffer = _buffer([own, *earlier]) or _rollout(path)
+    algorithm = ALGORITHMS.get(own.algorithm or "")
+    if buffer is None and not checkpoints and algorithm is not None and not algorithm.replays:
+        unused.append(Left(ROLLOUT, RECORD))
     return Donors(tuple(checkpoints), buffer, are_found=True, unused=tuple(unused))
 
 
@@ -80,3 +91,8 @@ def _buffer(headers: Sequence[Header]) -> Path | None:
     from sacdoctor.replay import buffer_of
 
     return next((buffer for header in headers if (buffer := buffer_of(header.path))), None)
+
+
+def _rollout(path: Path) -> Path | None:
+    beside = path.with_name(ROLLOUT)
+    return beside if beside.is_file() else None

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sacdoctor.algorithms import ALGORITHMS
 from sacdoctor.diagnosis import Facts, normalised, scan
 from sacdoctor.diagnosis.rules import RULES
-from sacdoctor.errors import SacdoctorError
+from sacdoctor.errors import SacdoctorError, UnsupportedCheckpoint
 from sacdoctor.options import ScanOptions
 from sacdoctor.repair.model import Left, Refit
 from sacdoctor.severity import Severity
@@ -41,8 +42,9 @@ class Donor:
 
 @dataclass(frozen=True, slots=True)
 class Donors:
-    """Where values may come from. `buffer` is a replay buffer, to whose transitions dead elements
-    are fitted; `checkpoints` come nearest first.
+    """Where values may come from. `buffer` is a replay buffer, or a `.npz` of observations and the
+    actions that a healthy policy took, to which dead elements are fitted; `checkpoints` come
+    nearest first.
 
     `are_found`: they were looked for, not named. Then the target network is a donor, too, one that
     does not fit is passed over, and `unused` says which were not taken, and why.
@@ -67,19 +69,17 @@ def donor_named(path: str | Path | Donors | None) -> Donors:
 
 
 class Unused(SacdoctorError):
-    """A replay buffer that is not used, as what it holds is not what the agent did."""
+    """A recording that is not used, as what it holds is not what the agent did."""
 
 
 def refitted(facts: Facts, path: Path, asked: Asked) -> Refitted:
-    """Return values for dead elements, fitted to the transitions of the replay buffer at `path`.
+    """Return values for dead elements, fitted to what a replay buffer or rollout recorded.
 
     Raises `Unused` where its actions are not those of the agent, or led to something else, and
     other `SacdoctorError`s where it or the model cannot be read, or do not belong together.
     """
-    from sacdoctor.replay import read_replay_buffer
-
-    buffer = read_replay_buffer(path)
-    reason = _why_unused(path)
+    donor = _opened(path, facts)
+    reason = None if isinstance(donor, Path) else _why_unused(path)
     if reason is not None:
         raise Unused(reason, path)
     try:
@@ -88,10 +88,26 @@ def refitted(facts: Facts, path: Path, asked: Asked) -> Refitted:
         raise SacdoctorError(
             f"a refit needs {(error.name or '').partition('.')[0]}: pip install 'sacdoctor[train]'"
         ) from None
-    found = refit(facts.checkpoint.path, buffer, asked, *_wrapper(facts))
-    age = _age(buffer, facts)
+    found = refit(facts.checkpoint.path, donor, asked, *_wrapper(facts))
+    age = None if isinstance(donor, Path) else _age(donor, facts)
     accounts = tuple(replace(account, source=str(path), age=age) for account in found.accounts)
     return replace(found, accounts=accounts)
+
+
+def _opened(path: Path, facts: Facts) -> ReplayBuffer | Path:
+    """Return a replay buffer, or the path of a `.npz` that is none, or that none could use."""
+    from sacdoctor.replay import read_replay_buffer
+
+    is_arrays = path.suffix.lower() == _ARRAYS
+    algorithm = ALGORITHMS.get(facts.checkpoint.algorithm or "")
+    if is_arrays and algorithm is not None and not algorithm.replays:
+        return path
+    try:
+        return read_replay_buffer(path)
+    except UnsupportedCheckpoint:
+        if is_arrays:
+            return path
+        raise
 
 
 def in_words(account: Refit) -> str:

@@ -1,6 +1,6 @@
 """Replay buffers: reading, forced actions at their head, rewriting."""
 
-from sacdoctor.replay.buffer import ReplayBuffer
+from sacdoctor.replay.buffer import Origin, ReplayBuffer
 from sacdoctor.replay.companions import buffer_of, checkpoint_of, newest_in
 from sacdoctor.replay.forced_head import Doubt, ForcedHead, constant_head
 from sacdoctor.replay.formats import read_replay_buffer
@@ -13,6 +13,7 @@ from sacdoctor.replay.transitions import TransitionReader, Transitions
 __all__ = [
     "Doubt",
     "ForcedHead",
+    "Origin",
     "ReplayBuffer",
     "TransitionReader",
     "Transitions",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -27,7 +28,7 @@ from sacdoctor.repair import FixResult, RepairOptions, fix
 from sacdoctor.repair.refit.critics import lambda_returns
 from sacdoctor.repair.refit.proof import gain
 from tests.archives import members_of
-from tests.conftest import child_environment
+from tests.conftest import ROOT, child_environment
 from tests.repair import truth
 from tests.torch_truth import state_dict
 
@@ -152,18 +153,23 @@ each_actor = pytest.mark.parametrize("name", [*MAKERS])
 
 @each_actor
 def test_an_actor_comes_back_from_what_it_did(tmp_path: Path, name: str) -> None:
-    """Only biases moved: the actions are those of the undamaged agent again, all but a little."""
-    model, hurt, buffer = recorded(
-        model_of(name), tmp_path, lambda n: n.startswith(("actor.", "actor_target."))
-    )
+    """Only biases moved: the actions are those of the undamaged agent again, all but a little.
+
+    The critics of these agents hardly learned: they are dead, too, and judge nothing.
+    """
+    model, hurt, buffer = recorded(model_of(name), tmp_path, everything)
     result = fix(hurt, donor=buffer, options=RepairOptions(trust=("fixtures",)))
-    (account,) = result.plan.refits
+    account = result.plan.refits[0]
     assert (account.network, account.is_written) == ("actor", True)
     assert 0.0 < account.low < account.after - account.before < account.high
-    dead, mended = (load(p, trust=["fixtures"]) for p in (hurt, tmp_path / "model_FIXED.zip"))
+    output = tmp_path / "model_FIXED.zip"
+    truth.assert_only_zeros_changed(state_dict(hurt), state_dict(output))
+    truth.assert_sound(output)
+    dead, mended = (load(path, trust=["fixtures"]) for path in (hurt, output))
     for one in (model, dead, mended):
         one.policy.set_training_mode(False)
-    assert apart(model, mended) < 0.25 * apart(model, dead)
+    # Actions of one policy count less the older they are, as if they were of several.
+    assert apart(model, mended) < 0.5 * apart(model, dead)
 
 
 @pytest.mark.parametrize("algorithm", [DQN, QRDQN])
@@ -183,6 +189,33 @@ def test_values_whose_targets_are_dead_too_are_fitted_to_what_was_done(
     after = state_dict(tmp_path / "model_FIXED.zip")
     for name in account.tensors:
         assert truth.same(after[name], after[name.replace(online, target, 1)])
+
+
+def test_a_living_critic_is_heeded_more_than_what_was_done_long_ago(tmp_path: Path) -> None:
+    """The buffer is of another policy, but the critic was taught to like what the actor does: it
+    decides, and the actor comes back; the likelihood alone would have made it that other one."""
+    model = agent(SAC, "MlpPolicy", pendulum())
+    seen = th.as_tensor(model.replay_buffer.observations[:STEPS, 0])
+    liked = act(model, seen).detach()
+    draws = th.Generator().manual_seed(2)
+    teacher = th.optim.Adam(model.critic.parameters(), lr=3e-3)
+    for _ in range(400):
+        rows = th.randint(STEPS, (128,), generator=draws)
+        tried = 2.0 * th.rand((128, 1), generator=draws) - 1.0
+        wanted = -10.0 * (tried - liked[rows]).pow(2)
+        loss = sum((q - wanted).pow(2).mean() for q in model.critic(seen[rows], tried))
+        teacher.zero_grad()
+        loss.backward()
+        teacher.step()
+    other = 0.7 * liked + 0.3 + 0.05 * th.randn(liked.shape, generator=draws)
+    model.replay_buffer.actions[:STEPS, 0] = other.clamp(-1.0, 1.0).numpy()
+    with th.no_grad():
+        model.log_ent_coef.fill_(-7.0)
+    model, hurt, buffer = recorded(model, tmp_path, of_actor)
+    (account,) = fix(hurt, donor=buffer).plan.refits
+    assert (account.measure, account.is_written) == ("value that the critic expects", True)
+    mended = load(tmp_path / "model_FIXED.zip")
+    assert apart(model, mended) < 0.5 * float((other - liked).pow(2).mean().sqrt())
 
 
 # -- what else moves: nothing --------------------------------------------------------------------
@@ -212,6 +245,19 @@ def test_the_files_that_were_read_are_untouched(case: Recorded, tmp_path: Path) 
     before = case.hurt.read_bytes(), case.buffer.read_bytes()
     fix(case.hurt, output=tmp_path / "o.zip", donor=case.buffer)
     assert (case.hurt.read_bytes(), case.buffer.read_bytes()) == before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_killed_at_any_moment_of_a_refit_nothing_is_half_done(tmp_path: Path) -> None:
+    _, hurt, buffer = recorded(model_of("SAC"), tmp_path, lambda n: n == "actor.mu.bias")
+    script = [str(ROOT / "tests" / "repair" / "killed.py"), str(hurt), "12", str(buffer)]
+    done = subprocess.run(
+        [sys.executable, *script], env=child_environment(), capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["wrong"], found["killed"]) == ([], 12)
 
 
 def test_the_same_seed_gives_the_same_bytes_whatever_torch_did_before(
@@ -352,3 +398,12 @@ def test_an_interval_counts_stretches_and_not_rows() -> None:
     assert (found.before, found.after) == (2.0, 0.0)
     assert found.low == pytest.approx(2.0 - 1.96)
     assert found.high == pytest.approx(2.0 + 1.96)
+
+
+def test_rows_that_count_more_weigh_more() -> None:
+    """Better by 1 with weight 3, and by 3 with weight 1: 1.5; the error is √(2 · (3² + 3²)) / 8."""
+    before = th.tensor([1.0, 1.0, 3.0, 3.0])
+    weights = th.tensor([3.0, 3.0, 1.0, 1.0])
+    found = gain(before, th.zeros(4), np.array([0, 0, 1, 1]), weights)
+    assert found.before == 1.5
+    assert found.low == pytest.approx(1.5 - 1.96 * 0.75)

@@ -4,6 +4,6 @@ Needs the extra `train` (Stable-Baselines3 and sb3-contrib): import it only wher
 for.
 """
 
-from sacdoctor.repair.refit.refit import Asked, Refitted, refit
+from sacdoctor.repair.refit.refit import Asked, Refitted, refit, refit_model
 
-__all__ = ["Asked", "Refitted", "refit"]
+__all__ = ["Asked", "Refitted", "refit", "refit_model"]

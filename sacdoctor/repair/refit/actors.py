@@ -5,10 +5,13 @@ from __future__ import annotations
 from math import log, pi
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from gymnasium import spaces
+from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 
-from sacdoctor.repair.refit.recorded import Observations
+from sacdoctor.repair.refit.recorded import Given, Observations
 
 ANYBODYS = 0.05
 """Share of the recorded actions that is taken to be drawn evenly from the action space: the oldest
@@ -95,6 +98,86 @@ class NoisyActor:
     def adapt(self, observations: Observations, actions: Tensor) -> None:
         apart = (actions - self._actor(observations)).pow(2).mean(dim=0).sqrt()
         self._log_std.copy_(apart.clamp(min=_LEAST_NOISE).log())
+
+
+class OnPolicy:
+    """The policy of PPO, A2C, TRPO, MaskablePPO and RecurrentPPO, whatever its actions are.
+
+    The environment got a Gaussian's action clipped: at a bound it may have been anything beyond.
+    """
+
+    others: tuple[Tensor, ...] = ()
+
+    def __init__(self, model: Any) -> None:
+        self.module: nn.Module = model.policy
+        self._policy = model.policy
+        self._space = model.action_space
+        self._evenly = _log_density(self._space, is_squashed=bool(model.policy.squash_output))
+
+    def log_likelihood(
+        self, observations: Observations, actions: Tensor, anybodys: float = ANYBODYS
+    ) -> Tensor:
+        own = self._own(self._distribution(observations), actions)
+        return own if self._evenly is None else _mixed(own, self._evenly, anybodys)
+
+    def adapt(self, observations: Observations, actions: Tensor) -> None:
+        pass
+
+    def _distribution(self, observations: Observations) -> Any:
+        policy = self._policy
+        if not isinstance(observations, Given):
+            return policy.get_distribution(observations)
+        if observations.masks is not None:
+            masks = observations.masks.numpy()
+            return policy.get_distribution(observations.observations, action_masks=masks)
+        starts, asked = observations.starts, observations.asked
+        assert starts is not None and asked is not None
+        layers, _, size = policy.lstm_hidden_state_shape
+        zero = torch.zeros(layers, len(starts), size)
+        # As its own `get_distribution`, but that only the rows which are asked for count.
+        features = ActorCriticPolicy.extract_features(
+            policy, observations.observations, policy.pi_features_extractor
+        )
+        latent, _ = policy._process_sequence(
+            features, (zero, zero), starts.reshape(-1), policy.lstm_actor
+        )
+        latent = policy.mlp_extractor.forward_actor(latent[asked])
+        return policy._get_action_dist_from_latent(latent)
+
+    def _own(self, distribution: Any, actions: Tensor) -> Tensor:
+        found: Tensor
+        if isinstance(self._space, spaces.Box):
+            actions = actions.reshape(len(actions), -1)
+            if self._policy.squash_output:
+                found = distribution.log_prob(actions)
+                return found
+            low, high = (
+                torch.as_tensor(bound).reshape(1, -1)
+                for bound in (self._space.low, self._space.high)
+            )
+            normal = distribution.distribution
+            beyond = torch.where(actions >= high, normal.mean - high, low - normal.mean)
+            at_bound = torch.special.log_ndtr(beyond / normal.stddev)
+            inside = (actions > low) & (actions < high)
+            found = torch.where(inside, normal.log_prob(actions), at_bound).sum(dim=1)
+            return found
+        single = isinstance(self._space, spaces.Discrete)
+        found = distribution.log_prob(actions[:, 0] if single else actions)
+        return found
+
+
+def _log_density(space: spaces.Space[Any], *, is_squashed: bool) -> float | None:
+    """Return the log density of an action that is drawn evenly, None where there is no end."""
+    if isinstance(space, spaces.Box):
+        if is_squashed:
+            return -log(2.0) * space.low.size
+        widths = (space.high - space.low).astype(np.float64)
+        return -float(np.log(widths).sum()) if np.isfinite(widths).all() else None
+    if isinstance(space, spaces.MultiDiscrete):
+        return -float(np.log(space.nvec).sum())
+    choices = 2 if isinstance(space, spaces.MultiBinary) else getattr(space, "n", 1)
+    count = int(np.prod(space.shape or (1,))) if isinstance(space, spaces.MultiBinary) else 1
+    return -log(choices) * count
 
 
 class Greedy:

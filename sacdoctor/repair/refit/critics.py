@@ -8,6 +8,7 @@ brings a whole episode's rewards back, where a one-step target brings one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,12 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sacdoctor.repair.refit.actors import Greedy, Policy
+from sacdoctor.repair.refit.proof import gain
 from sacdoctor.repair.refit.recorded import Observations, Recorded, at
 
 LAMBDA = 0.95
 _UNLIKELY = 5.0
 """Nats below the median likelihood, times the root of the action's numbers, from which on an action
 is not the policy's own: 3.2 standard deviations of a Gaussian."""
+DRAWS = 8
+"""Actions that are drawn for each observation, to see how far a critic tells them apart."""
 _AT_ONCE = 4096
 """Rows that networks look at together."""
 
@@ -62,19 +66,18 @@ class OfActor:
         self.gamma: float = float(model.gamma)
         self._critic = model.critic
         self._drop = int(getattr(model, "top_quantiles_to_drop_per_net", 0))
-        log_coef = getattr(model, "log_ent_coef", None)
-        fixed = getattr(model, "ent_coef_tensor", None)
-        coefficient = log_coef.exp() if log_coef is not None else fixed
-        self._entropy = 0.0 if coefficient is None else float(coefficient.detach())
+        self._entropy = _entropy_coefficient(model)
         self._policy = policy
         # The actions that follow are drawn once: else no two looks at a critic would compare.
-        self._actions, self._log_prob = _actions(model.actor, recorded.following)
+        self._actions, self._log_prob = _actions(model.actor, recorded.following, len(recorded))
 
     def estimates(self, recorded: Recorded, rows: Tensor) -> Tensor:
-        return self._of(at(recorded.observations, rows), recorded.actions[rows])
+        observations, actions = at(recorded.observations, rows), recorded.actions[rows]
+        return _estimates(self._critic, observations, actions)
 
     def ahead(self, recorded: Recorded, rows: Tensor) -> Ahead:
-        found = self._of(at(recorded.following, rows), self._actions[rows])
+        following = at(recorded.following, rows)
+        found = _estimates(self._critic, following, self._actions[rows])
         nets, quantiles = found.shape[1:]
         if quantiles == 1:
             lowest = found.min(dim=1).values
@@ -97,12 +100,47 @@ class OfActor:
         trusted: Tensor = likelihood > least
         return trusted
 
-    def _of(self, observations: Observations, actions: Tensor) -> Tensor:
-        found = self._critic(observations, actions)
-        if isinstance(found, tuple):
-            return torch.stack(found, dim=1)
-        shaped: Tensor = found
-        return shaped
+
+class Expected:
+    """What a living critic expects of what its actor does: what training raises by the actor.
+
+    Source: the losses of the actor in SB3's sac.py, td3.py and sb3-contrib's tqc.py. Of a twin the
+    lower value counts, for TD3 too.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._actor, self._critic = model.actor, model.critic
+        self._entropy = _entropy_coefficient(model)
+
+    def __call__(self, observations: Observations) -> Tensor:
+        """Return the value of an action of the actor for each observation, shape (n,)."""
+        action, log_prob = _action(self._actor, observations)
+        return self._value(observations, action) - self._entropy * log_prob
+
+    @torch.no_grad()
+    def scale(self, recorded: Recorded, rows: Tensor) -> float:
+        """Return how far values are spread that the critic gives to actions drawn evenly.
+
+        0.0 for a critic that judges nothing: it says the same of all actions, or no number, or of
+        what the agent did nothing better than of those: its actor was trained to do what it likes.
+        """
+        observations, done = at(recorded.observations, rows), recorded.actions[rows]
+        drawn = torch.stack(
+            [self._value(observations, 2.0 * torch.rand(done.shape) - 1.0) for _ in range(DRAWS)]
+        )
+        better = gain(
+            -drawn.mean(dim=0),
+            -self._value(observations, done),
+            recorded.blocks[rows.numpy()],
+            recorded.weights[rows],
+        )
+        spread = float(drawn.std(dim=0).mean())
+        return spread if isfinite(spread) and better.is_proven else 0.0
+
+    def _value(self, observations: Observations, actions: Tensor) -> Tensor:
+        nets = _estimates(self._critic, observations, actions)
+        value: Tensor = nets.mean(dim=(1, 2)) if nets.shape[2] > 1 else nets.amin(dim=(1, 2))
+        return value
 
 
 class OfValues:
@@ -220,21 +258,34 @@ def _in_parts(of: Callable[[Tensor], Tensor], count: int) -> Tensor:
     return torch.cat([of(rows) for rows in _parts(count)])
 
 
+def _entropy_coefficient(model: Any) -> float:
+    log_coef = getattr(model, "log_ent_coef", None)
+    fixed = getattr(model, "ent_coef_tensor", None)
+    coefficient = log_coef.exp() if log_coef is not None else fixed
+    return 0.0 if coefficient is None else float(coefficient.detach())
+
+
+def _estimates(critic: Any, observations: Observations, actions: Tensor) -> Tensor:
+    """Return what each net says of the actions, shape (n, nets, quantiles)."""
+    found = critic(observations, actions)
+    if isinstance(found, tuple):
+        return torch.stack(found, dim=1)
+    shaped: Tensor = found
+    return shaped
+
+
+def _action(actor: Any, observations: Observations) -> tuple[Tensor, Tensor]:
+    """Return an action of the actor for each observation, and its log likelihood, shape (n,)."""
+    if hasattr(actor, "action_log_prob"):
+        action, log_prob = actor.action_log_prob(observations)
+        return action, log_prob.reshape(-1)
+    action = actor(observations)
+    return action, torch.zeros(len(action))
+
+
 @torch.no_grad()
-def _actions(actor: Any, observations: Observations) -> tuple[Tensor, Tensor]:
-    """Return an action of the actor for each observation, and its log likelihood."""
-    count = len(
-        next(iter(observations.values())) if isinstance(observations, dict) else observations
-    )
-    actions, log_probs = [], []
-    for rows in _parts(count):
-        some = at(observations, rows)
-        if hasattr(actor, "action_log_prob"):
-            action, log_prob = actor.action_log_prob(some)
-            log_prob = log_prob.reshape(-1)
-        else:
-            action = actor(some)
-            log_prob = torch.zeros(len(action))
-        actions.append(action)
-        log_probs.append(log_prob)
+def _actions(actor: Any, observations: Observations, count: int) -> tuple[Tensor, Tensor]:
+    """Return the same as `_action` for all `count` observations, some rows at a time."""
+    parts = [_action(actor, at(observations, rows)) for rows in _parts(count)]
+    actions, log_probs = zip(*parts, strict=True)
     return torch.cat(actions), torch.cat(log_probs)

@@ -24,11 +24,12 @@ def descend(
     rate: float,
     generator: torch.Generator,
     others: Sequence[Tensor] = (),
+    blocks: Tensor | None = None,
 ) -> None:
     """Move the variables to where the loss over `stopping` was lowest on the way down.
 
     So many `passes` over `rows` are made; the rate falls from `rate` to a hundredth of it along a
-    half cosine. `others` are moved, too, and belong to the loss alone.
+    half cosine. `others` are moved, too, and belong to the loss alone. `blocks` as in `batches`.
     """
     with torch.no_grad():
         best, values = float(loss(stopping)), variables.values()
@@ -39,7 +40,7 @@ def descend(
         steps = passes * -(-len(rows) // BATCH)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, rate / 100)
         for _ in range(passes):
-            for batch in batches(rows, generator):
+            for batch in batches(rows, generator, blocks):
                 optimizer.zero_grad()
                 loss(batch).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
@@ -55,7 +56,15 @@ def descend(
             other.copy_(value)
 
 
-def batches(rows: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield all rows once, in a random order, `BATCH` at a time."""
+def batches(
+    rows: Tensor, generator: torch.Generator, blocks: Tensor | None = None
+) -> Iterator[Tensor]:
+    """Yield all rows once, in a random order, `BATCH` at a time.
+
+    Rows of the same of the `blocks` (n,) stay together, where there are any.
+    """
     order = torch.randperm(len(rows), generator=generator)
+    if blocks is not None:
+        drawn = torch.randperm(int(blocks.max()) + 1, generator=generator)
+        order = drawn[blocks].argsort(stable=True)
     yield from torch.split(rows[order], BATCH)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -26,22 +27,25 @@ class Gain(NamedTuple):
         return self.low > 0.0
 
 
-def gain(before: Tensor, after: Tensor, blocks: NDArray[np.int64]) -> Gain:
-    """Return how much smaller the second loss is, row by row; both of shape (n,).
+def gain(
+    before: Tensor, after: Tensor, blocks: NDArray[np.int64], weights: Tensor | None = None
+) -> Gain:
+    """Return how much smaller the second loss is, row by row; all of shape (n,).
 
-    Rows of one of the `blocks` (n,) are neighbours and alike, so each block counts once.
+    Rows of one of the `blocks` are neighbours and alike, so each block counts once. `weights` say
+    how much a row counts, all the same where there are none.
     """
-    differences = (before - after).double().numpy()
+    counts = (torch.ones(len(before)) if weights is None else weights).double().numpy()
+    old, new = before.double().numpy(), after.double().numpy()
+    mean = float(np.average(old - new, weights=counts))
     _, which = np.unique(blocks, return_inverse=True)
-    sizes = np.bincount(which)
-    means = np.bincount(which, differences) / sizes
-    mean = float(differences.mean())
-    weights = sizes / sizes.mean()
-    error = float(np.sqrt(np.mean((weights * (means - mean)) ** 2) / max(1, len(sizes) - 1)))
-    error = error if len(sizes) > 1 else float("inf")
+    apart = np.bincount(which, counts * (old - new - mean))
+    error = float("inf")
+    if len(apart) > 1:
+        error = float(np.sqrt((apart**2).sum() * len(apart) / (len(apart) - 1)) / counts.sum())
     return Gain(
-        float(before.double().mean()),
-        float(after.double().mean()),
+        float(np.average(old, weights=counts)),
+        float(np.average(new, weights=counts)),
         mean - _QUANTILE * error,
         mean + _QUANTILE * error,
     )

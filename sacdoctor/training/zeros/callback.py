@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping
 from typing import Literal, get_args
 
+import torch as th
+
 from sacdoctor.severity import Thresholds
 from sacdoctor.training.gradients import GRADIENT_WARNING, SAMPLED, GradientHooks, GradientRecord
 from sacdoctor.training.live import (
@@ -21,6 +23,7 @@ from sacdoctor.training.manners import TrainingCallback, say
 from sacdoctor.training.zeros import messages
 from sacdoctor.training.zeros.bias_tensors import zero_percent_by_component
 from sacdoctor.training.zeros.checks import Check
+from sacdoctor.training.zeros.own_buffer import Fitted, fitted_to_own_buffer
 from sacdoctor.training.zeros.telling import must_stop, record, tell
 from sacdoctor.training.zeros.watch import ModelWatch
 
@@ -42,9 +45,11 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
     and `sacdoctor/gradient_norm/<optimizer>`; messages go to `logging.getLogger("sacdoctor")`.
 
     :param check_frequency: environment steps between checks, over all environments
-    :param auto_fix: re-draw the exact zeros in biases at warning or worse, clear their moments in
-        the optimizers, and bring dead target networks in step. A tensor that nothing trains is
-        repaired once, any other at most three times
+    :param auto_fix: give new values to the exact zeros in biases at warning or worse, clear their
+        moments in the optimizers, and bring dead target networks in step. They are fitted to the
+        model's own replay buffer, where it holds 1,000 transitions of the policy's and the fit is
+        proven on held-out ones (seconds, once per repair); else they are drawn. A tensor that
+        nothing trains is repaired once, any other at most three times
     :param verbose: 0 warnings only, 1 repairs and a summary at the end, 2 every check
     :param warning: percentage of zeros above which a bias is at warning
     :param critical: percentage of zeros above which it is critical
@@ -217,7 +222,11 @@ class ZeroWeightsPreventionCallback(TrainingCallback):
             thresholds=self.thresholds,
             seed=self.seed,
             settings=Settings(self.model),
+            refit=self._fitted,
         )
+
+    def _fitted(self, dead: Mapping[str, th.Tensor]) -> Mapping[str, Fitted]:
+        return fitted_to_own_buffer(self.model, LiveModel.of(self.model), dead, self.seed)
 
     def _complete(self, live: LiveModel) -> None:
         """Warn of parameters that no optimizer holds, refuse them, or add them to one.

@@ -36,8 +36,9 @@ class DeadBias:
 class Repair:
     """Elements of one tensor that were set anew.
 
-    `by`: `reinit` (drawn) or `online` (a target network's, from the online one). `lasts` is False
-    where nothing trains what was drawn. `cleared`: the optimizers whose moments were cleared.
+    `by`: `reinit` (drawn), `refit` (fitted to the model's own transitions, drawn where these tell
+    nothing) or `online` (a target network's, from the online one). `lasts` is False where nothing
+    trains what was set. `cleared`: the optimizers whose moments were cleared.
     """
 
     name: str

@@ -125,7 +125,12 @@ def repairs(check: Check, *, singly: bool) -> Iterator[str]:
         return
     elements = sum(repair.elements for repair in check.repaired)
     names = listed([repair.name for repair in check.repaired])
-    yield f"{_at(check)}: {elements:,} elements of {len(check.repaired):,} biases revived ({names})"
+    fitted = sum(repair.elements for repair in check.repaired if repair.by == "refit")
+    how = f", {fitted:,} of them fitted to its own transitions" if fitted else ""
+    yield (
+        f"{_at(check)}: {elements:,} elements of {len(check.repaired):,} biases revived{how} "
+        f"({names})"
+    )
 
 
 def state(check: Check) -> str:

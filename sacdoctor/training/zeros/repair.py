@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch as th
 
@@ -12,9 +12,12 @@ from sacdoctor.repair import describe
 from sacdoctor.training.live import LiveModel, is_target
 from sacdoctor.training.zeros.bias_tensors import can_be_drawn, clear_moments, drawn, revive
 from sacdoctor.training.zeros.checks import DeadBias, Repair
+from sacdoctor.training.zeros.own_buffer import Fitted
 
+Refit = Callable[[Mapping[str, th.Tensor]], Mapping[str, Fitted]]
+"""Returns values for dead elements, by the bias's name; what it has none for is drawn."""
 MOST_REPAIRS = 3
-"""Times that one tensor is re-drawn: what sets it to zero again and again needs another remedy."""
+"""Times that one tensor is repaired: what sets it to zero again and again needs another remedy."""
 
 
 def repair(
@@ -22,20 +25,29 @@ def repair(
     dead: Iterable[tuple[DeadBias, th.Tensor]],
     earlier: Mapping[str, int],
     seed: int,
+    refit: Refit | None = None,
 ) -> tuple[tuple[Repair, ...], dict[str, str]]:
     """Give the dead elements of `dead` new values; return what was done, and why the rest is left.
 
     With each bias comes which of its elements are dead. `earlier` says how often a bias was
-    repaired before in this training; `seed` is that of the draws. What optimizers keep for the
-    elements is cleared.
+    repaired before in this training; `seed` is that of the draws. What `refit` finds for them goes
+    before those. What optimizers keep for the elements is cleared.
     """
+    dead = [*dead]
+    wanted = {
+        bias.name: elements
+        for bias, elements in dead
+        if live.counterpart(bias.name) is None
+        and _why_left(live, bias, earlier.get(bias.name, 0)) is None
+    }
+    fitted = refit(wanted) if refit is not None and wanted else {}
     repaired: list[Repair] = []
     left: dict[str, str] = {}
     # Online first: a target network takes over what its counterpart was given.
     for bias, elements in sorted(dead, key=lambda each: live.counterpart(each[0].name) is not None):
         reason = _why_left(live, bias, earlier.get(bias.name, 0))
         if reason is None:
-            done = _revived(live, bias, elements, seed)
+            done = _revived(live, bias, elements, seed, fitted.get(bias.name))
             if done.elements:
                 repaired.append(done)
             else:
@@ -61,15 +73,21 @@ def _why_left(live: LiveModel, bias: DeadBias, times: int) -> str | None:
     return None
 
 
-def _revived(live: LiveModel, bias: DeadBias, dead: th.Tensor, seed: int) -> Repair:
+def _revived(
+    live: LiveModel, bias: DeadBias, dead: th.Tensor, seed: int, fitted: Fitted | None
+) -> Repair:
     name, parameter = bias.name, live.parameters[bias.name]
     online = live.counterpart(name)
     if online is not None:
         mask = revive(parameter, live.parameters[online], dead)
         by, fill = "online", f"the value of {online}"
     else:
-        mask = revive(parameter, drawn(live.roles[name], parameter, seed), dead)
         by, fill = "reinit", describe(live.roles[name])
+        mask = th.zeros_like(dead)
+        if fitted is not None:
+            mask = revive(parameter, fitted.values, dead)
+            by, fill = "refit", fitted.fill
+        mask |= revive(parameter, drawn(live.roles[name], parameter, seed), dead)
     elements = int(mask.sum())
     cleared = tuple(
         label

@@ -21,7 +21,7 @@ from sacdoctor.training.zeros.bias_tensors import Counts, count
 from sacdoctor.training.zeros.by_rules import found_by_rules
 from sacdoctor.training.zeros.checks import Check, DeadBias, zero_biases
 from sacdoctor.training.zeros.overwritten import Overwritten
-from sacdoctor.training.zeros.repair import repair
+from sacdoctor.training.zeros.repair import Refit, repair
 from sacdoctor.training.zeros.silent import SilentLayers
 from sacdoctor.training.zeros.targets import StandingTargets
 from sacdoctor.training.zeros.untouched import Untouched
@@ -42,6 +42,7 @@ class ModelWatch:
     :param seed: of the draws, which depend on it and the tensor's name alone
     :param settings: returns the algorithm's settings, for the rules that read them: SB3's by
         `Settings(model)`
+    :param refit: is asked for the values of dead elements before any are drawn
 
     `history` has all checks, `repairs` how often each bias was repaired.
     """
@@ -54,9 +55,11 @@ class ModelWatch:
         thresholds: Thresholds | None = None,
         seed: int = 0,
         settings: Callable[[], Mapping[str, Any]] = dict,
+        refit: Refit | None = None,
     ) -> None:
         self._model = model
         self._settings = settings
+        self._refit = refit
         self.live = model()
         self.auto_fix = auto_fix
         self.thresholds = thresholds or Thresholds()
@@ -108,7 +111,8 @@ class ModelWatch:
 
     def _repaired(self, num_timesteps: int, counts: Counts, dead: Dead) -> Check:
         live = self.live
-        repaired, left = repair(live, dead if self.auto_fix else (), self.repairs, self.seed)
+        wanted = dead if self.auto_fix else ()
+        repaired, left = repair(live, wanted, self.repairs, self.seed, self._refit)
         self.repairs.update(done.name for done in repaired)
         self.elements_repaired += sum(done.elements for done in repaired)
         elements = sum(bias.numel() for bias in live.biases.values())
