@@ -54,7 +54,8 @@ def begun(of, begun=held._begun):
 def pin(view, pin=held.pin):
     if isinstance(view.obj, held._Held) and len(view):
         start = view.obj.address + view.obj.offset(view)
-        allow(start - start % PAGE, start - -len(view) // PAGE * PAGE + PAGE, 3)
+        end = start + len(view)
+        allow(start - start % PAGE, end + -end % PAGE, 3)
     pin(view)
 
 def unpin(view, unpin=held.unpin):

@@ -163,11 +163,11 @@ TARGETS: dict[str, Target] = {
 
 
 def shown(result: object) -> None:
-    """Every format that shows such a result can, and what it writes is text."""
+    """Every format that shows such a result can; what it writes as text is UTF-8."""
     for format in formats_for(type(result)):
-        out = io.StringIO()
+        out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
         format.write(result, out)
-        encodable(out.getvalue())
+        out.flush()
 
 
 def encodable(text: str) -> None:

@@ -12,10 +12,11 @@ def _scan(result: ScanResult, file: TextIO) -> None:
     from sacdoctor.errors import SacdoctorError
     from sacdoctor.report.rows import Rows, arrow, schema
 
-    if file.isatty():
+    binary = getattr(file, "buffer", None)
+    if binary is None or file.isatty():
         raise SacdoctorError("Parquet is no text for a terminal: give it --output FILE")
     parquet = arrow("pyarrow.parquet")
-    with parquet.ParquetWriter(file.buffer, schema()) as writer:
+    with parquet.ParquetWriter(binary, schema()) as writer:
         rows = Rows(writer.write_table, result.judge)
         for report in result.reports:
             rows.add(report)
