@@ -582,6 +582,8 @@ class _Walk:
 
     def of_code(self, code: Code) -> Thing:
         self._limits.walks.hold(64 * len(code.code))
+        # An instruction, of two bytes, takes as long to follow as four opcodes of a pickle.
+        self._limits.walks.take(2 * len(code.code))
         words = tuple(dict.fromkeys(code.names))
         reaches = () if code.needs is not None else code.reaches()
         self._keep(

@@ -577,8 +577,8 @@ def _child(observer: Observer, seeds: range, place: mmap.mmap, writing: int) -> 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for seed in seeds:
         place[:8] = struct.pack("<q", seed)
+        signal.alarm(SECONDS)  # what an earlier one overwrote may keep the next from being made
         program = Program.of(seed)
-        signal.alarm(SECONDS)
         events = observer.observe(program)
         signal.alarm(0)
         if events:
