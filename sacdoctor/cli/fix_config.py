@@ -96,10 +96,10 @@ def fix_config(
             complain(error)
         else:
             listed[source] = fixed.changes
-    with open_output(output) as file:
-        from sacdoctor.report.formats.table.console import console
-        from sacdoctor.report.formats.table.settings import print_changes
+    from sacdoctor.report.formats.table.console import console
+    from sacdoctor.report.formats.table.settings import print_changes
 
+    with open_output(output) as file:
         print_changes(console(file), listed, named=len(given) > 1)
     if len(listed) < len(given):
         return TROUBLE

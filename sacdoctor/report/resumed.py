@@ -79,22 +79,26 @@ def _earlier_lines(path: Path) -> Earlier:
     found = Earlier()
     if not path.exists():
         return found
-    kept = dropped = 0
+    dropped = False
     with path.open("rb") as file:
         for line in file:
-            if _is_kept(line):
-                _note_line(found, json.loads(line))
-                kept += 1
+            kept = _kept(line)
+            if kept is None:
+                dropped = True
             else:
-                dropped += 1
+                _note_line(found, kept)
     if dropped:
         with path.open("rb") as file, replacing(path) as again:
-            again.writelines(line for line in file if _is_kept(line))
+            again.writelines(line for line in file if _kept(line) is not None)
     return found
 
 
-def _is_kept(line: bytes) -> bool:
-    return line.endswith(b"\n") and json.loads(line)["status"] != Status.ERROR
+def _kept(line: bytes) -> Mapping[str, Any] | None:
+    """Return what a line says, None where it was cut off or tells of a file that was not read."""
+    if not line.endswith(b"\n"):
+        return None
+    said: Mapping[str, Any] = json.loads(line)
+    return None if said["status"] == Status.ERROR else said
 
 
 def _note_line(found: Earlier, line: Mapping[str, Any]) -> None:
