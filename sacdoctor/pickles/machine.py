@@ -93,10 +93,8 @@ class Machine:
         self.budget.enter()
         try:
             return self._run()
-        except IndexError:
+        except (IndexError, struct.error):
             raise CorruptCheckpoint("its pickle ends too early or is damaged") from None
-        except struct.error:
-            raise CorruptCheckpoint("its pickle ends too early") from None
         except (UnicodeDecodeError, ValueError, TypeError) as error:
             raise CorruptCheckpoint(f"its pickle is damaged: {error}") from None
         finally:
