@@ -224,9 +224,6 @@ class _Refitter:
 
     def _policy_of_actor(self) -> Policy:
         model = self.model
-        if getattr(model, "use_sde", False):
-            with torch.no_grad():  # the noise that SB3 drew for it hangs on its parameters
-                model.actor.reset_noise()
         return SquashedGaussian(model) if hasattr(model.actor, "action_dist") else NoisyActor(model)
 
     def _fit_policy(
