@@ -26,7 +26,7 @@ from fixtures.trading import TradingEnv
 from sacdoctor import SacdoctorError, load
 from sacdoctor.repair import FixResult, RepairOptions, fix
 from sacdoctor.repair.refit.critics import Expected, lambda_returns
-from sacdoctor.repair.refit.proof import gain
+from sacdoctor.repair.refit.proof import Gain, decisive, gain
 from tests.archives import members_of
 from tests.conftest import ROOT, child_environment
 from tests.repair import truth
@@ -425,3 +425,19 @@ def test_rows_that_count_more_weigh_more() -> None:
     found = gain(before, th.zeros(4), np.array([0, 0, 1, 1]), weights)
     assert found.before == 1.5
     assert found.low == pytest.approx(1.5 - 1.96 * 0.75)
+
+
+@pytest.mark.parametrize(
+    ("value", "likelihood", "expected"),
+    [
+        (Gain(2.0, 1.0, 0.5, 1.5), Gain(1.0, 3.0, -2.5, -1.5), "value"),
+        (Gain(2.0, 1.9, -0.1, 0.3), Gain(3.0, 1.0, 1.5, 2.5), "likelihood"),
+        (Gain(2.0, 2.1, -0.3, 0.1), Gain(3.0, 1.0, 1.5, 2.5), "value"),
+        (Gain(2.0, 1.9, -0.1, 0.3), Gain(3.0, 2.9, -0.1, 0.3), "value"),
+    ],
+    ids=["the critic proves it", "the critic cannot tell", "it says worse", "neither proves it"],
+)
+def test_what_was_done_decides_where_the_critic_cannot_tell(
+    value: Gain, likelihood: Gain, expected: str
+) -> None:
+    assert decisive({"value": value, "likelihood": likelihood})[0] == expected
