@@ -27,7 +27,7 @@ def diff(
 
     Exit codes: 0 the same, 1 different, 2 wrong usage or something unreadable.
     """
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from sacdoctor.files import as_saved
     from sacdoctor.fleet import brought_here, without_credentials

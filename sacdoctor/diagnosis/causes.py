@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from msgspec import Struct
 
 from sacdoctor.checkpoint import OptimizerState, Tensor
 from sacdoctor.diagnosis.coverage import Slot
@@ -25,8 +24,7 @@ LEAST_WITHOUT = 100
 update their policies every second or third time, and some leave a critic a few batches' lead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attribution:
+class Attribution(Struct, frozen=True):
     """What zeros are put down to: a cause, and its evidence in one sentence.
 
     `is_harmless`: the cause shows that they are as they should be.
@@ -144,7 +142,7 @@ def _never_active(facts: Facts, name: str, zeros: int) -> Attribution:
 
 def _outside(facts: Facts, name: str) -> str:
     entries = sum(len(state.entries) for state in facts.policy_optimizers.values())
-    parameters = facts.parameters()
+    parameters = facts.parameters
     outside = sum(other in facts.coverage.outside for other in parameters)
     evidence = (
         f"none of the {entries:,} entries of {' and '.join(facts.policy_optimizers)} is its own; "
@@ -247,7 +245,7 @@ def _never_steps(facts: Facts, state: OptimizerState) -> bool:
     """
     if any(group.learning_rate != 0 for group in state.groups):
         return False
-    weights = [n for n in facts.parameters() if facts.anatomy.roles[n].role == "weight"]
+    weights = [n for n in facts.parameters if facts.anatomy.roles[n].role == "weight"]
     return not any(was_trained(facts.tensors[name]) for name in weights)
 
 

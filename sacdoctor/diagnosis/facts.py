@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from sacdoctor.algorithms import ALGORITHMS, Algorithm
 from sacdoctor.checkpoint import Checkpoint, OptimizerState, Tensor
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(Struct, frozen=True, dict=True):
     """A checkpoint's tensors, what they are, what was measured, and what the optimizers cover.
 
     Each is worked out when it is first asked for, and kept; `components` maps name patterns to the
@@ -64,15 +64,15 @@ class Facts:
         """What loading the file would run beyond SB3 and its libraries."""
         return LoadedCode(suspicions(parts_of(self.checkpoint), trusted=self.trusted))
 
-    @property
+    @cached_property
     def tensors(self) -> Mapping[str, Tensor]:
         return self.checkpoint.tensors
 
-    @property
+    @cached_property
     def optimizers(self) -> Mapping[str, OptimizerState]:
         return self.checkpoint.optimizers
 
-    @property
+    @cached_property
     def policy_optimizers(self) -> Mapping[str, OptimizerState]:
         """The optimizers that look after the policy: all but that of `log_ent_coef`."""
         return of_the_policy(self.optimizers)
@@ -180,16 +180,17 @@ class Facts:
         """Yield the names of all tensors but aliases."""
         return (name for name in self.tensors if name not in self.anatomy.aliases)
 
-    def parameters(self) -> list[str]:
-        """Return the weights and biases by name: no buffers, aliases or empty tensors.
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """The weights and biases by name: no buffers, aliases or empty tensors.
 
         A tensor with another kind of name may be a buffer; a state dict does not tell.
         """
-        return [
+        return tuple(
             name
             for name in self.own()
             if self.anatomy.roles[name].role in ("weight", "bias") and self.tensors[name].numel
-        ]
+        )
 
 
 def _keeps_moments(state: OptimizerState) -> bool:

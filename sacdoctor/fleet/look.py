@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from sacdoctor.checkpoint import Checkpoint
 from sacdoctor.diagnosis import (
@@ -42,8 +44,7 @@ _ASKED = 64 * 1024**2
 """Bytes that are written before it is asked again how many are free."""
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """How a target is looked at: what a worker has to know, wherever it is at work."""
 
     options: ScanOptions

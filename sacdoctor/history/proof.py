@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from sacdoctor.diagnosis import OUTLAST_REPAIR, Attribution, Examination, status_of
 from sacdoctor.diagnosis.rules import rule_of
@@ -25,8 +27,7 @@ _INITIAL_CAUSES = (Cause.UNTRAINED, Cause.UNKNOWN)
 """What a file says of zeros before the first update: with its optimizers' state, and without."""
 
 
-@dataclass(slots=True)
-class Evidence:
+class Evidence(Struct):
     """What was seen so far in a run, checkpoint by checkpoint.
 
     `still` are the weights and biases that never moved, `movers` those that did. `told` are those
@@ -47,7 +48,7 @@ class Evidence:
     def begin(cls, header: Header, examination: Examination) -> Evidence:
         """Return the evidence of a run's first checkpoint."""
         facts = examination.facts
-        still = [n for n in facts.parameters() if facts.tensors[n].dtype.name in _EXACT]
+        still = [n for n in facts.parameters if facts.tensors[n].dtype.name in _EXACT]
         return cls(header, header, still)
 
     def move(self, header: Header, distances: Mapping[str, float | None]) -> None:
@@ -66,7 +67,7 @@ class Evidence:
         if facts.is_untrained:
             return
         self.told |= facts.coverage.outside
-        for name in facts.parameters():
+        for name in facts.parameters:
             for slot in facts.coverage.slots.get(name, ()):
                 if facts.optimizers[slot.optimizer].moments:
                     self.told.add(name)
