@@ -23,7 +23,7 @@ from sacdoctor.report.formats import FORMATS
 from sacdoctor.report.results import FixResults
 
 if TYPE_CHECKING:
-    from sacdoctor.fleet import Patience, Target
+    from sacdoctor.fleet import Copies, Patience, Target
     from sacdoctor.options import ScanOptions
     from sacdoctor.repair import Donors, FixResult
 
@@ -159,7 +159,9 @@ def fix(
     )
     results: list[FixResult] = []
     with progress(len(targets), "repairing") as advance, copies(max_bytes) as here:
-        named = donor if donor in (None, TARGET, AUTO) else here.file(as_saved(str(donor)))
+        named = None if donor == TARGET else donor
+        if named not in (None, AUTO):
+            named = here.file(as_saved(str(named)))
         for target in targets:
             try:
                 place = _free_place(target, output, results)
@@ -215,19 +217,21 @@ def _repaired(target: Target, donor: str | None, patience: Patience, **how: Any)
     with copies(patience=patience) as here:
         if not isinstance(target, Address):
             path = str(target)
-        elif donor in (None, TARGET):
+        elif donor is None:
             path = here.file(target.url)
         else:
             path = here.checkpoint(target.url, buffer=donor == AUTO, also=[ROLLOUT])
-        how["scan_options"] = here.looking(how["scan_options"])
-        found = _beside(path, how["scan_options"], here.others) if donor == AUTO else donor
-        return here.named(repair(path, donor=found, source=source, **how))
+        options = here.looking(how.pop("scan_options"))
+        if donor != AUTO:
+            here.refuse_unfetched()
+        found = _beside(path, options, here) if donor == AUTO else donor
+        return here.named(repair(path, donor=found, source=source, scan_options=options, **how))
 
 
-def _beside(path: str, options: ScanOptions, others: Sequence[str]) -> Donors:
+def _beside(path: str, options: ScanOptions, here: Copies) -> Donors:
     """Return what lies beside a checkpoint that dead values can be taken from.
 
-    `others` are checkpoints there that were not fetched.
+    What lies at an address and is not here it says is not used.
     """
     from dataclasses import replace
 
@@ -235,8 +239,9 @@ def _beside(path: str, options: ScanOptions, others: Sequence[str]) -> Donors:
     from sacdoctor.repair import Left
 
     found = find_donors(path, options)
-    if not others:
-        return found
-    what = "the other checkpoint" if len(others) == 1 else f"{len(others):,} other checkpoints"
-    left = Left(f"{what} there", "not fetched; an earlier one is taken where --donor names it")
-    return replace(found, unused=(*found.unused, left))
+    unused = [*found.unused, *(Left(str(error.path), error.reason) for error in here.unfetched)]
+    if here.others:
+        which = "the other checkpoint" if len(here.others) == 1 else "the other checkpoints"
+        reason = "not fetched; an earlier one is taken where --donor names it"
+        unused.append(Left(f"{which} there", reason))
+    return replace(found, unused=tuple(unused))

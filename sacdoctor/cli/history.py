@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -65,7 +66,7 @@ def history(
     )
     asked = asked_for(given, config, show=show_config)
     with copies(max_bytes) as here:
-        folder = here.run(run)
+        folder = Path(here.run(run))
         found = here.named(read_history(folder, here.looking(asked.options)))
     found = replace(found, unreadable=(*found.unreadable, *here.unreadable))
     for report in found.unreadable:

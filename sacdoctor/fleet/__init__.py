@@ -1,6 +1,6 @@
 """Many checkpoints: where they are, here or at addresses, and who looks at them."""
 
-from sacdoctor.fleet.address import Address, is_address, without_credentials
+from sacdoctor.fleet.address import Address, is_address, path_here, without_credentials
 from sacdoctor.fleet.executors import reports_on
 from sacdoctor.fleet.fetched import Copies, copies
 from sacdoctor.fleet.found import find_checkpoints
@@ -17,6 +17,7 @@ __all__ = [
     "copies",
     "find_checkpoints",
     "is_address",
+    "path_here",
     "report_on_copy",
     "reports_on",
     "without_credentials",

@@ -41,8 +41,9 @@ _MOST_NAMES = 20_000
 """Files in a folder that is brought here."""
 _MOST_STATISTICS = 64
 """Pickles beside one checkpoint that are fetched, as they may be its `VecNormalize`."""
+_ZIP = ".zip"
 _PICKLES = (".pkl", ".pickle")
-_LOOKED_AT = (".zip", ".pth", ".pt", ".npz", ".csv", *_PICKLES)
+_LOOKED_AT = (_ZIP, ".pth", ".pt", ".npz", ".csv", *_PICKLES)
 _FOLDER = "a folder of a web server is looked at where the server lists its files: fetch it first"
 
 
@@ -93,7 +94,8 @@ class Copies:
         """Return where the copy of a checkpoint is, with what belongs to it beside it.
 
         That are the statistics of `VecNormalize` that may be its own, with `buffer` its replay
-        buffer, and files of the names in `also`. Other checkpoints of its folder are empty files.
+        buffer (of a buffer its checkpoint), and files of the names in `also`. Other checkpoints of
+        its folder are empty files.
         """
         if (here := path_here(path)) is not None:
             return here
@@ -105,14 +107,14 @@ class Copies:
                 self._is_alone = True
                 return str(self._alone(address, folder))
             self._fetch(sketch[own], own)
-        others = [file for file in sketch if file.suffix.lower() == ".zip" and file != own]
+        others = [file for file in sketch if file.suffix.lower() == _ZIP and file != own]
         self.others = [str(sketch[file]) for file in others if file.parent == own.parent]
         wanted = self._statistics_of(own, sketch)
         wanted += [file for name in also if (file := own.parent / name) in sketch]
         if buffer:
-            from sacdoctor.replay import buffer_of
+            from sacdoctor.replay import buffer_of, checkpoint_of
 
-            found = buffer_of(own)
+            found = (buffer_of if own.suffix.lower() == _ZIP else checkpoint_of)(own)
             wanted += [] if found is None else [found]
         self._fill(sketch, wanted, {own, *others})
         return str(own)
@@ -260,6 +262,11 @@ class Copies:
     def looking(self, options: ScanOptions) -> ScanOptions:
         """Return the options, without rules about what lies beside a file if that is not here."""
         return alone(options) if self._is_alone or self.unfetched else options
+
+    def refuse_unfetched(self) -> None:
+        """Raise the error for what could not be fetched, for those who cannot do without."""
+        if self.unfetched:
+            raise self.unfetched[0]
 
     @property
     def unreadable(self) -> tuple[Report, ...]:
