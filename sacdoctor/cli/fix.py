@@ -199,18 +199,19 @@ def _free_place(target: Target, output: Path | None, done: Sequence[FixResult]) 
 
     if isinstance(target, SacdoctorError):
         raise target
-    source = Path(target.name) if isinstance(target, Address) else Path(os.path.realpath(target))
-    place = output or fixed_name(source)
+    name = target.kept_as if isinstance(target, Address) else os.path.realpath(target)
+    place = output or fixed_name(Path(name))
     taken = {os.path.realpath(one.output) for one in done if one.output is not None}
     if os.path.realpath(place) in taken:
-        raise SacdoctorError(f"{place} is that of another file: repair it alone, with --output")
+        reason = f"{place} is that of another file: repair it alone, with --output"
+        raise SacdoctorError(reason, str(target))
     return place
 
 
 def _repaired(target: Target, donor: str | None, patience: Patience, **how: Any) -> FixResult:
     """Return what was done to a checkpoint here, or to a copy of one at an address."""
     from sacdoctor.fleet import Address, copies
-    from sacdoctor.history import ROLLOUT
+    from sacdoctor.history import MOST_EARLIER, ROLLOUT
     from sacdoctor.repair import fix as repair
 
     source = str(target) if isinstance(target, Address) else None
@@ -219,8 +220,10 @@ def _repaired(target: Target, donor: str | None, patience: Patience, **how: Any)
             path = str(target)
         elif donor is None:
             path = here.file(target.url)
+        elif donor == AUTO:
+            path = here.checkpoint(target.url, earlier=MOST_EARLIER, also=[ROLLOUT])
         else:
-            path = here.checkpoint(target.url, buffer=donor == AUTO, also=[ROLLOUT])
+            path = here.checkpoint(target.url, buffer=False)
         options = here.looking(how.pop("scan_options"))
         if donor != AUTO:
             here.refuse_unfetched()

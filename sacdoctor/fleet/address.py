@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+(://|::.*://)")
 _WEB = ("http", "https")
@@ -32,6 +33,7 @@ _TOLD = frozenset(
 )
 """Keys of a query that say which file it is. What others hold may be a signature or a key."""
 _HIDDEN = "…"
+_MOST_LETTERS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,12 @@ class Address:
         if link.partition("://")[0].lower() in _WEB:
             link = re.split("[?#]", link)[0]
         return link.rstrip("/").rpartition("/")[2]
+
+    @property
+    def kept_as(self) -> str:
+        """The name that a copy of it has here, whatever its own is."""
+        name = Path(self.name.replace("\0", "")[-_MOST_LETTERS:]).name
+        return name if name.strip(".") else "file"
 
 
 def is_address(text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -28,7 +29,6 @@ T = TypeVar("T")
 
 _BESIDE = (normalisation_missing.RULE.code, normalisation_mismatch.RULE.code)
 """Rules about what lies beside a file: beside a copy there is nothing, which says nothing."""
-_MOST_LETTERS = 100
 _FREE = 256 * 1024**2
 """Bytes of the disk that are left free."""
 _ASKED = 64 * 1024**2
@@ -43,6 +43,7 @@ _MOST_STATISTICS = 64
 """Pickles beside one checkpoint that are fetched, as they may be its `VecNormalize`."""
 _ZIP = ".zip"
 _PICKLES = (".pkl", ".pickle")
+_STEPS = re.compile(r"(.*)_(\d+)_steps\.zip")
 _LOOKED_AT = (_ZIP, ".pth", ".pt", ".npz", ".csv", *_PICKLES)
 _FOLDER = "a folder of a web server is looked at where the server lists its files: fetch it first"
 
@@ -68,8 +69,8 @@ def copies(max_bytes: int | None = None, patience: Patience | None = None) -> It
 class Copies:
     """Where copies of files and folders are; a path that is no address is its own.
 
-    `unfetched` is what a verb would have looked at and could not. `others` are the checkpoints in
-    the folder of one that was brought here with what lies beside it.
+    `unfetched` is what a verb would have looked at and could not. `others` are checkpoints
+    beside one that was brought here of which no number tells whether they are earlier.
     """
 
     def __init__(self, patience: Patience, stack: ExitStack) -> None:
@@ -90,12 +91,14 @@ class Copies:
         self._is_alone = True
         return str(self._alone(Address(path), self._folder()))
 
-    def checkpoint(self, path: str, *, buffer: bool = True, also: Iterable[str] = ()) -> str:
+    def checkpoint(
+        self, path: str, *, buffer: bool = True, earlier: int = 0, also: Iterable[str] = ()
+    ) -> str:
         """Return where the copy of a checkpoint is, with what belongs to it beside it.
 
         That are the statistics of `VecNormalize` that may be its own, with `buffer` its replay
-        buffer (of a buffer its checkpoint), and files of the names in `also`. Other checkpoints of
-        its folder are empty files.
+        buffer (of a buffer its checkpoint), and files of the names in `also`. Of other checkpoints
+        in its folder so many come that are `earlier` by their numbers; the rest are empty files.
         """
         if (here := path_here(path)) is not None:
             return here
@@ -108,13 +111,16 @@ class Copies:
                 return str(self._alone(address, folder))
             self._fetch(sketch[own], own)
         others = [file for file in sketch if file.suffix.lower() == _ZIP and file != own]
-        self.others = [str(sketch[file]) for file in others if file.parent == own.parent]
-        wanted = self._statistics_of(own, sketch)
+        before, after = _by_number(own, others)
+        self.others = [str(sketch[file]) for file in {*others} - {*before, *after}]
+        before = before[max(0, len(before) - earlier) :]
+        wanted = [*self._statistics_of(own, sketch), *before]
         wanted += [file for name in also if (file := own.parent / name) in sketch]
         if buffer:
             from sacdoctor.replay import buffer_of, checkpoint_of
 
-            found = (buffer_of if own.suffix.lower() == _ZIP else checkpoint_of)(own)
+            beside = buffer_of if own.suffix.lower() == _ZIP else checkpoint_of
+            found = next((one for file in (own, *before[::-1]) if (one := beside(file))), None)
             wanted += [] if found is None else [found]
         self._fill(sketch, wanted, {own, *others})
         return str(own)
@@ -133,7 +139,7 @@ class Copies:
             place = place_of(address, self._patience)
             if not place.is_web and not place.is_folder():
                 raise Unfetched("it is no folder; scan looks at one checkpoint")
-            folder = self._folder(address.name)
+            folder = self._folder(address.kept_as)
             sketch, self.unfetched = self._sketch(place, folder, None)
             if place.is_web and not sketch:
                 raise Unfetched(f"the server lists no files there; {_FOLDER}")
@@ -155,20 +161,20 @@ class Copies:
             is_folder = place_of(address, self._patience).is_folder()
         return self.run(path) if is_folder else self.checkpoint(path)
 
-    def _folder(self, name: str = "") -> Path:
-        """Return a new folder of this name, or of another, which is removed in the end."""
+    def _folder(self, name: str = "files") -> Path:
+        """Return a new folder of this name, which is removed in the end."""
         from tempfile import TemporaryDirectory
 
         try:
             new = self._stack.enter_context(TemporaryDirectory(prefix="sacdoctor-"))
-            folder = Path(os.path.realpath(new)) / (_kept_name(name) or "files")
+            folder = Path(os.path.realpath(new)) / name
             folder.mkdir()
         except OSError as error:
             raise _unkept(error) from None
         return folder
 
     def _alone(self, address: Address, folder: Path) -> Path:
-        file = folder / (_kept_name(address.name) or "file")
+        file = folder / address.kept_as
         with _named(address):
             self._fetch(address, file)
         self._names[str(file)] = str(address)
@@ -338,6 +344,21 @@ def _files_of_run(folder: Path, sketch: Mapping[Path, Address]) -> list[Path]:
     return [*dict.fromkeys(found)]
 
 
+def _by_number(own: Path, others: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the checkpoints that a `CheckpointCallback` saved before one, the last at the end, and
+    after it. Before one without a number are all."""
+    own_steps = _STEPS.fullmatch(own.name)
+    found: list[tuple[int, Path]] = []
+    for other in others:
+        steps = _STEPS.fullmatch(other.name)
+        is_kin = steps and (own_steps is None or steps[1] == own_steps[1])
+        if steps and is_kin and other.parent == own.parent:
+            found.append((int(steps[2]), other))
+    found.sort()
+    at = float("inf") if own_steps is None else int(own_steps[2])
+    return [one for n, one in found if n < at], [one for n, one in found if n > at]
+
+
 def _may_be_statistics(file: Path, address: Address) -> bool:
     return may_be_statistics(file, address.size) and "replay_buffer" not in file.name
 
@@ -348,12 +369,6 @@ def _safe(name: str) -> Path:
     if path.is_absolute() or path.drive or ".." in path.parts or [*path.parts] != name.split("/"):
         raise ValueError(name)
     return path
-
-
-def _kept_name(name: str) -> str:
-    """Return a name that a copy can have, empty where there is none."""
-    name = name.replace("\0", "")[-_MOST_LETTERS:]
-    return name if name.strip(".") else ""
 
 
 @contextmanager
@@ -377,7 +392,7 @@ def fetched_copy(place: Place) -> Iterator[Path]:
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(TemporaryDirectory(prefix="sacdoctor-"))
-            path = Path(folder) / (_kept_name(place.address.name) or "file")
+            path = Path(folder) / place.address.kept_as
             fetch_into(place, path)
         except OSError as error:
             raise _unkept(error) from None

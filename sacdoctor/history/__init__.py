@@ -7,7 +7,7 @@ from sacdoctor.history.difference import (
     TensorStatus,
     diff,
 )
-from sacdoctor.history.donors import ROLLOUT, find_donors
+from sacdoctor.history.donors import MOST_EARLIER, ROLLOUT, find_donors
 from sacdoctor.history.model import (
     Crash,
     Event,
@@ -24,6 +24,7 @@ from sacdoctor.history.read import logs_below, read_history
 from sacdoctor.history.watch import landings
 
 __all__ = [
+    "MOST_EARLIER",
     "ROLLOUT",
     "Crash",
     "Difference",

@@ -25,12 +25,13 @@ from tests import agents
 from tests.conftest import Run, child_environment
 from tests.fleet import servers
 from tests.fleet.conftest import HASTE
+from tests.runs import Runs
 
 STATISTICS = "vec_normalize.pkl"
 
 
 @pytest.fixture(autouse=True)
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Have temporary files where a test can see them."""
     (tmp_path / "kept").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "kept"))
@@ -70,7 +71,7 @@ def fetched(server: servers.Server) -> set[str]:
 
 @pytest.mark.parametrize("verb", [("history",), ("checkup", "--no-probe")])
 def test_a_run_elsewhere_comes_to_what_it_comes_to_here(
-    hub: Path, verb: tuple[str, ...], run: Run, kept: Path
+    hub: Path, verb: tuple[str, ...], run: Run, temporary: Path
 ) -> None:
     here = run(*verb, "--format", "json", hub)
     with served(hub) as (server, url):
@@ -78,7 +79,7 @@ def test_a_run_elsewhere_comes_to_what_it_comes_to_here(
     assert there.out == here.out.replace(str(hub), url.rstrip("/"))
     assert (there.code, there.err) == (here.code, here.err)
     assert fetched(server) == {"ppo-Tiny.zip", STATISTICS, "monitor.csv"}
-    assert not any(kept.iterdir())
+    assert not any(temporary.iterdir())
 
 
 def test_a_checkpoint_elsewhere_has_its_statistics_beside_it(hub: Path, run: Run) -> None:
@@ -176,7 +177,7 @@ def test_what_cannot_be_is_said_in_one_line(asked: tuple[str, ...], words: str, 
     assert done.complaint.startswith(f"sacdoctor: {asked[-1]}: {words}")
 
 
-def test_a_hostile_listing_leads_nowhere_else(hub: Path, tmp_path: Path, kept: Path) -> None:
+def test_a_hostile_listing_leads_nowhere_else(hub: Path, tmp_path: Path, temporary: Path) -> None:
     model = (hub / "ppo-Tiny.zip").read_bytes()
     names = (
         "../../../out.zip",
@@ -202,7 +203,7 @@ def test_a_hostile_listing_leads_nowhere_else(hub: Path, tmp_path: Path, kept: P
         assert {"a.zip", "A.zip"} <= found
         assert len(here.unfetched) == 3
         assert {*tmp_path.rglob("*.zip")} == {folder / name for name in found}
-    assert not any(kept.iterdir())
+    assert not any(temporary.iterdir())
 
 
 def test_a_listing_without_end_is_given_up() -> None:
@@ -235,7 +236,7 @@ def test_a_server_that_keeps_one_waiting_at_each_file_is_given_up(hub: Path) -> 
     assert time.monotonic() - begun < 10
 
 
-def test_control_c_leaves_nothing_behind(kept: Path) -> None:
+def test_control_c_leaves_nothing_behind(temporary: Path) -> None:
     def answer(handler: servers.Handler) -> None:
         if handler.path == "/run/":
             servers.files({"run/a.zip": b""}, ranges=False)(handler)
@@ -247,22 +248,22 @@ def test_control_c_leaves_nothing_behind(kept: Path) -> None:
             [sys.executable, "-m", "sacdoctor", "history", server.url("run/")],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=child_environment(TMPDIR=str(kept)),
+            env=child_environment(TMPDIR=str(temporary)),
         )
         while not any(path == "/run/a.zip" for path, _ in server.asked):
             time.sleep(0.02)
-        assert any(kept.iterdir())
+        assert any(temporary.iterdir())
         child.send_signal(signal.SIGINT)
         _, err = child.communicate(timeout=30)
     assert (child.returncode, err) == (130, b"sacdoctor: interrupted\n")
-    assert not any(kept.iterdir())
+    assert not any(temporary.iterdir())
 
 
 # -- repairs -----------------------------------------------------------------------------------
 
 
 def test_a_repair_of_a_file_elsewhere_lands_here_and_says_where_from(
-    run: Run, broken: Path, tmp_path: Path, kept: Path
+    run: Run, broken: Path, tmp_path: Path, temporary: Path
 ) -> None:
     (tmp_path / "local").mkdir()
     local = tmp_path / "local" / "agent_FIXED.zip"
@@ -287,7 +288,7 @@ def test_a_repair_of_a_file_elsewhere_lands_here_and_says_where_from(
     assert several.code == 2
     assert "that of another file" in several.complaint
     assert "hunter2" not in done.out + done.err + again.err + several.out + several.err
-    assert not any(kept.iterdir())
+    assert not any(temporary.iterdir())
 
 
 def test_donors_elsewhere(run: Run, broken: Path, healthy: Path, tmp_path: Path) -> None:
@@ -302,6 +303,17 @@ def test_donors_elsewhere(run: Run, broken: Path, healthy: Path, tmp_path: Path)
     auto = run("fix", "memory://sick/agent.zip", "--donor", "auto", "--force", "--dry-run")
     assert auto.code == 0
     assert "the other checkpoint there: not fetched" in " ".join(auto.out.split())
+
+
+@pytest.mark.slow
+def test_what_lies_beside_is_looked_for_elsewhere_as_it_is_here(runs: Runs, run: Run) -> None:
+    folder = runs("dead bias")
+    name = "rl_model_1000_steps.zip"
+    files = {f"/dead/{path.name}": path.read_bytes() for path in folder.iterdir()}
+    fsspec.filesystem("memory").pipe(files)
+    how = ("fix", "--donor", "auto", "--dry-run", "--format", "json")
+    there, here = run(*how, f"memory://dead/{name}"), run(*how, folder / name)
+    assert there.out == here.out.replace(str(folder), "memory://dead")
 
 
 @pytest.mark.parametrize("verb", [("history",), ("checkup", "--no-probe"), ("fix", "--dry-run")])
