@@ -78,6 +78,7 @@ class Copies:
         self.others: list[str] = []
         self._patience, self._stack = patience, stack
         self._names: dict[str, str] = {}
+        self._folders: list[str] = []
         self._is_alone = False
         self._bytes = _TOGETHER * patience.max_bytes
         self._seconds = _GRACES * patience.grace
@@ -143,7 +144,6 @@ class Copies:
             sketch, self.unfetched = self._sketch(place, folder, None)
             if place.is_web and not sketch:
                 raise Unfetched(f"the server lists no files there; {_FOLDER}")
-        self._names[str(folder)] = str(address).rstrip("/")
         wanted = _files_of_run(folder, sketch)
         self._fill(sketch, wanted, set())
         if wanted and not any(file.exists() for file in wanted):
@@ -171,6 +171,7 @@ class Copies:
             folder.mkdir()
         except OSError as error:
             raise _unkept(error) from None
+        self._folders.append(str(folder))
         return folder
 
     def _alone(self, address: Address, folder: Path) -> Path:
@@ -191,7 +192,6 @@ class Copies:
             sketch, _ = self._sketch(place_of(Address(above), self._patience), folder, 2)
         except SacdoctorError:
             return {}
-        self._names[str(folder)] = str(Address(above)).rstrip("/")
         return sketch
 
     def _sketch(
@@ -204,9 +204,11 @@ class Copies:
         try:
             listed = place.below(depth, _MOST_NAMES)
         except SacdoctorError as error:
-            if place.is_web:
+            if place.is_web and isinstance(error, Unfetched) and error.is_answer:
                 error.reason += f"; {_FOLDER}"
             raise
+        shown = str(place.address)
+        self._names[str(folder)] = shown if shown.endswith("://") else shown.rstrip("/")
         top = place.address.url.partition("::")[0].rstrip("/") + "/"
         found: dict[Path, Address] = {}
         refused: list[SacdoctorError] = []
@@ -223,6 +225,7 @@ class Copies:
                     refused.append(Unfetched("no file here can have its name", str(one)))
             else:
                 found[file] = one
+                self._names[str(file)] = str(one)
         return found, refused
 
     def _statistics_of(self, own: Path, sketch: Mapping[Path, Address]) -> list[Path]:
@@ -281,7 +284,7 @@ class Copies:
 
     def named(self, value: T) -> T:
         """Return a result with addresses in place of the copies, in all of its texts."""
-        return cast("T", _with_texts(value, self._text)) if self._names else value
+        return cast("T", _with_texts(value, self._text)) if self._folders else value
 
     def command(self, text: str) -> str:
         """Return a command to type with addresses in it; what it writes goes to this folder."""
@@ -299,8 +302,8 @@ class Copies:
             error.path = self._text(str(error.path))
 
     def _text(self, text: str) -> str:
-        for here in sorted(self._names, key=len, reverse=True):
-            if here in text:
+        if any(folder in text for folder in self._folders):
+            for here in sorted(self._names, key=len, reverse=True):
                 text = text.replace(here, self._names[here])
         return text
 
