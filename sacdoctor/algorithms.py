@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Literal, Protocol
+
+from msgspec import Struct, field
 
 
 class SavedSettings(Protocol):
@@ -48,8 +49,7 @@ _FAR_ABOVE = 3.0
 """How many times the upper end is far above it: half an order of magnitude, a judgement."""
 
 
-@dataclass(frozen=True, slots=True)
-class LearningRates:
+class LearningRates(Struct, frozen=True):
     """An algorithm's learning rates: the configured one, from which a schedule may decay.
 
     A range says where training usually goes well, not where it goes wrong: what a rate does hangs
@@ -75,8 +75,7 @@ class LearningRates:
         return max(self.tuned, _FAR_ABOVE * self.high)
 
 
-@dataclass(frozen=True, slots=True)
-class Algorithm:
+class Algorithm(Struct, frozen=True):
     """One algorithm. `name` is its class's, `package` where that is imported from.
 
     - `recognises`: whether a checkpoint's settings are this algorithm's, or those of one that saves

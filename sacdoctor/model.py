@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from sacdoctor.severity import Severity, Status, Thresholds
 from sacdoctor.shown import Shown
@@ -62,8 +63,7 @@ class TensorRole(StrEnum):
     PARAMETER = "parameter"
 
 
-@dataclass(frozen=True, slots=True)
-class LayerReport:
+class LayerReport(Struct, frozen=True):
     """One tensor. Percentages run from 0 to 100.
 
     `severity` is None for buffers, aliases, empty tensors and everything that is no bias.
@@ -85,8 +85,7 @@ class LayerReport:
     alias_of: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """An instance of a rule: what is wrong, the numbers that show it, and what to do.
 
     One `in_passing` says nothing about how the agent is, and leaves its checkpoint's status alone.
@@ -102,8 +101,7 @@ class Finding:
     in_passing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(Struct, frozen=True):
     """Counts over a checkpoint. Every tensor of the policy once: buffers too, aliases not.
 
     `critical`, `warning` and `notice` count bias tensors of that severity.
@@ -133,8 +131,7 @@ class BufferSummary(NamedTuple):
     arrays: Mapping[str, tuple[tuple[int, ...], str]]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Report(Shown):
+class Report(Shown, Struct, frozen=True):
     """The diagnosis of one checkpoint, or of a replay buffer, which `replay` tells of.
 
     `layers` holds every tensor that was looked at, in the file's order. `learning_rate` is None

@@ -7,8 +7,9 @@ alike where they keep the same under the same names, as NAdam and RAdam do.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
+
+from msgspec import Struct
 
 Options = Mapping[str, object]
 """The options of a parameter group (`lr`, `betas`, …), by name."""
@@ -18,8 +19,7 @@ STEP = "step"
 a plain number (SB3's RMSpropTFLike; torch before 1.12). SGD does not count."""
 
 
-@dataclass(frozen=True, slots=True)
-class Optimizer:
+class Optimizer(Struct, frozen=True):
     """One optimizer. `name` is its class's.
 
     - `second_moment`: the key of its mean of squared gradients, of the parameter's shape; None for

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+
+from msgspec import Struct, field
 
 from sacdoctor.severity import Thresholds
 
 
-@dataclass(frozen=True, slots=True)
-class ScanOptions:
+class ScanOptions(Struct, frozen=True):
     """How to look: thresholds, which tensors (shell-style name patterns), and which rules.
 
     `include` empty means all; `exclude` wins over `include`. `components` maps name patterns to

@@ -10,8 +10,9 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 from sacdoctor.archive.checksums import joined
 from sacdoctor.archive.zip_end import Directory, read_directory
@@ -41,8 +42,7 @@ _ENCRYPTED, _UTF8 = 0x1, 0x800
 _ZIP64, _UNICODE_PATH = 0x0001, 0x7075
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Struct, frozen=True):
     """One file in the archive; positions count from the archive's first byte."""
 
     name: str
@@ -61,8 +61,7 @@ class Member:
         return self.data_offset + self.compressed_size
 
 
-@dataclass(slots=True)
-class Budget:
+class Budget(Struct):
     """How many more bytes the deflated members of one file may expand to."""
 
     left: int

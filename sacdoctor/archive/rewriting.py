@@ -9,9 +9,9 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from sacdoctor.archive.checksums import carried
 from sacdoctor.archive.reading import (
@@ -37,8 +37,7 @@ _DOS_EPOCH = 0x21
 """1980-01-01, the first date a zip can hold: the same input must give the same bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Fields:
+class _Fields(Struct, frozen=True):
     """What the records about a member say, once it is rewritten."""
 
     crc: int

@@ -8,7 +8,8 @@ where they would find two directories, the file is refused.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sacdoctor.errors import NotACheckpoint, UnsupportedCheckpoint
 from sacdoctor.files import fetched, pin
@@ -21,8 +22,7 @@ _END_RECORDS = _MAX_COMMENT + END.size + END64_LOCATOR.size + END64.size
 """Bytes at the end of an archive in which the records stand that end it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Directory:
+class Directory(Struct, frozen=True):
     """Where the central directory stands and the records that end the archive.
 
     `end64` is the position of the zip64 end record, None where there is none.

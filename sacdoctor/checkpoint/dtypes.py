@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class DType:
+class DType(Struct, frozen=True):
     """An element type: `name` as PyTorch calls it, `code` as numpy reads its little-endian bytes.
 
     `zero_mask` is 0 where numpy knows the type. Elsewhere `code` is an unsigned integer over the

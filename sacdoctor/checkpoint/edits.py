@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct, field
 
 from sacdoctor.checkpoint.optimizer_state import OptimizerState
 from sacdoctor.checkpoint.tensors import Tensor
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from sacdoctor.archive import Pieces
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ElementEdit:
+class ElementEdit(Struct, frozen=True, eq=False):
     """New values for some elements of one tensor.
 
     `optimizer` is the one whose state holds the tensor, None for the policy's state dict; `path`
@@ -35,8 +34,7 @@ class ElementEdit:
     values: NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Edits:
+class Edits(Struct, frozen=True):
     """What is to change. `settings` get a new number, those in `removed` go.
 
     `wrappers` are paths in the policy's names that go from them (`unwrapped`).

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sacdoctor.algorithms import SavedSettings
 from sacdoctor.checkpoint.hyperparameters import Hyperparameters
@@ -27,8 +29,7 @@ _HEAD = 4096
 """Bytes in which a text shows what it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Foreign:
+class Foreign(Struct, frozen=True):
     """A kind of file that is no checkpoint.
 
     - `words`: what it is, with its article.

@@ -9,8 +9,10 @@ is another format, which is not read.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sacdoctor.checkpoint.dtypes import DType
 from sacdoctor.checkpoint.tensors import Storage
@@ -33,8 +35,7 @@ def is_legacy(data: memoryview) -> bool:
     return bytes(fetched(data[: len(LEGACY_MAGIC)])) == LEGACY_MAGIC
 
 
-@dataclass(frozen=True, slots=True)
-class LegacyFile:
+class LegacyFile(Struct, frozen=True):
     """What stands where in such a file.
 
     From `start` to `end` stands the pickle of the saved object, at `places` the values of the

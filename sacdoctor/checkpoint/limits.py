@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sacdoctor.archive import Budget
 from sacdoctor.errors import CorruptCheckpoint
@@ -20,8 +21,7 @@ MOST_LETTERS = 1024**2
 """Characters that their names may always have together; beyond, as many as the file has bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """What a file may still take: for the walks over its pickles, and for inflated members.
 
     `size` is that of the file, in bytes.

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from sacdoctor.checkpoint.tensors import Tensor, refuse_endless_views
 from sacdoctor.errors import CorruptCheckpoint
 from sacdoctor.optimizers import STEP
 
 
-@dataclass(frozen=True, slots=True)
-class ParameterGroup:
+class ParameterGroup(Struct, frozen=True):
     """One entry of `param_groups`: its options (`lr`, `betas`, …) and the entries it covers."""
 
     options: dict[str, Any]
@@ -24,8 +24,7 @@ class ParameterGroup:
         return _number(self.options.get("lr"))
 
 
-@dataclass(frozen=True, slots=True)
-class OptimizerState:
+class OptimizerState(Struct, frozen=True):
     """What `torch.optim.Optimizer.state_dict()` saved.
 
     `moments` maps an entry's running number to its tensors and numbers (`exp_avg`,

@@ -10,8 +10,10 @@ called as in their state dict.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from sacdoctor.checkpoint.optimizer_names import Words, looked_after, part_words
 from sacdoctor.checkpoint.optimizer_state import OptimizerState, optimizer_state
@@ -64,8 +66,7 @@ MAX_PAIRS = 1_000_000
 """Optimizers times modules that names are compared of; real files have a few hundred."""
 
 
-@dataclass(frozen=True, slots=True)
-class SavedParts:
+class SavedParts(Struct, frozen=True):
     """What is in a file of somebody's own.
 
     `tensors` are those of all parts by name. `optimizers` stand under their paths, dotted, each
@@ -79,8 +80,7 @@ class SavedParts:
     counters: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Part:
+class _Part(Struct):
     """The names of a part's tensors, and the words that say which part it is."""
 
     words: Words

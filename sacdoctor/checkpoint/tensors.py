@@ -8,6 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct
 
 from sacdoctor.checkpoint.dtypes import DType
 from sacdoctor.errors import CorruptCheckpoint
@@ -28,8 +29,7 @@ VIEWED_ALWAYS = 1024**3
 """Bytes that all tensors may look at in any case: less than a second."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Storage:
+class Storage(Struct, frozen=True, eq=False):
     """The bytes that one or several tensors look at; two tensors of one storage share them.
 
     `data` are to be `fetched`. `position` is where they start in the file on disk, None where they

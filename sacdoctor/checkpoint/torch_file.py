@@ -6,8 +6,9 @@ before PyTorch 1.6, which is no zip, is another (`legacy`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from sacdoctor.archive import STORED, Archive
 from sacdoctor.checkpoint.dtypes import DType
@@ -31,8 +32,7 @@ def pickle_member(archive: Archive) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
+class Saved(Struct, frozen=True):
     """What a torch archive holds.
 
     `content` are dicts, lists, tuples and numbers, with `Tensor` for each tensor. `is_plain`: its

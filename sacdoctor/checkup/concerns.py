@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from sacdoctor.checkup.model import Concern
 from sacdoctor.diagnosis.rules import rule_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from sacdoctor.history import Crash, History, Onset
 from sacdoctor.model import Finding, Report
@@ -10,8 +10,7 @@ from sacdoctor.severity import Severity, Status
 from sacdoctor.shown import Shown
 
 
-@dataclass(frozen=True, slots=True)
-class Concern:
+class Concern(Struct, frozen=True):
     """Something that is wrong with a run, said once.
 
     `where` are the files, logs or runs that show it. `onset` is when it came up, None where only
@@ -24,8 +23,7 @@ class Concern:
     explains: tuple[Concern, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Happening:
+class Happening(Struct, frozen=True):
     """Something that came up in a run, at the latest after so many timesteps.
 
     `after_timesteps` is the last time without it, None where there is none. `run` is empty where
@@ -39,8 +37,7 @@ class Happening:
     what: str
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Checkup(Shown):
+class Checkup(Shown, Struct, frozen=True):
     """What all that lies in a run's folder, or with a checkpoint, comes to.
 
     `concerns` have the worst first, causes before what follows from them. `looked_at` and

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sacdoctor.cli.config import Config, find_config, read_config
 from sacdoctor.cli.outcome import FINDINGS, FailOn, complain, exit_code
@@ -37,8 +38,7 @@ _MOST_SAID = 300
 """Characters of settings that the line about their file has room for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """How to look, and from which status on a verb fails.
 
     `fail_on_code` is the same for findings about what loading a file would run. `configuration` is

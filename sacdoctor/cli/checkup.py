@@ -57,7 +57,7 @@ def checkup(
     the replay buffer and what the networks do on it, the logs. Exit codes: 0 clean, 1 findings, 2
     wrong usage or something unreadable.
     """
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from sacdoctor.checkup import check_up
     from sacdoctor.cli.asked import asked_for

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from sacdoctor.cli.outcome import FailOn
 from sacdoctor.errors import SacdoctorError
@@ -18,8 +19,7 @@ _MOST = 1000
 """Patterns of one kind; each is held against every name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Struct, frozen=True):
     """What a settings file says; None and empty: it says nothing.
 
     `path` is the file, None where there is none. `is_named`: the command line names it, so that

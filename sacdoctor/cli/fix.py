@@ -236,7 +236,7 @@ def _beside(path: str, options: ScanOptions, here: Copies) -> Donors:
 
     What lies at an address and is not here it says is not used.
     """
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from sacdoctor.history import find_donors
     from sacdoctor.repair import Left

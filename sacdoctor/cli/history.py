@@ -50,7 +50,7 @@ def history(
     files. Exit codes: 0 clean, 1 findings (a reward crash is a warning), 2 wrong usage or something
     unreadable.
     """
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from sacdoctor.cli.asked import asked_for
     from sacdoctor.cli.config import Config

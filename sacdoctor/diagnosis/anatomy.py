@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sacdoctor.checkpoint import Tensor
 from sacdoctor.layers import Role, roles
 
 
-@dataclass(frozen=True, slots=True)
-class Anatomy:
+class Anatomy(Struct, frozen=True):
     """The roles of all tensors by name, and the aliases among them.
 
     `aliases` maps a name to the earlier one that shares its elements.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from msgspec import Struct
 
 from sacdoctor.checkpoint import OptimizerState, Tensor
 from sacdoctor.diagnosis.coverage import Slot
@@ -25,8 +24,7 @@ LEAST_WITHOUT = 100
 update their policies every second or third time, and some leave a critic a few batches' lead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attribution:
+class Attribution(Struct, frozen=True):
     """What zeros are put down to: a cause, and its evidence in one sentence.
 
     `is_harmless`: the cause shows that they are as they should be.

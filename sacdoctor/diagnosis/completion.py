@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
+
+from msgspec import Struct
 
 from sacdoctor.checkpoint import OptimizerState, ParameterGroup, Pickled, Tensor
 from sacdoctor.diagnosis.coverage import Coverage, cover
@@ -46,8 +47,7 @@ class CannotComplete(SacdoctorError):
         self.unsure = tuple(unsure)
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(Struct, frozen=True):
     """An optimizer as a policy that makes it last would have it.
 
     `state` is the whole of it; `names` has the parameter of each of its entries, whose numbers are
@@ -57,9 +57,9 @@ class Completion:
 
     optimizer: str
     entries_before: int
-    state: OptimizerState = field(repr=False)
-    names: tuple[str, ...] = field(repr=False)
-    moved: Mapping[int, int] = field(repr=False)
+    state: OptimizerState
+    names: tuple[str, ...]
+    moved: Mapping[int, int]
     added: tuple[str, ...]
 
     @property

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import permutations
+
+from msgspec import Struct
 
 from sacdoctor.algorithms import PARTS_WITH_OPTIMIZER, TRAINED_VARIABLES
 from sacdoctor.checkpoint import OptimizerState, Tensor
@@ -18,16 +19,14 @@ USUAL_OPTIMIZERS = 3
 """Where a file holds more than SB3's algorithms have, they share what the search may take."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(Struct, frozen=True):
     """A place in an optimizer: its name without `.pth`, and the entry's running number."""
 
     optimizer: str
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Coverage:
+class Coverage(Struct, frozen=True):
     """The slots of each tensor, and the tensors proven to be in no optimizer.
 
     A tensor in neither is unknown: no optimizer in the file, a target network, or an entry that

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sacdoctor.diagnosis.causes import Attribution, cause_of, fresh_norm
 from sacdoctor.diagnosis.facts import Facts
@@ -12,8 +13,7 @@ from sacdoctor.model import Cause, LayerReport
 from sacdoctor.severity import Severity, Thresholds
 
 
-@dataclass(frozen=True, slots=True)
-class Examination:
+class Examination(Struct, frozen=True):
     """What most rules judge. `layers` are the tensors that were asked for, in the file's order."""
 
     @classmethod

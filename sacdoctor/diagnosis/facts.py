@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from sacdoctor.algorithms import ALGORITHMS, Algorithm
 from sacdoctor.checkpoint import Checkpoint, OptimizerState, Tensor
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(Struct, frozen=True, dict=True):
     """A checkpoint's tensors, what they are, what was measured, and what the optimizers cover.
 
     Each is worked out when it is first asked for, and kept; `components` maps name patterns to the

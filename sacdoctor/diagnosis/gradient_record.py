@@ -7,11 +7,11 @@ filter over its places): a unit without a gradient leaves a whole row of zeros b
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
+from msgspec import Struct
 
 from sacdoctor.checkpoint import OptimizerState, Tensor
 from sacdoctor.diagnosis.facts import Facts
@@ -35,8 +35,7 @@ LEAST_UPDATES = 10
 """Before that a network may not have had its turn: TD3's actor waits for its critic."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Moments:
+class _Moments(Struct, frozen=True):
     """The second moments of a layer's weight and bias in one optimizer, under `key`."""
 
     weight: Tensor

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct
 
 from sacdoctor.diagnosis.facts import Facts
 from sacdoctor.diagnosis.gradient_record import input_sizes
@@ -27,8 +27,7 @@ _ORTHOGONAL_GAIN = sqrt(2.0)
 """With which SB3 draws all layers but the outputs (stable_baselines3/common/policies.py)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(Struct, frozen=True):
     """The inputs of a layer: the largest absolute value, and the root of the mean square."""
 
     largest: float
@@ -93,8 +92,7 @@ def _is_normalised(facts: Facts, width: int) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class Saturation:
+class Saturation(Struct, frozen=True):
     """The share of a first layer's Tanh units that the last observation holds at ±1.
 
     `when_drawn` is how large their arguments are on average in a layer as SB3 draws it, in root

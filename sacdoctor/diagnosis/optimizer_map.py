@@ -9,8 +9,9 @@ module's parameters, and the question is which one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
+
+from msgspec import Struct
 
 Shape = tuple[int, ...]
 
@@ -19,8 +20,7 @@ MAX_WORK = 600_000
 question is left open; real files need under 10,000."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A tensor that may be in the optimizer.
 
     `layer` is the module whose parameters come and go together, None for a tensor that may as
@@ -32,8 +32,7 @@ class Candidate:
     layer: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """A numbered entry of a parameter group.
 
     `shape` is that of its moments, None where it has none.
@@ -43,8 +42,7 @@ class Entry:
     shape: Shape | None
 
 
-@dataclass(frozen=True, slots=True)
-class Alignment:
+class Alignment(Struct, frozen=True):
     """What is certain: the entry of a tensor, or that it has none. All else is `unknown`.
 
     A tensor that may have one of several entries, none of which has moments, stands with the

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from sacdoctor.checkpoint import Checkpoint, Pickled, constant_of
@@ -24,8 +24,7 @@ _LINEAR = {
 """Schedules that stay between the numbers that these attributes hold, or between that and 0."""
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(Struct, frozen=True):
     """The limits of actions or observations, one per dimension, in the environment's own units."""
 
     low: NDArray[np.float64]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from math import isfinite, prod, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct
 
 from sacdoctor.checkpoint import Tensor
 from sacdoctor.files import SCRATCH, scratch
@@ -21,8 +21,7 @@ _SMALL = 1 << 17
 """The same where sums do not depend on it: what fits a processor's cache is faster."""
 
 
-@dataclass(frozen=True, slots=True)
-class Measures:
+class Measures(Struct, frozen=True):
     """What one pass over a tensor finds.
 
     `zeros`: elements that are exactly zero (−0.0 counts, NaN does not). `non_finite`: NaN and

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+
+from msgspec import Struct
 
 from sacdoctor.checkpoint import Checkpoint, Pickled
 from sacdoctor.errors import CheckpointError
@@ -14,8 +15,7 @@ from sacdoctor.pickles import Made, Symbols
 STEP, EPISODE = "step", "episode"
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateCounters:
+class UpdateCounters(Struct, frozen=True):
     """What SB3's off-policy loop goes by, and its counters.
 
     A rollout takes `frequency` steps or episodes, each step in all environments. Behind it, where

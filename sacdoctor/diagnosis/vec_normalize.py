@@ -10,12 +10,12 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from sacdoctor.errors import SacdoctorError, UnsupportedCheckpoint
@@ -50,8 +50,7 @@ _TICK = 100_000_000
 """Nanoseconds within which a folder may change again and have the same time of change."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moments:
+class Moments(Struct, frozen=True):
     """Mean and variance of observations, shape of one observation, over `count` of them."""
 
     mean: NDArray[np.float64]
@@ -59,8 +58,7 @@ class Moments:
     count: float
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
+class Statistics(Struct, frozen=True):
     """What a `VecNormalize` makes of observations.
 
     `moments` are those of each entry of Dict observations, of others under the empty text; empty

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sacdoctor.checkpoint import Checkpoint
 from sacdoctor.diagnosis.buffer_facts import StoredTransitions
@@ -35,8 +36,7 @@ NO_BUFFER = "no replay buffer is beside it, so forced actions cannot be told"
 """The note for a checkpoint without one."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class WarmupReport(Shown):
+class WarmupReport(Shown, Struct, frozen=True):
     """What a warm-up left behind. None: not known; `notes` say why.
 
     `transitions` are those stored, rows times environments as `num_timesteps` counts, of

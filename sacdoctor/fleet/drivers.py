@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from sacdoctor.fleet import web
 from sacdoctor.fleet.address import Address, is_address
@@ -36,8 +37,7 @@ _MOST_FOLDERS = 10_000
 """Folders of a web server that are looked into: its pages may lead on without end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """A driver, and the path that an address has there."""
 
     fs: AbstractFileSystem

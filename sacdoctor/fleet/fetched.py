@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from copy import copy
-from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sacdoctor.checkpoint import checkpoints_below
 from sacdoctor.diagnosis import may_be_statistics, names_of_statistics, report_of_error
@@ -325,12 +327,14 @@ def _with_texts(value: Any, told: Callable[[str], str]) -> Any:
         return [_with_texts(part, told) for part in value]
     if isinstance(value, dict):
         return {_with_texts(k, told): _with_texts(v, told) for k, v in value.items()}
-    if not is_dataclass(value) or isinstance(value, type):
-        return value
-    new = copy(value)
-    for one in fields(value):
-        object.__setattr__(new, one.name, _with_texts(getattr(value, one.name), told))
-    return new
+    if isinstance(value, Struct):
+        names = value.__struct_fields__
+        return replace(value, **{name: _with_texts(getattr(value, name), told) for name in names})
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = tuple(one.name for one in dataclasses.fields(value))
+        new = {name: _with_texts(getattr(value, name), told) for name in names}
+        return dataclasses.replace(value, **new)
+    return value
 
 
 # -- names -------------------------------------------------------------------------------------

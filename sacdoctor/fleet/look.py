@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from sacdoctor.checkpoint import Checkpoint
 from sacdoctor.diagnosis import (
@@ -31,8 +33,7 @@ Target = Path | Address | SacdoctorError
 _ARRAYS = ".npz"
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """How a target is looked at: what a worker has to know, wherever it is at work."""
 
     options: ScanOptions

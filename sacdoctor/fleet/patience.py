@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from errno import ENOSPC
 from time import monotonic
 from typing import Any, Protocol, TypeVar
+
+from msgspec import Struct
 
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.fleet.address import Address, secrets_in
@@ -45,8 +46,7 @@ class PassingTrouble(Exception):
     """The server cannot answer now, and may do so in a moment; `args` has the words for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(Struct, frozen=True):
     """What a file that is elsewhere may take.
 
     `max_bytes` of it are taken at most. A server may be silent for

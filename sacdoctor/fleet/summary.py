@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from sacdoctor.errors import SacdoctorError, unopened
 
@@ -39,8 +40,7 @@ _BY_GROUP = """
 SELECT {0}, status, count(*) FROM results GROUP BY ALL ORDER BY {0} NULLS LAST, status"""
 
 
-@dataclass(frozen=True, slots=True)
-class RuleCount:
+class RuleCount(Struct, frozen=True):
     """In how many checkpoints a rule has findings; with which severity, in one maybe several."""
 
     rule: str
@@ -51,8 +51,7 @@ class RuleCount:
     notice: int
 
 
-@dataclass(frozen=True, slots=True)
-class FleetSummary:
+class FleetSummary(Struct, frozen=True):
     """What many checkpoints come to. `statuses` count all of them, by the words of `Status`.
 
     `algorithms` and `sb3_versions` have such counts for each; None is where the file does not tell.

@@ -9,10 +9,10 @@ While a run goes on, `training.health` asks another question; `diagnosis.returns
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct
 
 from sacdoctor.diagnosis import SPREADS, WINDOW, least_spread
 
@@ -62,8 +62,7 @@ _LOW, _HIGH = 16.0, 84.0
 """Percentiles one standard deviation from a normal distribution's middle."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fall:
+class Fall(Struct, frozen=True):
     """A lasting fall between two levels (medians); `index` is that of the first low value."""
 
     index: int
@@ -71,8 +70,7 @@ class Fall:
     after: float
 
 
-@dataclass(frozen=True, slots=True)
-class LowEnd:
+class LowEnd(Struct, frozen=True):
     """So many values at a run's end are at the level `final`, far below the `best` before.
 
     From `since` on it was not near the best level any more.
@@ -191,8 +189,7 @@ def _collapse(
     return fall if _are_separate(values, fall, lag, end.learned) else None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _End:
+class _End(Struct, frozen=True, eq=False):
     """How a run ends far below its best level, by the numbers of its windows.
 
     `best` and `final` are the levels that it fell from and to. `learned` is the first half way up

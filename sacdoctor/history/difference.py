@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from sacdoctor.algorithms import TRAINED_VARIABLES
 from sacdoctor.checkpoint import Checkpoint, Pickled, Tensor
@@ -33,8 +34,7 @@ VARIABLES = "variables"
 """The component of tensors outside the policy, such as `log_ent_coef`."""
 
 
-@dataclass(frozen=True, slots=True)
-class TensorDifference:
+class TensorDifference(Struct, frozen=True):
     """One tensor, or one moment of one, in both checkpoints.
 
     `changed`, `max_abs` and `relative_l2` are those of a `Distance`, None where there is nothing to
@@ -56,8 +56,7 @@ class TensorDifference:
     moment: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SettingDifference:
+class SettingDifference(Struct, frozen=True):
     """A setting with two values: of `data`, or of an optimizer's parameter groups.
 
     Pickled values, which are never opened, stand as a text with their type and checksum.
@@ -68,8 +67,7 @@ class SettingDifference:
     after: Any
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Difference(Shown):
+class Difference(Shown, Struct, frozen=True):
     """What lies between the checkpoints `a` and `b`. Identical tensors are listed, too.
 
     `same_settings` counts the settings that are equal.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import isfinite, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct
 
 from sacdoctor.checkpoint import Tensor
 from sacdoctor.diagnosis import as_floats, chunks, has_floats, pieces
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, slots=True)
-class Distance:
+class Distance(Struct, frozen=True):
     """How far two tensors of one shape are apart.
 
     `changed`: elements whose bits differ (their values, where the types differ). `max_abs`: the

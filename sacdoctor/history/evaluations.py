@@ -5,11 +5,11 @@ Source: stable_baselines3/common/callbacks.py, `EvalCallback._on_step`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct
 
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.files import files_below
@@ -21,8 +21,7 @@ NAME = "evaluations.npz"
 _TIMESTEPS, _RETURNS = "timesteps", "results"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EvaluationLog:
+class EvaluationLog(Struct, frozen=True, eq=False):
     """Evaluations in the order of time: the `timesteps` of each and its mean return, shape (n,).
 
     Those whose mean is not finite are left out; `non_finite` has their timesteps.

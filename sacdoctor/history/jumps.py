@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct
 
 from sacdoctor.checkpoint import Tensor
 from sacdoctor.diagnosis import (
@@ -68,8 +68,7 @@ def jumps(old: Facts, new: Facts, moved: Mapping[str, float | None]) -> tuple[Ju
 # -- further than the optimizer can move it ----------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Parameter:
+class _Parameter(Struct, frozen=True):
     """A parameter in one checkpoint, with its optimizer's options and what that keeps of it."""
 
     values: Tensor

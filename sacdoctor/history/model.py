@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from sacdoctor.diagnosis.rules import rule_of
 from sacdoctor.model import Finding, LayerReport, Report
@@ -12,8 +13,7 @@ from sacdoctor.shown import Shown
 from sacdoctor.trust import LoadedCode
 
 
-@dataclass(frozen=True, slots=True)
-class Norms:
+class Norms(Struct, frozen=True):
     """Euclidean norms over weights and biases; `update` is None at the first checkpoint.
 
     `weight`: of the values. `update`: of their difference from the checkpoint before. Buffers,
@@ -25,8 +25,7 @@ class Norms:
     non_finite: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """One checkpoint of a run.
 
     `report` is its diagnosis; its `layers` are only the biases at notice or worse, with the
@@ -76,8 +75,7 @@ class Snapshot:
         return None if steps is None else self.steps_before + steps
 
 
-@dataclass(frozen=True, slots=True)
-class Onset:
+class Onset(Struct, frozen=True):
     """When a finding came up: between two checkpoints, in timesteps.
 
     `after_timesteps`: of the last checkpoint without it, None where the first one has it.
@@ -96,8 +94,7 @@ class Onset:
     until_timesteps: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """The checkpoints of one training, in the order of their timesteps.
 
     `findings` are what only the checkpoints together show. `gamma` is the last checkpoint's, and
@@ -128,8 +125,7 @@ class Run:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """Something that happened between two points in a run, in timesteps; they may be equal."""
 
     name: str
@@ -142,8 +138,7 @@ class Event:
         return self.by_timesteps - self.after_timesteps
 
 
-@dataclass(frozen=True, slots=True)
-class Crash:
+class Crash(Struct, frozen=True):
     """A lasting fall of the returns, from the median `before` to the median `after`.
 
     `episode` is the first low one (the first of the log is 0) and `timesteps` are those at its
@@ -162,8 +157,7 @@ class Crash:
     also_in: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RewardCurve:
+class RewardCurve(Struct, frozen=True):
     """Returns over a run, thinned out for a picture; `episodes` is None for a running mean.
 
     `is_judged`: whether there are enough of them to tell a crash. `evaluations`: of how many by
@@ -181,8 +175,7 @@ class RewardCurve:
     run: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Logged:
+class Logged(Struct, frozen=True):
     """A finding in a log; `run` is the name of the run that the log is of, None where unknown."""
 
     log: str
@@ -190,16 +183,14 @@ class Logged:
     finding: Finding
 
 
-@dataclass(frozen=True, slots=True)
-class LogNote:
+class LogNote(Struct, frozen=True):
     """What is to say about a log that could not be read, or not all of it."""
 
     path: str
     message: str
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class History(Shown):
+class History(Shown, Struct, frozen=True):
     """What a run's folder tells. `unreadable` are reports with status `error`.
 
     `logged` are findings that only the logs show. `logs` are the names of all that were read.

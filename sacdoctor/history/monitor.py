@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import islice
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct
 
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.files import files_below
@@ -25,8 +25,7 @@ _ENDLESS = 2**31
 """Steps that no episode has; as many rows of them as a file holds can still be added up."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MonitorLog:
+class MonitorLog(Struct, frozen=True, eq=False):
     """Episodes in the order of time: `timesteps` at each one's end and `returns`, shape (n,).
 
     `numbers` are those of the episodes: the first of the log is 0. Episodes whose return is not

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from sacdoctor.diagnosis import OUTLAST_REPAIR, Attribution, Examination, status_of
 from sacdoctor.diagnosis.rules import rule_of
@@ -25,8 +27,7 @@ _INITIAL_CAUSES = (Cause.UNTRAINED, Cause.UNKNOWN)
 """What a file says of zeros before the first update: with its optimizers' state, and without."""
 
 
-@dataclass(slots=True)
-class Evidence:
+class Evidence(Struct):
     """What was seen so far in a run, checkpoint by checkpoint.
 
     `still` are the weights and biases that never moved, `movers` those that did. `told` are those

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sacdoctor.history.crash import SMOOTHING, Fall, falls, low_end, needed
 from sacdoctor.history.evaluations import EvaluationLog
@@ -72,8 +73,7 @@ def crashes(
     return sorted((place.crash for place in found), key=lambda crash: (crash.timesteps, crash.log))
 
 
-@dataclass(slots=True)
-class _Place:
+class _Place(Struct):
     """A crash, at which share of its log's timesteps it is, and of which run, as far as known.
 
     A log of one of several environments counts its own timesteps: only their share can be compared.

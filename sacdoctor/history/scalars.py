@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct
 
 from sacdoctor.diagnosis import COEFFICIENT, LoggedRow
 from sacdoctor.errors import SacdoctorError
@@ -41,8 +41,7 @@ _ENDLESS = 2**53
 """Timesteps from which on a float does not tell one from the next."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Series:
+class Series(Struct, frozen=True, eq=False):
     """A logged value over time: `timesteps` and `values`, shape (n,), in the order of time."""
 
     timesteps: NDArray[Any]
@@ -60,8 +59,7 @@ class Series:
         return float(self.values[index - 1]) if index else None
 
 
-@dataclass(frozen=True, slots=True)
-class ScalarLog:
+class ScalarLog(Struct, frozen=True):
     """The wanted series of one log by SB3's names; `skipped` counts rows that are none.
 
     `rows` are in the order in which they were written, which event files do not keep.

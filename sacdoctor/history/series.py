@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from math import exp
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from sacdoctor.algorithms import ALGORITHMS
 from sacdoctor.checkpoint import Checkpoint, Hyperparameters

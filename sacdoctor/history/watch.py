@@ -7,8 +7,10 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sacdoctor.diagnosis import report_of_error, scan
 from sacdoctor.errors import SacdoctorError
@@ -22,8 +24,7 @@ PATIENCE = 30.0
 _Stamp = tuple[int, int]
 
 
-@dataclass(slots=True)
-class _Candidate:
+class _Candidate(Struct):
     """A file that is not settled yet: its size and time of change, and since when they hold."""
 
     stamp: _Stamp

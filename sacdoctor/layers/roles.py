@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from sacdoctor.layers.component import Components
 from sacdoctor.layers.gates import gate_slices
@@ -26,8 +27,7 @@ _HOOK_BUFFER = re.compile(r"(.+)_(u|v|mask)")
 _PARAMETRIZED = re.compile(r"(?:(.*)\.)?(parametrizations\.\w+\.(?:original\d*|\d+\.\w+))$")
 
 
-@dataclass(frozen=True, slots=True)
-class Role:
+class Role(Struct, frozen=True):
     """What a tensor is. `gates` maps a gate to its rows, empty for all but LSTM and GRU.
 
     `online` is the name of the online network's tensor that a target network's one follows, None

@@ -7,13 +7,13 @@ observation that a checkpoint keeps. Each is read in batches.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from msgspec import Struct
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import check_for_correct_spaces
@@ -48,8 +48,7 @@ class Seen(NamedTuple):
     masks: Array | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """Observations to come: `count` of them in `batches`.
 
     `kind` and `name` say where from. `is_normalised`: they are what the network saw, behind any

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from msgspec import Struct
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from sacdoctor.checkpoint import Checkpoint
@@ -40,8 +40,7 @@ FEWEST = 100
 """Observations from which on it is judged what networks do on nearly all of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeReport:
+class ProbeReport(Struct, frozen=True):
     """What the networks of one checkpoint do on observations.
 
     `source` says what kind of place the `count` observations are from: a `buffer`, a `file`, an

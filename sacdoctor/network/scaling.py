@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from sacdoctor.checkpoint import Checkpoint
 from sacdoctor.diagnosis import (
@@ -20,8 +20,7 @@ from sacdoctor.diagnosis import (
 from sacdoctor.network.observations import Observed
 
 
-@dataclass(frozen=True, slots=True)
-class Scaling:
+class Scaling(Struct, frozen=True):
     """What observations and rewards become before they reach the networks of one checkpoint.
 
     `statistics` are those that belong to it, None where there are none. `subject` is what rules

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from gymnasium import spaces
+from msgspec import Struct, field
 from stable_baselines3.common import utils
 from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer, RolloutBuffer
 from stable_baselines3.common.policies import BasePolicy
@@ -47,8 +47,7 @@ _LEAST = 4096
 """Sizes that need no proof by the weights: a layer of so many units is quickly made."""
 
 
-@dataclass(slots=True)
-class LiveSettings:
+class LiveSettings(Struct):
     """`values` by key; `left_out` says what another value stands for, or none, by key."""
 
     values: dict[str, Any] = field(default_factory=dict)

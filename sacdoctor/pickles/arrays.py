@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
@@ -28,8 +29,7 @@ _PLAIN = re.compile(r"[biufc]\d{1,2}")
 _BYTES = (bytes, memoryview)
 
 
-@dataclass(eq=False, slots=True)
-class PickledDType(TakesState):
+class PickledDType(TakesState, Struct, eq=False):
     """An element type as the pickle spells it; its state, which follows, adds the byte order."""
 
     code: str
@@ -55,8 +55,7 @@ class PickledDType(TakesState):
         raise UnsupportedCheckpoint(f"elements of type {self.code!r} are not read here")
 
 
-@dataclass(eq=False, slots=True)
-class PickledArray(TakesState):
+class PickledArray(TakesState, Struct, eq=False):
     """An array as the pickle describes it; `data` are bytes, or a list for Python objects.
 
     `axes` is what the bytes, in C order, were transposed by; None for an array that was not.

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from msgspec import Struct, field
 
 from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
 
@@ -30,8 +31,7 @@ class _Opcode(NamedTuple):
     end: int
 
 
-@dataclass(slots=True)
-class _Uses:
+class _Uses(Struct):
     """Which texts of a pickle are names: `looked_up` has, for each name, its two texts.
 
     `texts` are the opcodes that push a text, by where they start. `as_data` are those that are

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from sacdoctor.errors import CorruptCheckpoint, OverBudget
 
@@ -33,8 +33,7 @@ STEPS = 4096
 """Opcodes that are granted at a time; what small things hold is counted as often."""
 
 
-@dataclass(slots=True)
-class WalkBudget:
+class WalkBudget(Struct):
     """What is left of the operations and bytes of one file, and how deep its pickles nest now."""
 
     operations: int = OPERATIONS

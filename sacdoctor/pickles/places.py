@@ -9,8 +9,9 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from sacdoctor.errors import UnsupportedCheckpoint
 from sacdoctor.pickles.budget import WalkBudget
@@ -21,8 +22,7 @@ Place = tuple[int, int]
 """Start and end of some bytes."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PlacedValue:
+class PlacedValue(Struct, frozen=True, eq=False):
     """The bytes that make the value which `target` (a dict, or what stands for one) gets for `key`.
 
     They end behind the last opcode that puts the value on the stack, keeps it or fills it.
@@ -35,8 +35,7 @@ class PlacedValue:
     is_single: bool
 
 
-@dataclass(slots=True)
-class Uses:
+class Uses(Struct):
     """Which slots of the memo opcodes fill, or ask for, and where these opcodes stand, in order."""
 
     slots: array[int] = field(default_factory=lambda: array("Q"))
@@ -59,8 +58,7 @@ class Uses:
         return found
 
 
-@dataclass(slots=True)
-class Items:
+class Items(Struct):
     """Where `POP` opcodes keep items from a list, in the order in which it gets them.
 
     Each takes the place of the bytes from a start to an end: of the opcode that would append the
@@ -77,8 +75,7 @@ class Items:
         return self.starts[at], self.ends[at]
 
 
-@dataclass(slots=True)
-class Places:
+class Places(Struct):
     """Where things stand in a pickle.
 
     `values` are those under the keys that were asked for, in the order in which dicts get them.

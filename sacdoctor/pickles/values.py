@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 MAX_KEY_PARTS = 16
 """Items of a tuple that is a dict's key; hashing it takes time whenever it is used."""
 _KEY_TYPES = (str, float, bytes, bool, type(None))
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(Struct, frozen=True):
     """A class or function that a pickle refers to."""
 
     module: str
@@ -21,8 +21,7 @@ class Name:
         return f"{self.module}.{self.qualname}"
 
 
-@dataclass(eq=False, slots=True)
-class Made:
+class Made(Struct, eq=False):
     """An object that a pickle would have made by calling `function`."""
 
     function: Any

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sacdoctor.algorithms import ALGORITHMS
 from sacdoctor.diagnosis import Facts, normalised, scan
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
 _ARRAYS = ".npz"
 
 
-@dataclass(frozen=True, slots=True)
-class Donor:
+class Donor(Struct, frozen=True):
     """A checkpoint whose values may fill dead elements.
 
     `age`: timesteps between it and the checkpoint that is repaired, None where that is not known.
@@ -40,8 +40,7 @@ class Donor:
     sick: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Donors:
+class Donors(Struct, frozen=True):
     """Where values may come from. `buffer` is a replay buffer, or a `.npz` of observations and the
     actions that a healthy policy took, to which dead elements are fitted; `checkpoints` come
     nearest first.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import reduce
 from importlib import import_module
 from importlib.util import find_spec
+
+from msgspec import Struct
 
 from sacdoctor.checkpoint import Checkpoint, decoded, names_in_torch_file
 from sacdoctor.errors import CheckpointError
@@ -38,8 +39,7 @@ _MAKE_CODE = frozenset(
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-@dataclass(frozen=True, slots=True)
-class Ported:
+class Ported(Struct, frozen=True):
     """What changes for this environment, and what nothing here can change."""
 
     renames: tuple[Rename, ...]

@@ -6,9 +6,10 @@ import json
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from msgspec import Struct
 
 from sacdoctor.checkpoint import Checkpoint, Edits, ElementEdit, Tensor
 from sacdoctor.checkpoint.formats import RECORD
@@ -33,8 +34,7 @@ _WRITTEN_AT_ONCE = 1024**2
 """Bytes that are copied in one go."""
 
 
-@dataclass(frozen=True, slots=True)
-class FixResult:
+class FixResult(Struct, frozen=True):
     """What was done to one checkpoint. `output` and `after` are None where nothing was written.
 
     `unsafe` are the findings of rule SD601 that the plan leaves, whatever rules were selected.

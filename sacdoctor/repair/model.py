@@ -7,6 +7,8 @@ from math import isfinite
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from sacdoctor.diagnosis import Completion, Slot
 from sacdoctor.errors import SacdoctorError
 
@@ -44,8 +46,7 @@ class TensorRepair:
         return len(self.positions)
 
 
-@dataclass(frozen=True, slots=True)
-class Refit:
+class Refit(Struct, frozen=True):
     """What came of fitting the dead elements of one network to recorded transitions.
 
     `before` and `after` are means of `measure` over `held_out` transitions that were not fitted to,
@@ -94,8 +95,7 @@ class Refit:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(Struct, frozen=True):
     """A tensor with zeros that is not repaired, and why."""
 
     name: str
@@ -122,8 +122,7 @@ class MomentReset:
         return len(self.positions)
 
 
-@dataclass(frozen=True, slots=True)
-class SettingChange:
+class SettingChange(Struct, frozen=True):
     """A setting inside the checkpoint that gets another value, or goes: then `after` is None.
 
     It is called `name` in `data`, or, with an `optimizer`, in the groups of that optimizer.
@@ -140,8 +139,7 @@ class SettingChange:
         return self.name if self.optimizer is None else f"{self.optimizer}.{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Rename:
+class Rename(Struct, frozen=True):
     """A class or function for which a pickle asks by another name; `place` is where that stands.
 
     A name is its module, and what it is called in there.
@@ -152,8 +150,7 @@ class Rename:
     after: GlobalName
 
 
-@dataclass(frozen=True, slots=True)
-class RepairOptions:
+class RepairOptions(Struct, frozen=True):
     """What to repair and from what. `only` is a shell-style pattern of tensor names.
 
     `strip_code`: pickled schedules give way to numbers. `for_this_environment`: pickles ask for
@@ -186,8 +183,7 @@ class RepairOptions:
         return is_for_loading and not asks_for_more and all(x is None for x in others)
 
 
-@dataclass(frozen=True, slots=True)
-class RepairPlan:
+class RepairPlan(Struct, frozen=True):
     """Everything that will change in a checkpoint; empty where nothing needs to.
 
     `wrappers` are paths that go from names in the state dict. `unstripped` are pickles whose code

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from sacdoctor.diagnosis import Examination, Facts, report_of
 from sacdoctor.diagnosis.rules import findings, rule_of, selected, wrapped_names

@@ -8,8 +8,9 @@ position and whether it is full (SB3), one number that counts all that was ever 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 Numbers = Mapping[str, int | bool]
 """Whole numbers and truth values beside the arrays, by name."""
@@ -83,8 +84,7 @@ COUNTERS = frozenset(private + name for name in _SPELLINGS for private in PRIVAT
 """All names of counters."""
 
 
-@dataclass(frozen=True, slots=True)
-class Filling:
+class Filling(Struct, frozen=True):
     """`size` rows are filled; where that is all, the oldest stands at `pos`, else there is `size`.
 
     `counters` are the numbers that say so: with fewer rows filled they must say that.

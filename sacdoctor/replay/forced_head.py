@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from sacdoctor.replay.buffer import ReplayBuffer
@@ -18,8 +18,7 @@ LONGER_THAN_LATER = 4
 saturated or greedy policy. It must be this many times as long as any later one. A judgement."""
 
 
-@dataclass(frozen=True, slots=True)
-class ForcedHead:
+class ForcedHead(Struct, frozen=True):
     """Forced actions at the head of a replay buffer.
 
     `transitions` counts rows times environments, `rows` the rows in which any environment's action
@@ -43,8 +42,7 @@ class ForcedHead:
         return self.earliest == self.latest
 
 
-@dataclass(frozen=True, slots=True)
-class Doubt:
+class Doubt(Struct, frozen=True):
     """Why forced actions cannot be told; `boundary` is the transition at which they may have ended,
     where one is suspected."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from sacdoctor.replay.transitions import Floats, Transitions
@@ -24,8 +25,7 @@ _NORMAL = 1.4826
 Pairs = tuple[Transitions, Transitions]
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomeModel:
+class OutcomeModel(Struct, frozen=True):
     """How one outcome differs with observations and actions; the transitions it compares with."""
 
     column: int
@@ -135,8 +135,7 @@ def slope_of(model: OutcomeModel, pairs: Pairs) -> tuple[float, float]:
     return slope, sqrt(float((((left - slope * by_action) * by_action) ** 2).sum())) / power
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Struct, frozen=True):
     """How far each outcome is from its prediction by the nearest reference transition."""
 
     if_executed: Floats

@@ -8,10 +8,10 @@ next observation before the reward, as in PyTorch's tutorial, where shapes show 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from sacdoctor.errors import CorruptCheckpoint, UnsupportedCheckpoint
@@ -48,8 +48,7 @@ _LONG = 64
 """Items from which on a list is one of transitions, or a column of them, and not looked into."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(Struct, frozen=True):
     """Where a buffer's fields are: `columns` by field, the names of these in the pickle.
 
     `holder` has them, or is the list of transitions; `around` is what it stands in.

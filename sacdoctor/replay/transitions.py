@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from sacdoctor.replay.buffer import ReplayBuffer
@@ -20,8 +20,7 @@ LARGEST = 1e12
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Transitions:
+class Transitions(Struct, frozen=True):
     """Transitions in order of time: their rows' age, observation, action terms and outcomes."""
 
     time: NDArray[np.int64]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from sacdoctor.errors import SacdoctorError, unopened
 from sacdoctor.files import replacing
@@ -25,8 +26,7 @@ LINES, PARTS = "jsonl", "parquet"
 _NEEDED = ("row", "path", "status", "rule", "name", "severity")
 
 
-@dataclass(slots=True)
-class Earlier:
+class Earlier(Struct):
     """What earlier runs found: the files, their statuses, and a finding of each rule and severity.
 
     Of a finding there are its rule and severity, which the exit code goes by.

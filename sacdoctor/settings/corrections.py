@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from math import ceil, isfinite
+
+from msgspec import Struct, field
 
 from sacdoctor.algorithms import algorithm_named
 from sacdoctor.errors import SacdoctorError
@@ -42,8 +43,7 @@ _Waiting = tuple[str, Section | None, Entry, str | None]
 """Path, section and entry on a walk, and the algorithm that is named above."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """A setting that must change: its dotted path, what the file says, what it should say.
 
     `before` None: it was not set. `after` None: it is better left unset.
@@ -55,8 +55,7 @@ class Change:
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Struct, frozen=True):
     """A known setting where it was found, and the algorithm it is for (None: the file is mute)."""
 
     name: str
@@ -76,8 +75,7 @@ class Setting:
         return self.scalar.value is None
 
 
-@dataclass(frozen=True, slots=True)
-class Corrections:
+class Corrections(Struct, frozen=True):
     """The changes, the edits that make them, and every known setting that was looked at."""
 
     changes: list[Change] = field(default_factory=list)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+
+from msgspec import Struct, field
 
 from sacdoctor.errors import SacdoctorError
 
@@ -32,8 +33,7 @@ class Notes(Enum):
     ON_TOP = "above everything, where a line may end inside of a value"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Scalar:
+class Scalar(Struct, frozen=True, eq=False):
     """A value: as it is written (without quotes and tag), and as the language reads it.
 
     `whole` is the place with quotes and tag. A `tagged` YAML value (`!!float 5e-3`) is a number
@@ -47,8 +47,7 @@ class Scalar:
     tagged: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Entry:
+class Entry(Struct, frozen=True, eq=False):
     """A key with its value; `start` is where the key begins in a YAML or JSON text."""
 
     key: str
@@ -56,8 +55,7 @@ class Entry:
     start: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Section:
+class Section(Struct, frozen=True, eq=False):
     """A mapping, in its order. `flow`: written in braces, so that a new entry follows a comma."""
 
     entries: list[Entry] = field(default_factory=list)
@@ -71,8 +69,7 @@ class Section:
 Value = Scalar | Section | list["Value"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Edit:
+class Edit(Struct, frozen=True, eq=False):
     """One change of a file: a new text for `entry`, or a new entry `added` right after it.
 
     `text` None stands for null.

@@ -6,10 +6,12 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from types import ModuleType
+
+from msgspec.structs import replace
 
 from sacdoctor.algorithms import ALGORITHMS, TRAINED_VARIABLES, algorithm_in, algorithm_named
 from sacdoctor.checkpoint import Checkpoint, Hyperparameters

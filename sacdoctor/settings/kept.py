@@ -11,10 +11,11 @@ import keyword
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from sacdoctor.algorithms import Algorithm
 from sacdoctor.checkpoint import Checkpoint, Pickled, constant_of
@@ -42,8 +43,7 @@ _MOST_VALUES = 300
 """Values in a setting that is written out; `policy_kwargs` have under 30."""
 
 
-@dataclass(slots=True)
-class Kept:
+class Kept(Struct):
     """What is to stand in a script: expressions by argument, and the imports that they need.
 
     `policy` is an expression, None for the algorithm's usual one. `left_out` are the settings that

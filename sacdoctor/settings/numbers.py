@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 LINEAR = "lin_"
 """rl-zoo's prefix of a rate that decays linearly to zero."""
@@ -16,8 +17,7 @@ _NUMBER = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Struct, frozen=True):
     """A number, and whether it is the start of a linear schedule."""
 
     number: float

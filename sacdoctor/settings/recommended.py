@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from sacdoctor.algorithms import ALGORITHMS
 from sacdoctor.settings.kept import Kept
 from sacdoctor.settings.ranges import CLIP_GRAD_VALUE, MAX_GRAD_NORM, WARMUP_STEPS
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """What an algorithm is to be trained with. None: not set.
 
     `linear`: the learning rate decays linearly to 0. `was` holds what a corrected setting said

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sacdoctor.algorithms import ALGORITHMS
 from sacdoctor.errors import SacdoctorError
@@ -15,8 +16,7 @@ from sacdoctor.settings.ranges import LONGEST_WARMUP, MAX_GRAD_NORM_RANGE
 from sacdoctor.settings.recommended import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(Struct, frozen=True):
     """A setting, its value, and what a reader should know about it."""
 
     key: str

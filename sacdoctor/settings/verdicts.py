@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sacdoctor.algorithms import ALGORITHMS
 from sacdoctor.settings.numbers import spelled
@@ -19,8 +20,7 @@ from sacdoctor.settings.ranges import (
 from sacdoctor.severity import Severity
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """Why a setting must change, and to what.
 
     `low` and `high` are the ends of the safe range, None where there is no such end.

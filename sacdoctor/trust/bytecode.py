@@ -15,10 +15,11 @@ Pythons that can; which of these will run it nobody here knows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
+
+from msgspec import Struct
 
 from sacdoctor.files import fetched
 from sacdoctor.trust.instructions import HERE, NEW, OLD, Version
@@ -34,8 +35,7 @@ _FLAGS = 0x1 | 0x2 | 0x10 | 0x40 | 0x7FA0000
 generator nor a coroutine, and no collecting of arguments."""
 
 
-@dataclass(frozen=True, eq=False)
-class Code:
+class Code(Struct, frozen=True, eq=False, dict=True):
     """A code object's parts, in the terms of `types.CodeType`, whichever Python wrote it."""
 
     arguments: int
@@ -187,8 +187,7 @@ _VALUE, _NULL = "v", "0"
 """What stands on the stack: a value, or what may be none at all, which calls alone may take."""
 
 
-@dataclass(slots=True)
-class _State:
+class _State(Struct):
     """The stack, and which places hold a value for certain."""
 
     stack: str

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
 
 from sacdoctor.errors import CheckpointError
 from sacdoctor.pickles import Name, encode
@@ -484,8 +485,7 @@ _FILLED = frozenset(
 )
 
 
-@dataclass(eq=False, slots=True)
-class Function:
+class Function(Struct, eq=False):
     """A function that the pickle puts together.
 
     `needs` are the global names that its code uses and nobody has given it yet; None where it does

@@ -6,12 +6,12 @@ Opcode numbers and inline caches: `opcode.py` of CPython 3.6 to 3.13.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from functools import cached_property
 
+from msgspec import Struct
 
-@dataclass(frozen=True, eq=False)
-class Version:
+
+class Version(Struct, frozen=True, eq=False, dict=True):
     """How some Pythons read bytecode: the numbers of the instructions that are followed here.
 
     `caches` are the units behind an instruction that belong to it, `jump` the bytes that a jump

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class PickledPart:
     def readable(self) -> PickledPart:
         """Return the part without the note that it cannot be read to its end."""
         known = tuple(r for r in self.references if r.kind is not Kind.UNREAD)
-        return replace(self, references=known)
+        return PickledPart(self.member, self.key, known, self.is_torch)
 
 
 def is_pickle_file(path: str | Path) -> bool:

@@ -11,9 +11,10 @@ pickles. Nothing is executed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from sacdoctor.archive import Archive
 from sacdoctor.checkpoint import Limits
@@ -87,8 +88,7 @@ class Kind(StrEnum):
     UNREAD = "cannot be read"
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Struct, frozen=True):
     """One thing in a pickle that is not proven harmless, or code that is.
 
     `name` is the thing, or words for it where it has no name; of code it is the file and function

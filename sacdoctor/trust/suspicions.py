@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sacdoctor.pickles import Name
 from sacdoctor.printable import printable
@@ -25,8 +26,7 @@ _THE_USERS = _CLASSES | {"action_noise"}
 """Where SB3 takes classes of the user's, or an object of one, by design."""
 
 
-@dataclass(frozen=True, slots=True)
-class Suspicion:
+class Suspicion(Struct, frozen=True):
     """One reference that is not proven harmless, where it stands, and how bad it is.
 
     `member`, `key` and `is_torch` are those of its `PickledPart`.

@@ -7,9 +7,10 @@ another place that recalls it, is not proven harmless.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 from sacdoctor.pickles import Name
 
@@ -70,8 +71,7 @@ DATA = frozenset(
 """What was made and may lie about: it does nothing by itself."""
 
 
-@dataclass(eq=False, slots=True)
-class Thing:
+class Thing(Struct, eq=False):
     """What a proven call made: `name` was called, `detail` is what its later use depends on.
 
     `is_sealed`: somebody else holds it, and nothing may change it any more. `depth`: how many
@@ -86,8 +86,7 @@ class Thing:
     depth: int = 0
 
 
-@dataclass(eq=False, slots=True)
-class Key:
+class Key(Struct, eq=False):
     """A key of a dict that takes long to hash, or no hash at all here: it stands for itself."""
 
     value: Any

@@ -11,9 +11,17 @@ import pytest
 from sacdoctor.cli.main import VERBS
 from tests.conftest import ROOT, child_environment
 
-ALLOWED = {"sacdoctor", "numpy", "typer", "shellingham", "annotated_doc", "typing_extensions"}
+ALLOWED = {
+    "sacdoctor",
+    "numpy",
+    "msgspec",
+    "typer",
+    "shellingham",
+    "annotated_doc",
+    "typing_extensions",
+}
 """Packages outside the standard library that `scan --format json` may import: numpy to count,
-typer to parse arguments, and the small ones that typer brings."""
+msgspec for classes of data, typer to parse arguments, and the small ones that typer brings."""
 SLOW = {"asyncio", "concurrent", "http", "multiprocessing", "pydoc", "sqlite3", "unittest", "xml"}
 """Parts of the standard library that nothing here needs and that take milliseconds."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from sacdoctor import Report, ScanOptions, scan
 from sacdoctor.fleet import Look, Patience, find_checkpoints, reports_on

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch as th
+from msgspec.structs import replace
 
 from sacdoctor import scan
 from sacdoctor.repair import RepairError, RepairOptions, cures, fix

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sacdoctor.archive import Pieces
 from sacdoctor.checkpoint.edits import Edits
@@ -19,8 +20,7 @@ RECORD = "sacdoctor.json"
 see it: it takes only `*.pth` and its own names."""
 
 
-@dataclass(frozen=True, slots=True)
-class PickleFile:
+class PickleFile(Struct, frozen=True):
     """A pickle that loading the checkpoint opens, or a torch file with pickles in it.
 
     `member` is where it stands, empty for the file itself. `read` returns its bytes, and raises
@@ -90,8 +90,7 @@ class Contents(ABC):
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Container:
+class Container(Struct, frozen=True):
     """A kind of checkpoint file. A module of this package that has one, as `CONTAINER`, adds it.
 
     `name` says what a file of this kind is, with its article. `opens` tells one by its bytes alone,

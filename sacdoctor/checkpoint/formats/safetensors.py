@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 from typing import Any
+
+from msgspec import Struct
 
 from sacdoctor.archive import Pieces
 from sacdoctor.checkpoint.dtypes import DTYPES, DType
@@ -53,8 +54,7 @@ _NOT_READ = frozenset(("F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F6_E2M3", "F6_E
 """Types that the library knows, and whose zeros nobody here has learnt to count."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(Struct, frozen=True):
     """What the header says of one tensor; `start` and `end` count bytes behind the header."""
 
     name: str

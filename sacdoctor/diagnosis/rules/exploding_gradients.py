@@ -27,10 +27,10 @@ No fix. `fix-config` emits settings with clipping.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import isfinite, nan, sqrt
 
 import numpy as np
+from msgspec import Struct
 
 from sacdoctor.checkpoint import OptimizerState, Tensor
 from sacdoctor.diagnosis.examination import Examination
@@ -100,8 +100,7 @@ def _norm(moments: list[_SecondMoment]) -> float | None:
     return sqrt(total) if moments and total >= rounding else None
 
 
-@dataclass(frozen=True, slots=True)
-class _SecondMoment:
+class _SecondMoment(Struct, frozen=True):
     """A parameter's second moment after `step` updates with the factor `decay`."""
 
     moment: Tensor

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from msgspec import Struct
 
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity
@@ -44,8 +45,7 @@ class Symptom(NamedTuple):
     follows: Callable[[Any, Finding, Finding], bool] = within
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Rule:
+class Rule(Struct, frozen=True, eq=False):
     """A rule, one per file in this folder, where it is called `RULE`.
 
     `doc` is the file's docstring. `severities` are those that its findings can have, the worst

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from sacdoctor.diagnosis import rules as folder
 from sacdoctor.diagnosis.rules.interface import Rule, Subject

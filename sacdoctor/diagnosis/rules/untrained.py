@@ -29,7 +29,8 @@ Re-drawing harms nothing and is not needed: the first update does as much.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from sacdoctor.diagnosis.examination import Examination
 from sacdoctor.diagnosis.facts import Facts

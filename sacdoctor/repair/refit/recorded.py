@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
+from msgspec import Struct
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
@@ -33,8 +33,7 @@ BURN_IN = 40
 (Kapturowski et al. 2019, "Recurrent Experience Replay in Distributed Reinforcement Learning")."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Given:
+class Given(Struct, frozen=True, eq=False):
     """Observations, and what a policy is given beside them: n rows.
 
     `masks` (n, choices) are the allowed ones. `starts` is 1.0 where an episode begins: of all rows
@@ -65,8 +64,7 @@ Normalise = Callable[[str, NDArray[Any]], NDArray[Any]]
 """What an environment's wrapper made of observations, by the key in a Dict, else an empty text."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Recorded:
+class Recorded(Struct, frozen=True, eq=False):
     """The newest transitions of a buffer: n rows, environment by environment, in order of time.
 
     `actions` (n, …) as SB3 stores them, Box actions scaled to [-1, 1]. `rewards` (n,). `goes_on`

@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from msgspec import Struct, field
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor, nn
@@ -59,8 +59,7 @@ _LEAST_GAIN_OF_VALUES = 0.5
 """Share of the Bellman error that must go before a critic's known values give way."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What to refit: `dead` elements by the name of their tensor in the policy's state dict.
 
     `given` are elements, and their values, that are known already: they are put into the model
@@ -76,8 +75,7 @@ class Asked:
     trust: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Refitted:
+class Refitted(Struct, frozen=True):
     """What came of it: for each network an account, and new values, NaN where nothing was learned,
     of the elements that were asked for, by tensor."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sacdoctor.replay.buffer import ReplayBuffer
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """A kind of file. A module of this package that has one, as `KIND`, adds it.
 
     `name` says what such a file is, with its article; `endings` are those of its names, in lower

@@ -11,7 +11,6 @@ import io
 import warnings
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import chain
 from math import prod
 from pathlib import Path
@@ -19,6 +18,7 @@ from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
+from msgspec import Struct
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
@@ -44,8 +44,7 @@ _MAX_DIMENSIONS = 32
 _Pieces = Iterable[bytes | memoryview]
 
 
-@dataclass(frozen=True, slots=True)
-class _Header:
+class _Header(Struct, frozen=True):
     """What the header of a `.npy` says; the elements begin behind its `size` bytes."""
 
     shape: tuple[int, ...]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 _USUAL_AFTER = 20
 """Norms after which an optimizer has a usual one."""
 
 
-@dataclass(slots=True)
-class GradientRecord:
+class GradientRecord(Struct):
     """What passed through one optimizer since the guard was attached.
 
     `steps`: those taken, `measured`: the norms among them that `last` and `largest` are about, all
@@ -23,9 +23,9 @@ class GradientRecord:
     skipped: int = 0
     last: float = 0.0
     largest: float = 0.0
-    _logs: float = field(default=0.0, repr=False)
-    _sum: float = field(default=0.0, repr=False)
-    _summed: int = field(default=0, repr=False)
+    _logs: float = 0.0
+    _sum: float = 0.0
+    _summed: int = 0
 
     def add(self, norm: float) -> None:
         """Enter the norm of one step that is taken."""

@@ -8,19 +8,18 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from sacdoctor.diagnosis import LEVEL, STANDARD_ERRORS, least_spread
 
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Episode:
+class Episode(Struct, frozen=True):
     """A finished episode: its number (the first is 0), the timesteps at its end, its return."""
 
     number: int
@@ -28,16 +27,14 @@ class Episode:
     value: float
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingEvent:
+class TrainingEvent(Struct, frozen=True):
     """Something that may explain what follows it: the warm-up's end, the first update, …"""
 
     name: str
     timesteps: int
 
 
-@dataclass(frozen=True, slots=True)
-class RewardCrash:
+class RewardCrash(Struct, frozen=True):
     """A fall of the mean return: from `before` (the best mean) to `after` (the latest).
 
     `episode` is the first episode of the fall, `timesteps` the model's timesteps at its end;

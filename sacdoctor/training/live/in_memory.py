@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,8 +36,7 @@ _PICKLED = ("policy_class", "policy_kwargs", "action_space")
 """Settings that no JSON holds, and that rules about a live model read."""
 
 
-@dataclass(frozen=True)
-class LiveFacts(Facts):
+class LiveFacts(Facts, frozen=True):
     """Facts of a model in memory, where which optimizer entry is whose needs no search."""
 
     checkpoint: InMemory

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch as th
+from msgspec import Struct
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 Optimizers = Mapping[str, th.optim.Optimizer]
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(Struct, frozen=True):
     """How far a training is, and how often parts of it have their turn.
 
     Where the number of environment steps is not known, `num_timesteps` is None.
@@ -34,8 +33,7 @@ class Pace:
     target_update_interval: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class LiveModel:
+class LiveModel(Struct, frozen=True):
     """A model that is training: SB3's, or modules and optimizers of one's own.
 
     `names` has every name of every parameter, `parameters` each parameter once, under its first

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch as th
+from msgspec.structs import replace
 from torch import nn
 
 from sacdoctor.diagnosis import STANDARD_ERRORS

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from sacdoctor.training.manners.console import say
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingFinding:
+class TrainingFinding(Struct, frozen=True):
     """One sign of trouble, and the timesteps at which it was seen.
 
     `kind` is reward-crash, action-std, entropy, growth, non-finite, gradient-norm or setup;

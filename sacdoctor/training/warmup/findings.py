@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from sacdoctor.diagnosis.rules import Rule
 from sacdoctor.diagnosis.rules import long_warmup as rule
 from sacdoctor.settings import judge_warmup_steps
 
 
-@dataclass(frozen=True, slots=True)
-class WarmupFinding:
+class WarmupFinding(Struct, frozen=True):
     """What the check at the start of training found: a rule's code and name, and a sentence."""
 
     code: str

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch as th
+from msgspec import Struct
 
 from sacdoctor.checkpoint import DTYPES
 from sacdoctor.layers import NORM_WEIGHTS, Kind, Role
@@ -15,8 +15,7 @@ from sacdoctor.repair import encoded, initial_values
 from sacdoctor.training.live import LiveModel
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Struct, frozen=True):
     """What one look at a policy's tensors finds.
 
     `zeros`: elements that are exactly zero (−0.0 counts, NaN does not), by bias. `fresh_norms`:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import torch as th
+from msgspec import Struct
 
 from sacdoctor.model import Cause, Finding
 from sacdoctor.severity import Severity, Thresholds, worst
@@ -14,8 +14,7 @@ from sacdoctor.training.zeros.bias_tensors import Counts
 from sacdoctor.training.zeros.untouched import Untouched, layer_has_died
 
 
-@dataclass(frozen=True, slots=True)
-class DeadBias:
+class DeadBias(Struct, frozen=True):
     """A bias at warning or worse, as it was before any repair.
 
     `zeros` are those that count: not those that never were anything else, in a layer that lives.
@@ -32,8 +31,7 @@ class DeadBias:
     evidence: str
 
 
-@dataclass(frozen=True, slots=True)
-class Repair:
+class Repair(Struct, frozen=True):
     """Elements of one tensor that were set anew.
 
     `by`: `reinit` (drawn), `refit` (fitted to the model's own transitions, drawn where these tell
@@ -49,8 +47,7 @@ class Repair:
     cleared: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """What one check saw and did.
 
     `zero_percent` is the share of zeros among all elements of all biases. `updated` is False while

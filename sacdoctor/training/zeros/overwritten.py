@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
 
 import torch as th
+from msgspec import Struct
 from torch import nn
 
 from sacdoctor.diagnosis.rules import rule_named
@@ -28,8 +28,7 @@ LEFT = 0.5
 training takes by itself leaves nearly all of them, a write of zeros nothing but what came since."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(Struct, frozen=True):
     """A parameter at the last check: it, how often it was changed, its updates, its values."""
 
     parameter: nn.Parameter

@@ -8,9 +8,9 @@ would be in them.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 import torch as th
+from msgspec import Struct
 from torch import nn
 
 from sacdoctor.diagnosis import LEAST_UPDATES
@@ -26,8 +26,7 @@ _EXACT = 1e-5
 each step."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
+class _Kept(Struct, frozen=True):
     """Of one parameter in one optimizer: its updates, the sum of its second moment, the decay."""
 
     step: float
@@ -35,8 +34,7 @@ class _Kept:
     decay: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
+class _Look(Struct, frozen=True):
     """What one look saw: the silent layers with their cause, and what optimizers kept of them.
 
     `steps` are those that the busiest optimizer had taken: PPO's counter of updates counts epochs.

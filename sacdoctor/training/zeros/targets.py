@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
 import torch as th
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sacdoctor.diagnosis import RunFacts, Still
 from sacdoctor.diagnosis.rules import stale_target
@@ -18,8 +19,7 @@ _LONGEST_INTERVAL = 10_000
 """Steps between two copies where the algorithm is one's own: SB3's default for DQN, the longest."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(Struct, frozen=True):
     """A target network when it last moved: sums over its tensors and the online network's."""
 
     own: tuple[float, ...]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch as th
+from msgspec.structs import replace
 
 from sacdoctor.model import Finding
 from sacdoctor.severity import Thresholds

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec.structs
 import pytest
 import torch as th
 
@@ -74,7 +74,7 @@ def test_no_kind_opens_what_is_no_checkpoint(data: bytes) -> None:
 def test_two_kinds_that_claim_the_same_bytes_are_an_error_of_the_program(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    twin = dataclasses.replace(torch_zip.CONTAINER, name="a twin")
+    twin = msgspec.structs.replace(torch_zip.CONTAINER, name="a twin")
     monkeypatch.setattr(formats, "CONTAINERS", (*CONTAINERS, twin))
     with pytest.raises(RuntimeError, match="a bare state dict and a twin claim the same bytes"):
         container_of(memoryview(saved(POLICY)))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 from markdown_it import MarkdownIt
+from msgspec.structs import replace
 
 from sacdoctor import Report, scan
 from tests.report.formats.reports import all_kinds, hostile, shown, unreadable

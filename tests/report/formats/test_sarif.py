@@ -107,7 +107,7 @@ def test_a_file_that_cannot_be_read_is_a_notification(tmp_path: Path) -> None:
 def test_fingerprints_outlive_other_figures_and_tell_files_and_rules_apart(
     broken: Path, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     def prints(report: Report) -> list[str]:
         return [one["partialFingerprints"]["findingHash/v1"] for one in results(report)]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from math import isfinite
 
 from markupsafe import Markup
+from msgspec import Struct
 
 from sacdoctor.checkup import Happening
 from sacdoctor.history import RewardCurve, Run, Snapshot
@@ -33,8 +33,7 @@ _MOST_LOGS = 4
 """Returns of a run that are drawn as curves of one panel: as many as there are colours."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """What came up at one place of the time axis, under the number that the picture has there."""
 
     number: int | None
@@ -47,8 +46,7 @@ class Entry:
         return worst(one.severity for one in self.happenings)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """A checkpoint as a row of the table."""
 
     snapshot: Snapshot
@@ -57,8 +55,7 @@ class Line:
     cells: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Course:
+class Course(Struct, frozen=True):
     """A run: its picture where something varies, what is constant, and its checkpoints.
 
     `logs` are those whose returns are drawn, in the order of their colours; `run` is None where

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, TextIO
+
+from msgspec import Struct
 
 from sacdoctor.history import TensorDifference
 from sacdoctor.report.formats.html.page import number, write_page
@@ -15,8 +16,7 @@ _MOST_ROWS = 400
 """Tensors that are listed for a part of the agent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """A part of the agent: the tensors in it that differ, the furthest first.
 
     `largest` is the largest relative distance of any, None where none can be told.

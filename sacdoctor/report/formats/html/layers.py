@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 
 from markupsafe import Markup
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sacdoctor.diagnosis.spread import Spread, spreads
 from sacdoctor.errors import SacdoctorError
@@ -24,8 +25,7 @@ _MOST_PICTURES = 160
 take about a second and 400 KB."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """A tensor of a layer; `picture` shows how its values are spread, `values` says it."""
 
     tensor: LayerReport
@@ -33,8 +33,7 @@ class Row:
     values: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Tile:
+class Tile(Struct, frozen=True):
     """A layer: `share` is the part of its biases (or else of all its elements) that is zero."""
 
     key: str
@@ -68,8 +67,7 @@ class Tile:
         return sum(row.tensor.parameters for row in self.rows)
 
 
-@dataclass(frozen=True, slots=True)
-class Component:
+class Component(Struct, frozen=True):
     """A part of the agent and its layers."""
 
     name: str
@@ -81,8 +79,7 @@ class Component:
         return worst(tile.severity for tile in self.tiles)
 
 
-@dataclass(frozen=True, slots=True)
-class LayerMap:
+class LayerMap(Struct, frozen=True):
     """The parts of an agent, the worst first; `hidden` counts the layers that are not shown.
 
     `places` has for each tensor the key of its layer.

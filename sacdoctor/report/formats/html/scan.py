@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TextIO
+
+from msgspec import Struct
 
 from sacdoctor.model import Report
 from sacdoctor.report.formats.html.layers import LayerMap, layer_map
@@ -18,8 +19,7 @@ _MOST_IN_FULL = 6
 _BAD = (Status.WARNING, Status.CRITICAL)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """A checkpoint in the list of all: `key` is where it is shown in full, if it is."""
 
     path: str
@@ -29,8 +29,7 @@ class Line:
     key: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Sheet:
+class Sheet(Struct, frozen=True):
     """A checkpoint in full."""
 
     key: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
+
+from msgspec.structs import asdict
 
 from sacdoctor.history import Crash, History, Norms, Onset, Run, Snapshot
 from sacdoctor.model import Report
@@ -110,4 +111,5 @@ def _onset(run: Run, onset: Onset) -> dict[str, Any]:
 
 def _crash(crash: Crash) -> dict[str, Any]:
     values = {name: finite(value) for name, value in crash.values.items()}
-    return {**asdict(crash), "values": values}
+    events = [asdict(event) for event in crash.events]
+    return {**asdict(crash), "events": events, "values": values}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from math import isfinite
 from typing import Any
+
+from msgspec.structs import asdict
 
 from sacdoctor.model import Finding, Summary
 from sacdoctor.printable import escaped

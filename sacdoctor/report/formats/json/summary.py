@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
+
+from msgspec.structs import asdict
 
 from sacdoctor.fleet.summary import FleetSummary
 from sacdoctor.report.formats.json.schema import head_document, written

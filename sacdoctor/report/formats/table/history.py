@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from math import isfinite
 from typing import Literal
 
+from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -180,8 +180,7 @@ def _zeros(snapshot: Snapshot) -> Text:
     return Text(percent_text(summary.zero_percent) if summary else "")
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
+class _Column(Struct, frozen=True):
     """A column: of those that do not fit, the one with the highest `rank` goes first."""
 
     name: str

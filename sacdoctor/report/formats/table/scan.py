@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -35,8 +35,7 @@ _CAUSES = frozenset(Cause)
 _NO_BASELINE = Judge()
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
+class _Layout(Struct, frozen=True):
     """What fits on a line of `width` columns."""
 
     width: int
@@ -199,8 +198,7 @@ def _rate(report: Report) -> str:
     return f"learning rate {max(applied):g}{scheduled}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(Struct, frozen=True):
     """A tensor, how bad it is in itself, and `why`: a cause, or the rule that finds fault with it.
 
     `about` are the findings that name it, the worst first, but for those that grade biases.
@@ -213,8 +211,7 @@ class _Row:
     is_listed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
+class _Group(Struct, frozen=True):
     """A component: its tensors that the table counts, the worst about any of them, and why."""
 
     name: str

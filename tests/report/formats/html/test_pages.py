@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import sys
-from dataclasses import replace
 from math import inf, nan
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from sacdoctor import SacdoctorError, check_up, scan
 from sacdoctor.checkup import Checkup, Concern, Happening
