@@ -211,7 +211,6 @@ def _free_place(target: Target, output: Path | None, done: Sequence[FixResult]) 
 def _repaired(target: Target, donor: str | None, patience: Patience, **how: Any) -> FixResult:
     """Return what was done to a checkpoint here, or to a copy of one at an address."""
     from sacdoctor.fleet import Address, copies
-    from sacdoctor.history import MOST_EARLIER, ROLLOUT
     from sacdoctor.repair import fix as repair
 
     source = str(target) if isinstance(target, Address) else None
@@ -221,6 +220,8 @@ def _repaired(target: Target, donor: str | None, patience: Patience, **how: Any)
         elif donor is None:
             path = here.file(target.url)
         elif donor == AUTO:
+            from sacdoctor.history import MOST_EARLIER, ROLLOUT
+
             path = here.checkpoint(target.url, earlier=MOST_EARLIER, also=[ROLLOUT])
         else:
             path = here.checkpoint(target.url, buffer=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -290,6 +289,8 @@ class Copies:
 
     def command(self, text: str) -> str:
         """Return a command to type with addresses in it; what it writes goes to this folder."""
+        import shlex
+
         words = shlex.split(text)
         for at, word in enumerate(words):
             words[at] = self._text(word)
