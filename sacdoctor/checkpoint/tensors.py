@@ -72,11 +72,19 @@ class Tensor:
     is_contiguous: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        _check_geometry(self)
+        _check_numbers(self.shape, self.stride, self.offset)
         numel = prod(self.shape)
-        object.__setattr__(self, "numel", numel)
         contiguous = numel <= 1 or self.stride == contiguous_stride(self.shape)
+        object.__setattr__(self, "numel", numel)
         object.__setattr__(self, "is_contiguous", contiguous)
+        if not contiguous or not numel:
+            _check_size(self.shape, self.dtype)
+        reach = numel - 1 if contiguous else _reach(self.shape, self.stride)
+        if numel and self.offset + reach >= self.storage.numel:
+            raise CorruptCheckpoint(
+                f"a tensor of shape {self.shape} does not fit into its storage of "
+                f"{self.storage.numel:,} elements"
+            )
 
     @property
     def values(self) -> NDArray[Any]:
@@ -157,8 +165,7 @@ def _reach(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
     return sum((size - 1) * step for size, step in zip(shape, stride, strict=True) if size)
 
 
-def _check_geometry(tensor: Tensor) -> None:
-    shape, stride, offset = tensor.shape, tensor.stride, tensor.offset
+def _check_numbers(shape: tuple[Any, ...], stride: tuple[Any, ...], offset: Any) -> None:
     if len(shape) != len(stride) or len(shape) > MAX_DIMENSIONS:
         raise CorruptCheckpoint(
             f"a tensor has a shape of {len(shape):,} dimensions and {len(stride):,} strides"
@@ -169,17 +176,8 @@ def _check_geometry(tensor: Tensor) -> None:
             raise CorruptCheckpoint("a tensor's shape, stride or offset holds no whole number")
         if not 0 <= number <= _MAX_SIZE:
             raise CorruptCheckpoint("a tensor's shape, stride or offset is no possible size")
-    if tensor.dtype.itemsize * prod(max(size, 1) for size in shape) > _MAX_SIZE:
+
+
+def _check_size(shape: tuple[int, ...], dtype: DType) -> None:
+    if dtype.itemsize * prod(max(size, 1) for size in shape) > _MAX_SIZE:
         raise CorruptCheckpoint(f"a tensor claims an impossible shape, {shape}")
-    if 0 in shape:
-        return
-    if offset + _reach(shape, stride) >= tensor.storage.numel:
-        raise CorruptCheckpoint(
-            f"a tensor of shape {shape} does not fit into its storage of "
-            f"{tensor.storage.numel:,} elements"
-        )
-    distinct = prod(size for size, step in zip(shape, stride, strict=True) if step)
-    if distinct > tensor.storage.numel:
-        raise CorruptCheckpoint(
-            f"a tensor of shape {shape} claims more elements than its storage has"
-        )

@@ -142,7 +142,7 @@ def _never_active(facts: Facts, name: str, zeros: int) -> Attribution:
 
 def _outside(facts: Facts, name: str) -> str:
     entries = sum(len(state.entries) for state in facts.policy_optimizers.values())
-    parameters = facts.parameters()
+    parameters = facts.parameters
     outside = sum(other in facts.coverage.outside for other in parameters)
     evidence = (
         f"none of the {entries:,} entries of {' and '.join(facts.policy_optimizers)} is its own; "
@@ -245,7 +245,7 @@ def _never_steps(facts: Facts, state: OptimizerState) -> bool:
     """
     if any(group.learning_rate != 0 for group in state.groups):
         return False
-    weights = [n for n in facts.parameters() if facts.anatomy.roles[n].role == "weight"]
+    weights = [n for n in facts.parameters if facts.anatomy.roles[n].role == "weight"]
     return not any(was_trained(facts.tensors[name]) for name in weights)
 
 

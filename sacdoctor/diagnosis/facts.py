@@ -64,15 +64,15 @@ class Facts(Struct, frozen=True, dict=True):
         """What loading the file would run beyond SB3 and its libraries."""
         return LoadedCode(suspicions(parts_of(self.checkpoint), trusted=self.trusted))
 
-    @property
+    @cached_property
     def tensors(self) -> Mapping[str, Tensor]:
         return self.checkpoint.tensors
 
-    @property
+    @cached_property
     def optimizers(self) -> Mapping[str, OptimizerState]:
         return self.checkpoint.optimizers
 
-    @property
+    @cached_property
     def policy_optimizers(self) -> Mapping[str, OptimizerState]:
         """The optimizers that look after the policy: all but that of `log_ent_coef`."""
         return of_the_policy(self.optimizers)
@@ -180,16 +180,17 @@ class Facts(Struct, frozen=True, dict=True):
         """Yield the names of all tensors but aliases."""
         return (name for name in self.tensors if name not in self.anatomy.aliases)
 
-    def parameters(self) -> list[str]:
-        """Return the weights and biases by name: no buffers, aliases or empty tensors.
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """The weights and biases by name: no buffers, aliases or empty tensors.
 
         A tensor with another kind of name may be a buffer; a state dict does not tell.
         """
-        return [
+        return tuple(
             name
             for name in self.own()
             if self.anatomy.roles[name].role in ("weight", "bias") and self.tensors[name].numel
-        ]
+        )
 
 
 def _keeps_moments(state: OptimizerState) -> bool:

@@ -104,7 +104,7 @@ def silent_layers(facts: Facts) -> list[str]:
     enough = most_never_active if facts.checkpoint.is_repaired else lambda units: 1.0
     return [
         name
-        for name in facts.parameters()
+        for name in facts.parameters
         if facts.anatomy.roles[name].role == "bias"
         and (weight := _weight_of(facts, name)) is not None
         and any(
@@ -120,7 +120,7 @@ def mostly_silent_layers(facts: Facts) -> dict[str, float]:
     By the layers' biases; those in which all units are silent are `silent_layers`.
     """
     found = {}
-    for name in facts.parameters():
+    for name in facts.parameters:
         weight = _weight_of(facts, name) if facts.anatomy.roles[name].role == "bias" else None
         if weight is not None:
             share = max((_silent_share(kept) for kept in _kept(facts, weight, name)), default=0.0)
@@ -222,7 +222,7 @@ def _is_all_zero(moment: Tensor) -> bool:
 def stopped_networks(facts: Facts) -> dict[str, list[str]]:
     """Return the weights and biases of each network that has stopped."""
     parts: dict[str, list[str]] = {}
-    for name in facts.parameters():
+    for name in facts.parameters:
         component = facts.anatomy.roles[name].component
         if component in NETWORKS and any(True for _ in facts.moments(name)):
             parts.setdefault(component, []).append(name)

@@ -76,7 +76,7 @@ def first_layers(facts: Facts) -> Iterator[str]:
     None that a normalisation follows: it takes the mean out, so that the bias has no gradient but
     what rounding leaves, beside which every input looks large.
     """
-    for name in facts.parameters():
+    for name in facts.parameters:
         if name.endswith(".0.bias") and name.removesuffix(".bias") not in facts.before_norm:
             yield name
 

@@ -47,7 +47,7 @@ def updates_per_transition(facts: Facts) -> float | None:
 def sigmoid_layers(facts: Facts) -> int:
     """Return how many layers with a Sigmoid behind them lie in a row, in the deepest network."""
     found: dict[str, int] = {}
-    for name in facts.parameters():
+    for name in facts.parameters:
         role = facts.anatomy.roles[name]
         if role.role == "weight" and facts.activation(name) == "Sigmoid":
             network = role.layer.rpartition(".")[0]

@@ -193,7 +193,7 @@ def _replaced(
 def _matrices(facts: Facts) -> dict[str, list[str]]:
     """Return the weights of each online network that have enough rows and columns."""
     found: dict[str, list[str]] = {}
-    for name in facts.parameters():
+    for name in facts.parameters:
         tensor, role = facts.tensors[name], facts.anatomy.roles[name]
         if role.online is None and len(tensor.shape) > 1 and has_floats(tensor):
             rows = tensor.shape[0]

@@ -18,7 +18,7 @@ def distances(old: Facts, new: Facts) -> dict[str, float | None]:
     repeat elements are left out.
     """
     found: dict[str, float | None] = {}
-    for name in new.parameters():
+    for name in new.parameters:
         before, after = old.tensors[name], new.tensors[name]
         if not (before.is_expanded or after.is_expanded):
             moved = distance(before, after)
@@ -31,8 +31,8 @@ def norms(facts: Facts, moved: Mapping[str, float | None] | None) -> tuple[Norms
 
     `moved` has the squared distances from the checkpoint before, None where there is none.
     """
-    members = _members(facts, facts.parameters())
-    online = [name for name in facts.parameters() if facts.anatomy.roles[name].online is None]
+    members = _members(facts, facts.parameters)
+    online = [name for name in facts.parameters if facts.anatomy.roles[name].online is None]
     return _norms(facts, online, moved), {
         component: _norms(facts, names, moved) for component, names in members.items()
     }

@@ -48,7 +48,7 @@ class Evidence(Struct):
     def begin(cls, header: Header, examination: Examination) -> Evidence:
         """Return the evidence of a run's first checkpoint."""
         facts = examination.facts
-        still = [n for n in facts.parameters() if facts.tensors[n].dtype.name in _EXACT]
+        still = [n for n in facts.parameters if facts.tensors[n].dtype.name in _EXACT]
         return cls(header, header, still)
 
     def move(self, header: Header, distances: Mapping[str, float | None]) -> None:
@@ -67,7 +67,7 @@ class Evidence(Struct):
         if facts.is_untrained:
             return
         self.told |= facts.coverage.outside
-        for name in facts.parameters():
+        for name in facts.parameters:
             for slot in facts.coverage.slots.get(name, ()):
                 if facts.optimizers[slot.optimizer].moments:
                     self.told.add(name)

@@ -93,10 +93,8 @@ class Machine:
         self.budget.enter()
         try:
             return self._run()
-        except IndexError:
+        except (IndexError, struct.error):
             raise CorruptCheckpoint("its pickle ends too early or is damaged") from None
-        except struct.error:
-            raise CorruptCheckpoint("its pickle ends too early") from None
         except (UnicodeDecodeError, ValueError, TypeError) as error:
             raise CorruptCheckpoint(f"its pickle is damaged: {error}") from None
         finally:
@@ -241,6 +239,15 @@ class Machine:
             raise CorruptCheckpoint("its pickle takes a value that is not there")
         return self.stack.pop()
 
+    def _two(self) -> list[Any]:
+        """Take two values, in the order in which they were pushed."""
+        stack, marks = self.stack, self.marks
+        if len(stack) - (marks[-1] if marks else 0) < 2:
+            raise CorruptCheckpoint("its pickle takes a value that is not there")
+        two = stack[-2:]
+        del stack[-2:]
+        return two
+
     def _top(self) -> Any:
         if self.marks and self.marks[-1] >= len(self.stack):
             raise CorruptCheckpoint("its pickle takes a value that is not there")
@@ -313,26 +320,11 @@ class Machine:
         except KeyError:
             raise CorruptCheckpoint("its pickle recalls a value that it never kept") from None
 
-    def binget(self) -> None:
-        at = self.at
-        self.at = at + 1
-        self.recall(self.data[at])
-
     def keep(self, slot: int) -> None:
         stack, marks = self.stack, self.marks
         if marks and marks[-1] >= len(stack):
             raise CorruptCheckpoint("its pickle takes a value that is not there")
         self.memo[slot] = stack[-1]
-
-    def binput(self) -> None:
-        at = self.at
-        self.at = at + 1
-        self.keep(self.data[at])
-
-    def long_binput(self) -> None:
-        at = self.at
-        self.at = at + 4
-        self.keep(_UINT4(self.data, at)[0])
 
     def put_line(self) -> None:
         slot = self._number(self._line())
@@ -353,10 +345,6 @@ class Machine:
     def binfloat(self) -> None:
         self.stack.append(_FLOAT8(self.data, self.at)[0])
         self.at += 8
-
-    def binint(self) -> None:
-        self.stack.append(_INT4(self.data, self.at)[0])
-        self.at += 4
 
     def push_long(self, size: int) -> None:
         if size > MAX_TEXT_NUMBER:
@@ -389,13 +377,6 @@ class Machine:
 
     def tuple_of_group(self) -> None:
         self.stack.append(tuple(self._group()))
-
-    def tuple_of(self, count: int) -> None:
-        if len(self.stack) - (self.marks[-1] if self.marks else 0) < count:
-            raise CorruptCheckpoint("its pickle takes a value that is not there")
-        items = tuple(self.stack[-count:])
-        del self.stack[-count:]
-        self.stack.append(items)
 
     def dict_of_group(self) -> None:
         self.dict_of({})
@@ -436,7 +417,7 @@ class Machine:
         self.stack.append(self.vocabulary.computed(f"extension code {code} of copyreg"))
 
     def reduce(self) -> None:
-        args, function = self._pop(), self._pop()
+        function, args = self._two()
         self._call(self.vocabulary.call, function, args)
 
     def newobj(self) -> None:
@@ -490,6 +471,83 @@ class Machine:
         raise UnsupportedCheckpoint("its pickle keeps some of its bytes outside the file")
 
 
+# -- opcodes that tensors are made of, nine in ten of a state dict: none calls another function
+
+
+def _binget(machine: Machine) -> None:
+    at = machine.at
+    machine.at = at + 1
+    slot = machine.data[at]
+    if slot not in machine.memo:
+        machine.recall(slot)  # which says that nothing is there
+    machine.stack.append(machine.memo[slot])
+
+
+def _long_binget(machine: Machine) -> None:
+    at = machine.at
+    machine.at = at + 4
+    slot = _UINT4(machine.data, at)[0]
+    if slot not in machine.memo:
+        machine.recall(slot)
+    machine.stack.append(machine.memo[slot])
+
+
+def _binput(machine: Machine) -> None:
+    at, stack, marks = machine.at, machine.stack, machine.marks
+    machine.at = at + 1
+    if marks and marks[-1] >= len(stack):
+        machine.keep(0)  # which says that nothing is there
+    machine.memo[machine.data[at]] = stack[-1]
+
+
+def _long_binput(machine: Machine) -> None:
+    at, stack, marks = machine.at, machine.stack, machine.marks
+    machine.at = at + 4
+    if marks and marks[-1] >= len(stack):
+        machine.keep(0)
+    machine.memo[_UINT4(machine.data, at)[0]] = stack[-1]
+
+
+def _binint(machine: Machine) -> None:
+    at = machine.at
+    machine.at = at + 4
+    machine.stack.append(_INT4(machine.data, at)[0])
+
+
+def _binint1(machine: Machine) -> None:
+    at = machine.at
+    machine.at = at + 1
+    machine.stack.append(machine.data[at])
+
+
+def _binint2(machine: Machine) -> None:
+    at = machine.at
+    machine.at = at + 2
+    machine.stack.append(_UINT2(machine.data, at)[0])
+
+
+def _binunicode(machine: Machine) -> None:
+    at = machine.at + 4
+    size = _UINT4(machine.data, machine.at)[0]
+    machine.at = at
+    end = at + size
+    if size > _SHORT or end + _AHEAD > machine.ready:
+        machine.push_text(size)
+        return
+    machine.at = end
+    machine.stack.append(str(machine.data[at:end], "utf-8", "surrogatepass"))
+
+
+def _tuple_of(count: int) -> Callable[[Machine], None]:
+    def making(machine: Machine) -> None:
+        stack, marks = machine.stack, machine.marks
+        if len(stack) - (marks[-1] if marks else 0) < count:
+            raise CorruptCheckpoint("its pickle takes a value that is not there")
+        stack[-count:] = (tuple(stack[-count:]),)
+
+    return making
+
+
 def _rare(name: str, does: Callable[[Machine], None]) -> Callable[[Machine], None]:
     def noting(machine: Machine) -> None:
         machine.rare.add(name)
@@ -518,11 +576,11 @@ _BY_OPCODE: dict[bytes, Opcode] = {
     b"\x95": (Machine.frame, 0),
     b"\x80": (Machine.proto, 0),
     b"g": (_rare("GET", lambda m: m.recall(m._number(m._line()))), _SLOT),
-    b"h": (Machine.binget, _SLOT),
-    b"j": (lambda m: m.recall(m._uint4()), _SLOT),
+    b"h": (_binget, _SLOT),
+    b"j": (_long_binget, _SLOT),
     b"p": (_rare("PUT", Machine.put_line), _KEPT),
-    b"q": (Machine.binput, _KEPT),
-    b"r": (Machine.long_binput, _KEPT),
+    b"q": (_binput, _KEPT),
+    b"r": (_long_binput, _KEPT),
     b"\x94": (lambda m: m.keep(len(m.memo)), _KEPT),
     b"N": (_constant(None), _SLOT),
     b"\x88": (_constant(True), _SLOT),
@@ -531,16 +589,16 @@ _BY_OPCODE: dict[bytes, Opcode] = {
     b"L": (_rare("LONG", Machine.long_line), _NUMBER),
     b"F": (_rare("FLOAT", Machine.float_line), _NUMBER),
     b"G": (Machine.binfloat, _NUMBER),
-    b"J": (Machine.binint, _NUMBER),
-    b"K": (lambda m: m.stack.append(m._byte()), _SLOT),
-    b"M": (lambda m: m.stack.append(m._uint2()), _NUMBER),
+    b"J": (_binint, _NUMBER),
+    b"K": (_binint1, _SLOT),
+    b"M": (_binint2, _NUMBER),
     b"\x8a": (lambda m: m.push_long(m._byte()), 2 * _NUMBER),
     b"\x8b": (lambda m: m.push_long(m._uint4()), MAX_TEXT_NUMBER),
     b"S": (_rare("STRING", Machine.string_line), _TEXT),
     b"T": (_rare("BINSTRING", lambda m: m.push_old_string(m._uint4())), _TEXT),
     b"U": (_rare("SHORT_BINSTRING", lambda m: m.push_old_string(m._byte())), _TEXT),
     b"V": (_rare("UNICODE", Machine.unicode_line), _TEXT),
-    b"X": (lambda m: m.push_text(m._uint4()), _TEXT),
+    b"X": (_binunicode, _TEXT),
     b"\x8c": (lambda m: m.push_text(m._byte()), _TEXT),
     b"\x8d": (lambda m: m.push_text(m._uint8()), _TEXT),
     b"B": (lambda m: m.push_bytes(m._uint4()), _TEXT),
@@ -553,9 +611,9 @@ _BY_OPCODE: dict[bytes, Opcode] = {
     b"l": (_rare("LIST", Machine.list_of_group), _CONTAINER),
     b")": (_constant(()), _SLOT),
     b"t": (Machine.tuple_of_group, _CONTAINER),
-    b"\x85": (lambda m: m.tuple_of(1), _CONTAINER),
-    b"\x86": (lambda m: m.tuple_of(2), _CONTAINER),
-    b"\x87": (lambda m: m.tuple_of(3), _CONTAINER),
+    b"\x85": (_tuple_of(1), _CONTAINER),
+    b"\x86": (_tuple_of(2), _CONTAINER),
+    b"\x87": (_tuple_of(3), _CONTAINER),
     b"}": (_push(dict), _CONTAINER),
     b"d": (_rare("DICT", Machine.dict_of_group), 2 * _CONTAINER),
     b"\x8f": (Machine.empty_set, _CONTAINER),

@@ -354,9 +354,18 @@ _SMALL = 16
 there may be millions, are of no interest."""
 
 
+_NOTING: dict[int, _Does] = {
+    b"h"[0]: lambda machine: machine.recall(machine._byte()),
+    b"j"[0]: lambda machine: machine.recall(machine._uint4()),
+    b"q"[0]: lambda machine: machine.keep(machine._byte()),
+    b"r"[0]: lambda machine: machine.keep(machine._uint4()),
+}
+"""Opcodes that fill a slot of the memo or ask for one, in terms of methods that note which."""
+
+
 def _with_places(code: int, opcode: Opcode) -> Opcode:
     does, holds = opcode
-    return _OTHERS.get(code, _taking)(does), holds + _PLACE
+    return _OTHERS.get(code, _taking)(_NOTING.get(code, does)), holds + _PLACE
 
 
 _PlacedMachine.opcodes = tuple(

@@ -56,7 +56,7 @@ def test_what_is_outside_is_in_no_live_optimizer(labelled: Labelled, name: str) 
     label = labelled.label(name)
     with Checkpoint(labelled.path(name)) as checkpoint:
         facts = Facts(checkpoint)
-        outside = facts.coverage.outside & {*facts.parameters()}  # less buffers
+        outside = facts.coverage.outside & {*facts.parameters}  # less buffers
     entered = {tensor for names in label["optimizers"].values() for tensor in names}
     assert not facts.coverage.outside & entered
     assert outside <= {*label["not_in_optimizer"]}

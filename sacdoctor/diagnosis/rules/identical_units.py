@@ -51,7 +51,7 @@ def check(examination: Examination) -> Iterator[Finding]:
     asked = {layer.name for layer in examination.layers}
     found = {
         name: copies
-        for name in facts.parameters()
+        for name in facts.parameters
         if name in asked and facts.policy_optimizers and (copies := _copies(facts, name))
     }
     if not found:

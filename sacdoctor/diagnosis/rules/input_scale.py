@@ -132,7 +132,7 @@ def _of_saturation(layer: Saturation) -> Finding:
 
 def _large(facts: Facts) -> Iterator[Inputs]:
     """Yield the inputs that are too large for the activation behind them."""
-    first = (name for name in facts.parameters() if name.endswith(".0.bias"))
+    first = (name for name in facts.parameters if name.endswith(".0.bias"))
     activations = {facts.activation(name) for name in first} - {None}
     saturates = bool(activations) and activations <= SATURATING
     for found in inputs(facts):

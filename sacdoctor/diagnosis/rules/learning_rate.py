@@ -108,7 +108,7 @@ def check(examination: Examination) -> Iterator[Finding]:
 def _never_moved(facts: Facts) -> bool:
     """Return whether updates left every weight as its initialiser drew it, at a rate of 0."""
     rates = [state.learning_rate for state in facts.policy_optimizers.values()]
-    weights = [name for name in facts.parameters() if facts.anatomy.roles[name].role == "weight"]
+    weights = [name for name in facts.parameters if facts.anatomy.roles[name].role == "weight"]
     if (facts.n_updates or 0) < LEAST_UPDATES or not rates or any(rates) or not weights:
         return False
     return not any(was_trained(facts.tensors[name]) for name in weights)
@@ -138,7 +138,7 @@ def _slower_than_adam(facts: Facts) -> float | None:
     if facts.updates_by_other_means or not used or any(o is None or o.name != "SGD" for o in used):
         return None
     roles = facts.anatomy.roles
-    online = [name for name in facts.parameters() if roles[name].online is None]
+    online = [name for name in facts.parameters if roles[name].online is None]
     momenta = [m for of in options if isinstance(m := of.get("momentum"), (int, float))]
     most = facts.checkpoint.hyperparameters.number("max_grad_norm") or MAX_GRAD_NORM
     steps_added_up = 1 / max(1 - max(momenta, default=0.0), 1e-6)

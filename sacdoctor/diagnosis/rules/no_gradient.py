@@ -52,7 +52,7 @@ def check(examination: Examination) -> Iterator[Finding]:
     }
     never = [
         name
-        for name in facts.parameters()
+        for name in facts.parameters
         if name in names
         and facts.anatomy.roles[name].online is None
         and facts.coverage.slots.get(name)

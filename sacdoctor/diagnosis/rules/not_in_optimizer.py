@@ -65,7 +65,7 @@ from sacdoctor.severity import Severity
 def check(examination: Examination) -> Iterator[Finding]:
     """Yield one finding over all parameters outside the optimizers."""
     facts = examination.facts
-    parameters = facts.parameters()
+    parameters = facts.parameters
     names = {layer.name for layer in examination.layers}
     known = {facts.anatomy.roles[n].layer for n in parameters if n in facts.coverage.slots}
     # A lone tensor beside trained ones of its own layer may as well be a buffer.

@@ -105,7 +105,7 @@ def _may_be_compared(facts: Facts) -> bool:
     """Return whether targets had time to follow: a file of somebody's own must show updates."""
     if not facts.policy_optimizers:
         return facts.algorithm is not None
-    updates = (updates_of(facts, name) for name in facts.parameters())
+    updates = (updates_of(facts, name) for name in facts.parameters)
     return max(updates, default=0.0) >= LEAST_UPDATES
 
 
@@ -115,7 +115,7 @@ def _never_follows(facts: Facts) -> bool:
 
 def _pairs(facts: Facts) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Yield the component, the target's weight or bias, and the online network's."""
-    for name in facts.parameters():
+    for name in facts.parameters:
         online = facts.anatomy.roles[name].online
         other = facts.tensors.get(online) if online is not None else None
         target = facts.tensors[name]

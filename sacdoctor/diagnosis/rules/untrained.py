@@ -76,7 +76,7 @@ def _is_as_it_began(facts: Facts) -> bool:
         return False
     if any(state.moments for state in facts.optimizers.values()):
         return False
-    weights = [name for name in facts.parameters() if facts.anatomy.roles[name].role == "weight"]
+    weights = [name for name in facts.parameters if facts.anatomy.roles[name].role == "weight"]
     if not row.has_gradients:  # ARS begins at 0
         return bool(weights) and not any(facts.measures[n].norm for n in weights)
     if not facts.policy_optimizers or not weights or facts.biases_start_at_zero:
