@@ -91,7 +91,12 @@ class Copies:
         if (here := path_here(path)) is not None:
             return here
         self._is_alone = True
-        return str(self._alone(Address(path), self._folder()))
+        address = Address(path)
+        file = self._folder() / address.kept_as
+        with _named(address):
+            self._fetch(address, file)
+        self._names[str(file)] = str(address)
+        return str(file)
 
     def checkpoint(
         self, path: str, *, buffer: bool = True, earlier: int = 0, also: Iterable[str] = ()
@@ -104,13 +109,12 @@ class Copies:
         """
         if (here := path_here(path)) is not None:
             return here
-        address, folder = Address(path), self._folder()
+        address = Address(path)
+        sketch = self._beside(address, self._folder())
+        own = next((file for file, of in sketch.items() if of.url == path), None)
+        if own is None:
+            return self.file(path)
         with _named(address):
-            sketch = self._beside(address, folder)
-            own = next((file for file, of in sketch.items() if of.url == path), None)
-            if own is None:
-                self._is_alone = True
-                return str(self._alone(address, folder))
             self._fetch(sketch[own], own)
         others = [file for file in sketch if file.suffix.lower() == _ZIP and file != own]
         before, after = _by_number(own, others)
@@ -174,13 +178,6 @@ class Copies:
             raise _unkept(error) from None
         self._folders.append(str(folder))
         return folder
-
-    def _alone(self, address: Address, folder: Path) -> Path:
-        file = folder / address.kept_as
-        with _named(address):
-            self._fetch(address, file)
-        self._names[str(file)] = str(address)
-        return file
 
     def _beside(self, address: Address, folder: Path) -> dict[Path, Address]:
         """Return a sketch of the folder that a file is in, empty where that cannot be listed."""
@@ -305,8 +302,11 @@ class Copies:
             error.path = self._text(str(error.path))
 
     def _text(self, text: str) -> str:
+        if text in self._names:
+            return self._names[text]
         if any(folder in text for folder in self._folders):
-            for here in sorted(self._names, key=len, reverse=True):
+            found = [here for here in self._names if here in text]
+            for here in sorted(found, key=len, reverse=True):
                 text = text.replace(here, self._names[here])
         return text
 
