@@ -109,10 +109,15 @@ class Copies:
         """
         if (here := path_here(path)) is not None:
             return here
+        from sacdoctor.fleet.drivers import place_of
+
         address = Address(path)
         sketch = self._beside(address, self._folder())
         own = next((file for file, of in sketch.items() if of.url == path), None)
         if own is None:
+            with _named(address):
+                if place_of(address, self._patience).is_folder():
+                    raise Unfetched("it is a folder: give the address of a file in it")
             return self.file(path)
         with _named(address):
             self._fetch(sketch[own], own)

@@ -166,6 +166,7 @@ def test_other_verbs_take_an_address_too(verb: tuple[str, ...], hub: Path, run: 
         (("fix-config", "--write", "s3://lab/a.yml"), "nothing is written there"),
         (("history", "memory://nowhere/run"), "there is no such file or folder"),
         (("fix", "http://127.0.0.1:1/a.zip"), "no server answers there"),
+        (("warmup", "http://127.0.0.1:1/run/"), "it is a folder: give the address of a file in it"),
         (
             ("history", "nosuch://lab/run"),
             "nothing is known of addresses that begin with nosuch://",
