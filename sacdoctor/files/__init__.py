@@ -1,7 +1,12 @@
 """Files on disk: held open and read, found below a folder, written whole or not at all."""
 
 from sacdoctor.files.atomic import replace_file, replacing
-from sacdoctor.files.folder import entered_below, files_below, refuse_other_than_folder
+from sacdoctor.files.folder import (
+    entered_below,
+    files_below,
+    is_file,
+    refuse_other_than_folder,
+)
 from sacdoctor.files.held import (
     SCRATCH,
     WHOLE,
@@ -35,6 +40,7 @@ __all__ = [
     "fetched",
     "files_below",
     "is_far",
+    "is_file",
     "is_held",
     "map_file",
     "map_ranges",

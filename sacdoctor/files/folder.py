@@ -30,6 +30,15 @@ def files_below(folder: str | Path, endings: str | tuple[str, ...]) -> list[Path
     )
 
 
+def is_file(path: Path) -> bool:
+    """Return whether a file is there: of a name that is too long for one, or where one may not
+    look, there is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def entered_below(folder: str | Path) -> Iterator[Path | SacdoctorError]:
     """Yield every file below `folder`, and an error for each folder below that was not entered.
 

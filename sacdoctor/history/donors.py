@@ -9,6 +9,7 @@ from sacdoctor.algorithms import ALGORITHMS
 from sacdoctor.checkpoint import checkpoints_below
 from sacdoctor.diagnosis import scan
 from sacdoctor.errors import SacdoctorError
+from sacdoctor.files import is_file
 from sacdoctor.history.lineage import Header, lineages, read_header
 from sacdoctor.model import Report
 from sacdoctor.options import ScanOptions
@@ -95,4 +96,4 @@ def _buffer(headers: Sequence[Header]) -> Path | None:
 
 def _rollout(path: Path) -> Path | None:
     beside = path.with_name(ROLLOUT)
-    return beside if beside.is_file() else None
+    return beside if is_file(beside) else None

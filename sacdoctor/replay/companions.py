@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from sacdoctor.errors import NotACheckpoint, unopened
-from sacdoctor.files import files_below
+from sacdoctor.files import files_below, is_file
 from sacdoctor.replay.formats import ENDINGS
 
 _STEPS = re.compile(r"(.*)_replay_buffer_(\d+)_steps\.pkl")
@@ -32,7 +32,7 @@ def checkpoint_of(buffer: Path) -> Path | None:
         stem = buffer.stem
         candidates = [f"{stem}.zip", f"{stem.removesuffix('_replay_buffer')}.zip"]
     paths = (buffer.with_name(name) for name in candidates)
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if is_file(path)), None)
 
 
 def buffer_of(checkpoint: Path) -> Path | None:
@@ -43,7 +43,7 @@ def buffer_of(checkpoint: Path) -> Path | None:
     else:
         candidates = [f"{checkpoint.stem}_replay_buffer.pkl", f"{checkpoint.stem}.pkl", _LAST]
     paths = (checkpoint.with_name(name) for name in candidates)
-    return next((p for p in paths if p.is_file() and checkpoint_of(p) == checkpoint), None)
+    return next((p for p in paths if is_file(p) and checkpoint_of(p) == checkpoint), None)
 
 
 def buffers_below(run: Path) -> list[Path]:
