@@ -35,6 +35,8 @@ _STREAM = 8 * 1024**2
 """Bytes that are asked for at once where a file is read from its start to its end."""
 _MOST_FOLDERS = 10_000
 """Folders of a web server that are looked into: its pages may lead on without end."""
+_MOST_LEVELS = 32
+"""Folders in one another that are looked into: a page that leads to itself lies in itself."""
 
 
 class Place(Struct, frozen=True):
@@ -151,8 +153,16 @@ class Place(Struct, frozen=True):
     def _linked(self, root: str, depth: int | None) -> Iterator[str]:
         """Yield the files that a web server's page of a folder leads to, and the pages below."""
         seen, open_ = {root}, [(root, 1)]
+        since, pages = monotonic(), 0
         while open_:
+            if monotonic() - since > self.patience.grace + pages * self.patience.page:
+                raise Unfetched("its pages, which list its files, come too slowly")
+            pages += 1
             page, level = open_.pop()
+            if level > _MOST_LEVELS:
+                raise Unfetched(
+                    f"its pages lead to more than {_MOST_LEVELS} folders in one another"
+                )
             for name in sorted(self._asked(self.fs.ls, page, detail=False)):
                 if "?" in name or "#" in name or not name.startswith(root):
                     continue  # pages sort themselves by links to themselves
@@ -165,12 +175,18 @@ class Place(Struct, frozen=True):
                 raise Unfetched(f"its pages lead to more than {_MOST_FOLDERS:,} folders")
 
     def _named(self, sizes: dict[str, int | None]) -> list[Address]:
+        """Return the addresses of listed files, in order.
+
+        Whoever names a file may not write a chain of addresses, which could lead to a file here: a
+        web server knows the name as it is escaped, for others there is no such file.
+        """
         link, chained, rest = self.address.url.partition("::")
         path = self.path.rstrip("/")
         at = link.rfind(path)
         start = link[:at] if at >= 0 else f"{link.partition('://')[0]}://"
         return [
-            Address(start + name + chained + rest, size) for name, size in sorted(sizes.items())
+            Address(start + name.replace("::", "%3A%3A") + chained + rest, size)
+            for name, size in sorted(sizes.items())
         ]
 
 

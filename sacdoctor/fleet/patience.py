@@ -38,6 +38,10 @@ class Unfetched(SacdoctorError):
     is_answer = False
 
 
+class TooLarge(Unfetched):
+    """It has more bytes than are taken."""
+
+
 class NoRanges(Exception):
     """The server answers with the whole file where a part of it was asked for."""
 
@@ -51,7 +55,8 @@ class Patience(Struct, frozen=True):
 
     `max_bytes` of it are taken at most. A server may be silent for
     `silence` seconds, and after `grace` seconds has to have sent `pace` bytes per second: less is
-    no network, but somebody who holds the line. `tries` are made where trouble may pass, `wait`
+    no network, but somebody who holds the line. So is one whose pages, which list files, take more
+    than `page` seconds each in the mean. `tries` are made where trouble may pass, `wait`
     seconds after the first failure and twice as long after each other.
     """
 
@@ -59,6 +64,7 @@ class Patience(Struct, frozen=True):
     silence: float = 30.0
     grace: float = 60.0
     pace: int = 32 * 1024
+    page: float = 0.5
     tries: int = 4
     wait: float = 0.5
 
@@ -76,7 +82,7 @@ class Patience(Struct, frozen=True):
     def refuse_large(self, size: int) -> None:
         """Raise `Unfetched` where so many bytes are more than is allowed."""
         if size > self.max_bytes:
-            raise Unfetched(
+            raise TooLarge(
                 f"it has more than {self.max_bytes:,} bytes and was not fetched; --max-bytes "
                 "allows more"
             )
