@@ -19,6 +19,7 @@ from sacdoctor.cli.options import (
 from sacdoctor.cli.outcome import CLEAN, FINDINGS, TROUBLE, complain
 from sacdoctor.cli.terminal import open_output, progress
 from sacdoctor.errors import SacdoctorError
+from sacdoctor.printable import printable
 from sacdoctor.report.formats import FORMATS
 from sacdoctor.report.results import FixResults
 
@@ -199,7 +200,8 @@ def _free_place(target: Target, output: Path | None, done: Sequence[FixResult]) 
 
     if isinstance(target, SacdoctorError):
         raise target
-    name = target.kept_as if isinstance(target, Address) else os.path.realpath(target)
+    # What a server calls a file is not to be what a terminal obeys when its folder is listed.
+    name = printable(target.kept_as) if isinstance(target, Address) else os.path.realpath(target)
     place = output or fixed_name(Path(name))
     taken = {os.path.realpath(one.output) for one in done if one.output is not None}
     if os.path.realpath(place) in taken:

@@ -41,6 +41,7 @@ from sacdoctor.diagnosis.statistics import (
     zero_positions,
 )
 from sacdoctor.diagnosis.vec_normalize import (
+    MOST_BYTES_OF_STATISTICS,
     Statistics,
     may_be_statistics,
     names_of_statistics,
@@ -56,6 +57,7 @@ __all__ = [
     "LEAST_UPDATES",
     "LEFT_OUT",
     "LEVEL",
+    "MOST_BYTES_OF_STATISTICS",
     "NEAR",
     "NEARLY_ALL",
     "OUTLAST_REPAIR",

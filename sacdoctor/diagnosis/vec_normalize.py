@@ -42,7 +42,7 @@ _ENDINGS = (".pkl", ".pickle")
 _MARK = b"vec_normalize"
 """The module of the class, which stands in every pickle of one."""
 _HEAD = 4096
-_MOST_BYTES = 64 * 1024**2
+MOST_BYTES_OF_STATISTICS = 64 * 1024**2
 """Mean and variance, in double precision, of a stack of four colour images take 4 MB."""
 _MOST_FILES = 256
 """Pickles of one folder that are looked into."""
@@ -99,7 +99,7 @@ def read_statistics(path: Path) -> Statistics:
     """
     try:
         file = map_file(path)
-        if len(file) > _MOST_BYTES:
+        if len(file) > MOST_BYTES_OF_STATISTICS:
             raise UnsupportedCheckpoint("it is larger than any statistics are")
         data = fetched(file)
         refuse_changed(file)
@@ -166,7 +166,7 @@ class Beside(NamedTuple):
 
 def may_be_statistics(path: Path, size: int | None) -> bool:
     """Return whether a file of this name is looked into, with `size` bytes (None: not known)."""
-    return path.name.lower().endswith(_ENDINGS) and (size or 0) <= _MOST_BYTES
+    return path.name.lower().endswith(_ENDINGS) and (size or 0) <= MOST_BYTES_OF_STATISTICS
 
 
 def names_of_statistics(checkpoint: Path) -> tuple[str, ...]:

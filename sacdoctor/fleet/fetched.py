@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from errno import EEXIST, EILSEQ, EINVAL, EISDIR, ENAMETOOLONG, ENOTDIR
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
@@ -15,11 +18,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sacdoctor.checkpoint import checkpoints_below
-from sacdoctor.diagnosis import may_be_statistics, names_of_statistics, report_of_error
+from sacdoctor.diagnosis import (
+    MOST_BYTES_OF_STATISTICS,
+    may_be_statistics,
+    names_of_statistics,
+    report_of_error,
+)
 from sacdoctor.diagnosis.rules import normalisation_mismatch, normalisation_missing
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.fleet.address import Address, folder_of, path_here
-from sacdoctor.fleet.patience import Patience, Unfetched, in_words
+from sacdoctor.fleet.patience import Patience, TooLarge, Unfetched, in_words
 from sacdoctor.model import Report
 from sacdoctor.options import ScanOptions
 
@@ -42,6 +50,8 @@ _MOST_NAMES = 20_000
 """Files in a folder that is brought here."""
 _MOST_STATISTICS = 64
 """Pickles beside one checkpoint that are fetched, as they may be its `VecNormalize`."""
+_OF_NAMES = (ENAMETOOLONG, EEXIST, ENOTDIR, EISDIR, EINVAL, EILSEQ)
+"""What fails where a file's name is at fault, and not the disk that it is to be on."""
 _ZIP = ".zip"
 _PICKLES = (".pkl", ".pickle")
 _STEPS = re.compile(r"(.*)_(\d+)_steps\.zip")
@@ -58,13 +68,17 @@ def copies(max_bytes: int | None = None, patience: Patience | None = None) -> It
     patience = patience or Patience()
     if max_bytes is not None:
         patience = replace(patience, max_bytes=max_bytes)
-    with ExitStack() as stack:
-        found = Copies(patience, stack)
+    stack = ExitStack()
+    found = Copies(patience, stack)
+    with _ending_in_order():
         try:
             yield found
         except SacdoctorError as error:
             found.name(error)
             raise
+        finally:
+            with _uninterrupted():
+                stack.close()
 
 
 class Copies:
@@ -125,7 +139,8 @@ class Copies:
         before, after = _by_number(own, others)
         self.others = [str(sketch[file]) for file in {*others} - {*before, *after}]
         before = before[max(0, len(before) - earlier) :]
-        wanted = [*self._statistics_of(own, sketch), *before]
+        statistics = self._statistics_of(own, sketch)
+        wanted = [*statistics, *before]
         wanted += [file for name in also if (file := own.parent / name) in sketch]
         if buffer:
             from sacdoctor.replay import buffer_of, checkpoint_of
@@ -133,7 +148,8 @@ class Copies:
             beside = buffer_of if own.suffix.lower() == _ZIP else checkpoint_of
             found = next((one for file in (own, *before[::-1]) if (one := beside(file))), None)
             wanted += [] if found is None else [found]
-        self._fill(sketch, wanted, {own, *others})
+            statistics = [file for file in statistics if file != found]
+        self._fill(sketch, wanted, {own, *others}, statistics)
         return str(own)
 
     def run(self, path: str) -> str:
@@ -154,8 +170,8 @@ class Copies:
             sketch, self.unfetched = self._sketch(place, folder, None)
             if place.is_web and not sketch:
                 raise Unfetched(f"the server lists no files there; {_FOLDER}")
-        wanted = _files_of_run(folder, sketch)
-        self._fill(sketch, wanted, set())
+        wanted, statistics = _files_of_run(folder, sketch)
+        self._fill(sketch, wanted, set(), statistics)
         if wanted and not any(file.exists() for file in wanted):
             raise self.unfetched[0]
         return str(folder)
@@ -223,7 +239,9 @@ class Copies:
                 file = folder / _safe(name)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.touch(exist_ok=False)
-            except (OSError, ValueError):
+            except (OSError, ValueError) as error:
+                if isinstance(error, OSError) and error.errno not in _OF_NAMES:
+                    raise _unkept(error) from None
                 if name.lower().endswith(_LOOKED_AT):
                     refused.append(Unfetched("no file here can have its name", str(one)))
             else:
@@ -239,28 +257,38 @@ class Copies:
         self._is_alone |= len(found) > _MOST_STATISTICS
         return found[:_MOST_STATISTICS]
 
-    def _fill(self, sketch: Mapping[Path, Address], wanted: list[Path], keep: set[Path]) -> None:
+    def _fill(
+        self,
+        sketch: Mapping[Path, Address],
+        wanted: list[Path],
+        keep: set[Path],
+        statistics: Iterable[Path],
+    ) -> None:
         """Fetch what is wanted. Of other files that may be looked into only those to `keep` stay,
-        empty as they are."""
+        empty as they are. Those wanted as `statistics` alone, whose size is told only as they come,
+        are none if they are too large."""
+        small = MOST_BYTES_OF_STATISTICS
+        most = dict.fromkeys(statistics, small) if small < self._patience.max_bytes else {}
         for file in dict.fromkeys(wanted):
             try:
-                self._fetch(sketch[file], file)
+                self._fetch(sketch[file], file, most.get(file))
             except SacdoctorError as error:
-                error.path = str(sketch[file])
-                self.unfetched.append(error)
                 file.unlink(missing_ok=True)
+                if not (isinstance(error, TooLarge) and file in most):
+                    error.path = str(sketch[file])
+                    self.unfetched.append(error)
         for file in sketch.keys() - {*wanted} - keep:
             if file.suffix.lower() in (*_PICKLES, ".npz"):
                 file.unlink()
 
-    def _fetch(self, address: Address, file: Path) -> None:
+    def _fetch(self, address: Address, file: Path, most: int | None = None) -> None:
         from sacdoctor.fleet.drivers import place_of
 
         if self._bytes <= 0:
             raise Unfetched("the files before it are as much as is taken; --max-bytes allows more")
         if self._seconds <= 0:
             raise Unfetched("the files before it came too slowly")
-        most = min(self._patience.max_bytes, self._bytes)
+        most = min(self._patience.max_bytes, self._bytes, *(() if most is None else (most,)))
         since = monotonic()
         try:
             fetch_into(place_of(address, replace(self._patience, max_bytes=most)), file)
@@ -346,15 +374,18 @@ def _with_texts(value: Any, told: Callable[[str], str]) -> Any:
 # -- names -------------------------------------------------------------------------------------
 
 
-def _files_of_run(folder: Path, sketch: Mapping[Path, Address]) -> list[Path]:
-    """Return what `history` and `checkup` look at below a folder, the small files first."""
+def _files_of_run(folder: Path, sketch: Mapping[Path, Address]) -> tuple[list[Path], list[Path]]:
+    """Return what `history` and `checkup` look at below a folder, the small files first.
+
+    The second are those of them that can only be statistics.
+    """
     from sacdoctor.history import logs_below
     from sacdoctor.replay import buffers_below
 
     buffers = buffers_below(folder)
     statistics = [file for file, of in sketch.items() if _may_be_statistics(file, of)]
     found = (*logs_below(folder), *statistics, *checkpoints_below(folder), *buffers)
-    return [*dict.fromkeys(found)]
+    return [*dict.fromkeys(found)], [file for file in statistics if file not in buffers]
 
 
 def _by_number(own: Path, others: Iterable[Path]) -> tuple[list[Path], list[Path]]:
@@ -392,6 +423,46 @@ def _named(address: Address) -> Iterator[None]:
     except SacdoctorError as error:
         error.path = str(address)
         raise
+
+
+# -- how it ends -------------------------------------------------------------------------------
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Have a closed terminal, `kill` and `timeout` end the process as Ctrl-C does.
+
+    Left to itself Python ends at once then, and gigabytes of copies stay.
+    """
+    kinds = [kind for name in ("SIGTERM", "SIGHUP") if (kind := getattr(signal, name, None))]
+    with ExitStack() as stack:
+        for kind in kinds:
+            if signal.getsignal(kind) is signal.SIG_DFL:
+                stack.enter_context(_heeding(kind, _end))
+        yield
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Have a second Ctrl-C wait for nothing that takes long: copies are being removed."""
+    with _heeding(signal.SIGINT, signal.SIG_IGN):
+        yield
+
+
+@contextmanager
+def _heeding(kind: int, handler: Any) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # others may not say what happens on a signal
+        return
+    before = signal.signal(kind, handler)
+    try:
+        yield
+    finally:
+        signal.signal(kind, signal.SIG_DFL if before is None else before)
+
+
+def _end(kind: int, frame: object) -> None:
+    raise SystemExit(128 + kind)  # as shells report it
 
 
 # -- one file ----------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import signal
 import subprocess
@@ -208,6 +210,88 @@ def test_a_hostile_listing_leads_nowhere_else(hub: Path, tmp_path: Path, tempora
     assert not any(temporary.iterdir())
 
 
+def test_a_listed_name_is_no_address_of_another_place(hub: Path, tmp_path: Path, run: Run) -> None:
+    model = (hub / "ppo-Tiny.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "own.zip", "w") as own:
+        own.writestr("x.zip", model)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(f"x.zip::file://{tmp_path}/own.zip", bytes(len(model)))
+        archive.writestr("good.zip", model)
+    fsspec.filesystem("memory").pipe("/named/all.zip", content.getvalue())
+    for verb in (("scan",), ("history",), ("fix", "--dry-run")):
+        done = run(*verb, "--format", "json", "zip://::memory://named/all.zip")
+        assert done.code == 2
+        assert "x.zip%3A%3Afile://" in done.complaint
+
+
+def test_a_page_that_leads_to_itself_is_given_up() -> None:
+    def answer(handler: servers.Handler) -> None:
+        page = b'<a href="1.zip">1</a><a href="again/">again</a>'
+        handler.begin(200, len(page), Content_Type="text/html")
+        handler.send(page)
+
+    with servers.serving(answer) as server, copies() as here:
+        with pytest.raises(SacdoctorError, match="more than 32 folders in one another"):
+            here.run(server.url("run/"))
+        assert len(server.asked) == 32
+
+
+def test_pages_that_come_one_by_one_are_given_up() -> None:
+    def answer(handler: servers.Handler) -> None:
+        time.sleep(0.05)
+        is_top = handler.path == "/run/"
+        page = "".join(f'<a href="{number}/">x</a>' for number in range(1000) if is_top).encode()
+        handler.begin(200, len(page), Content_Type="text/html")
+        handler.send(page)
+
+    haste = replace(HASTE, page=0.01)
+    given_up = pytest.raises(SacdoctorError, match="pages, which list its files, come too slowly")
+    with servers.serving(answer) as server, copies(patience=haste) as here:
+        with given_up:
+            here.run(server.url("run/"))
+        assert len(server.asked) < 50
+
+
+def test_a_pickle_that_is_too_large_for_statistics_is_none(
+    hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statistics = (hub / STATISTICS).read_bytes()
+    contents = {
+        "run/a.zip": (hub / "ppo-Tiny.zip").read_bytes(),
+        "run/a_replay_buffer.pkl": bytes(3 * len(statistics)),
+        f"run/{STATISTICS}": statistics,
+        "run/large.pkl": bytes(2 * len(statistics)),
+    }
+    monkeypatch.setattr("sacdoctor.fleet.fetched.MOST_BYTES_OF_STATISTICS", len(statistics))
+    with servers.serving(servers.files(contents, ranges=False)) as server, copies() as here:
+        found = Path(here.run(server.url("run/")))
+        beside = Path(here.checkpoint(server.url("run/a.zip"))).parent
+        for folder in (found, beside):
+            names = {path.name for path in folder.iterdir()}
+            assert names == {"a.zip", "a_replay_buffer.pkl", STATISTICS}
+        assert not here.unfetched
+
+
+def test_a_name_as_long_as_names_can_be(hub: Path, run: Run) -> None:
+    name = f"{'n' * 251}.zip"
+    fsspec.filesystem("memory").pipe(f"/long/{name}", (hub / "ppo-Tiny.zip").read_bytes())
+    assert run("history", "memory://long").code == 0
+    assert run("warmup", f"memory://long/{name}").code == 0
+
+
+def test_a_full_disk_is_not_the_fault_of_a_name(
+    hub: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, **_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    fsspec.filesystem("memory").pipe("/full/a.zip", (hub / "ppo-Tiny.zip").read_bytes())
+    monkeypatch.setattr(Path, "touch", full)
+    done = run("history", "memory://full")
+    assert done.complaint == "sacdoctor: memory://full: it cannot be kept: No space left on device"
+
+
 def test_a_listing_without_end_is_given_up() -> None:
     def answer(handler: servers.Handler) -> None:
         page = "".join(f'<a href="{number}.zip">x</a>' for number in range(20_001)).encode()
@@ -238,7 +322,16 @@ def test_a_server_that_keeps_one_waiting_at_each_file_is_given_up(hub: Path) -> 
     assert time.monotonic() - begun < 10
 
 
-def test_control_c_leaves_nothing_behind(temporary: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "code", "said"),
+    [
+        (signal.SIGINT, 130, b"sacdoctor: interrupted\n"),
+        (signal.SIGTERM, 143, b""),
+    ],
+)
+def test_however_it_is_ended_nothing_stays_behind(
+    temporary: Path, kind: signal.Signals, code: int, said: bytes
+) -> None:
     def answer(handler: servers.Handler) -> None:
         if handler.path == "/run/":
             servers.files({"run/a.zip": b""}, ranges=False)(handler)
@@ -255,10 +348,29 @@ def test_control_c_leaves_nothing_behind(temporary: Path) -> None:
         while not any(path == "/run/a.zip" for path, _ in server.asked):
             time.sleep(0.02)
         assert any(temporary.iterdir())
-        child.send_signal(signal.SIGINT)
+        child.send_signal(kind)
         _, err = child.communicate(timeout=30)
-    assert (child.returncode, err) == (130, b"sacdoctor: interrupted\n")
+    assert (child.returncode, err) == (code, said)
     assert not any(temporary.iterdir())
+
+
+def test_a_second_control_c_waits_until_copies_are_removed(
+    hub: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec.filesystem("memory").pipe("/twice/a.zip", (hub / "ppo-Tiny.zip").read_bytes())
+    remove = tempfile.TemporaryDirectory.cleanup
+
+    def slowly(folder: tempfile.TemporaryDirectory[str]) -> None:
+        signal.raise_signal(signal.SIGINT)
+        remove(folder)
+
+    monkeypatch.setattr(tempfile.TemporaryDirectory, "cleanup", slowly)
+    with pytest.raises(KeyboardInterrupt), copies() as here:
+        here.run("memory://twice")
+        signal.raise_signal(signal.SIGINT)
+    assert not any(temporary.iterdir())
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 # -- repairs -----------------------------------------------------------------------------------
