@@ -15,6 +15,7 @@ from sacdoctor.cli.options import (
     MaxBytesOption,
     ShowConfigOption,
     format_option,
+    path_alone,
 )
 from sacdoctor.cli.outcome import CLEAN, FINDINGS, TROUBLE, complain
 from sacdoctor.cli.terminal import open_output, progress
@@ -43,6 +44,7 @@ def fix(
     output: Annotated[
         Path | None,
         typer.Option(
+            callback=path_alone,
             help="Where the repaired copy goes.",
             show_default="<stem>_FIXED.zip beside it, of an address here",
         ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from sacdoctor.cli.options import ExitZeroOption, MaxBytesOption
+from sacdoctor.cli.options import ExitZeroOption, MaxBytesOption, OutputOption
 from sacdoctor.cli.outcome import CLEAN, FINDINGS, TROUBLE, complain
 from sacdoctor.cli.terminal import open_output
 from sacdoctor.errors import SacdoctorError
@@ -63,9 +63,7 @@ def fix_config(
     write: Annotated[
         bool, typer.Option("--write", help="Correct SOURCE in place; all else in it stays.")
     ] = False,
-    output: Annotated[
-        Path | None, typer.Option(help="Write the result to this file, not to stdout.")
-    ] = None,
+    output: OutputOption = None,
     warmup_steps: Annotated[
         int | None,
         typer.Option(min=0, help="How long a checkpoint's environment forced its actions."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +15,20 @@ from sacdoctor.report.formats import formats_for
 TABLE = "table"
 """The format of a verb that is not told another."""
 
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+(:/|::)")
+"""As a path an address has one slash; the letter of a drive is no scheme."""
+
+
+def path_alone(path: Path | None) -> Path | None:
+    """Refuse an address where the path of a file on this machine is asked for."""
+    if path is not None and _ADDRESS.match(str(path)) and not os.path.lexists(path.parts[0]):
+        raise typer.BadParameter("it is an address: give the path of a file here")
+    return path
+
+
 OutputOption = Annotated[
-    Path | None, typer.Option(help="Write the result to this file, not to stdout.")
+    Path | None,
+    typer.Option(callback=path_alone, help="Write the result to this file, not to stdout."),
 ]
 WarningOption = Annotated[
     float | None,
@@ -47,7 +60,9 @@ TrustOption = Annotated[
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="Take settings from this file, not from the nearest sacdoctor.toml."
+        metavar="FILE",
+        callback=path_alone,
+        help="Take settings from this file, not from the nearest sacdoctor.toml.",
     ),
 ]
 
@@ -66,6 +81,7 @@ ResumeOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
+        callback=path_alone,
         help="Write to this file as results come (with Parquet, a folder), and leave out what an "
         "earlier run has there.",
     ),

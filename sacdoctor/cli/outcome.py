@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
+from pathlib import Path
 
 from sacdoctor.printable import printable
 from sacdoctor.severity import Status
@@ -30,5 +31,22 @@ def exit_code(statuses: set[Status], fail_on: FailOn) -> int:
 
 
 def complain(message: object) -> None:
-    """Write one line to stderr."""
-    sys.stderr.write(f"sacdoctor: {printable(str(message))}\n")
+    """Write one line to stderr. What opens an address on the command line does not stand in it."""
+    sys.stderr.write(f"sacdoctor: {printable(_without_credentials(str(message)))}\n")
+
+
+def _without_credentials(text: str) -> str:
+    """Return a text in which addresses of the command line are as they may be shown.
+
+    Who asks for what is no option, or gives an address where none is taken, is told so with it.
+    """
+    for word in sys.argv[1:]:
+        address = word.partition("=")[2] if word.startswith("-") else word
+        if "://" in address:
+            from sacdoctor.fleet import without_credentials
+
+            shown = without_credentials(address)
+            if shown != address:
+                for written in (address, str(Path(address)), address.upper()):
+                    text = text.replace(written, shown)
+    return text

@@ -27,6 +27,7 @@ from sacdoctor.cli.options import (
     TrustOption,
     WarningOption,
     format_option,
+    path_alone,
 )
 from sacdoctor.cli.outcome import TROUBLE, FailOn, complain, exit_code
 from sacdoctor.cli.terminal import open_output, progress
@@ -86,7 +87,9 @@ def scan(
     ] = False,
     baseline: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Findings that this file knows do not fail."),
+        typer.Option(
+            metavar="FILE", callback=path_alone, help="Findings that this file knows do not fail."
+        ),
     ] = None,
     write_baseline: Annotated[
         bool,

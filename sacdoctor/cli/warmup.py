@@ -15,6 +15,7 @@ from sacdoctor.cli.options import (
     MaxBytesOption,
     ShowConfigOption,
     format_option,
+    path_alone,
 )
 from sacdoctor.cli.outcome import FailOn, complain
 from sacdoctor.cli.terminal import open_output
@@ -40,7 +41,9 @@ def warmup(
     clean: Annotated[
         Path | None,
         typer.Option(
-            metavar="OUT", help="Write the buffer without the forced transitions, in its format."
+            metavar="OUT",
+            callback=path_alone,
+            help="Write the buffer without the forced transitions, in its format.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing OUT.")] = False,

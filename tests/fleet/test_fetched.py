@@ -181,6 +181,42 @@ def test_what_cannot_be_is_said_in_one_line(asked: tuple[str, ...], words: str, 
     assert done.complaint.startswith(f"sacdoctor: {asked[-1]}: {words}")
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("history", "--output", "{}", "run"),
+        ("history", "--config", "{}", "run"),
+        ("fix", "--output={}", "a.zip"),
+        ("fix-config", "--output", "{}", "a.zip"),
+        ("warmup", "--clean", "{}", "a.pkl"),
+        ("scan", "--baseline", "{}", "a.zip"),
+        ("scan", "--resume", "{}", "a.zip"),
+    ],
+)
+def test_no_address_is_taken_for_a_path(asked: tuple[str, ...], run: Run) -> None:
+    done = run(*(word.format("https://me:hunter2@host/x") for word in asked))
+    assert done.code == 2
+    assert ": it is an address: give the path of a file here; see " in done.complaint
+    assert "hunter2" not in done.complaint
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("diff", "a", "b", "{}"),
+        ("history", "--format", "{}", "run"),
+        ("history", "--format={}", "run"),
+        ("schema", "{}"),
+        ("rules", "{}"),
+    ],
+)
+def test_a_complaint_never_tells_what_opens_an_address(asked: tuple[str, ...], run: Run) -> None:
+    done = run(*(word.format("https://me:hunter2@host/x") for word in asked))
+    assert done.code == 2
+    assert "https://host/x" in done.complaint
+    assert "hunter2" not in done.complaint.lower()
+
+
 def test_a_hostile_listing_leads_nowhere_else(hub: Path, tmp_path: Path, temporary: Path) -> None:
     model = (hub / "ppo-Tiny.zip").read_bytes()
     names = (
