@@ -125,10 +125,21 @@ class Place(Struct, frozen=True):
         return self._named(found)
 
     def is_folder(self) -> bool:
-        """Return whether it is a folder; of web servers, those end with a slash."""
+        """Return whether it is a folder.
+
+        Of web servers those end with a slash; without it and without a dot, where files are listed.
+        """
         if self.is_web:
-            return self.path.endswith("/")
+            return self.path.endswith("/") or self._lists_files()
         return bool(self._asked(self.fs.info, self.path).get("type") == "directory")
+
+    def _lists_files(self) -> bool:
+        if "." in self.address.name or "?" in self.path or "#" in self.path:
+            return False
+        try:
+            return next(self._linked(f"{self.path}/", 2), None) is not None
+        except Unfetched:
+            return False
 
     def is_there(self) -> bool:
         """Return whether there is a file of this very name."""

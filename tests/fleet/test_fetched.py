@@ -95,6 +95,16 @@ def test_a_checkpoint_elsewhere_has_its_statistics_beside_it(hub: Path, run: Run
     assert "SD801" in alone.out
 
 
+@pytest.mark.parametrize("verb", [("checkup", "--no-probe"), ("scan",), ("fix", "--dry-run")])
+def test_a_folder_without_its_slash_is_one(hub: Path, verb: tuple[str, ...], run: Run) -> None:
+    with served(hub) as (_, url):
+        with_it, without = run(*verb, url), run(*verb, url.rstrip("/"))
+        file = run("probe", url.rstrip("/"))
+    assert with_it.code == 0
+    assert without == with_it
+    assert "it is a folder: give the address of a file in it" in file.complaint
+
+
 def test_where_a_server_lists_nothing_nothing_is_said_of_what_lies_beside(
     hub: Path, run: Run
 ) -> None:
