@@ -77,14 +77,7 @@ class Tensor:
         contiguous = numel <= 1 or self.stride == contiguous_stride(self.shape)
         object.__setattr__(self, "numel", numel)
         object.__setattr__(self, "is_contiguous", contiguous)
-        if not contiguous or not numel:
-            _check_size(self.shape, self.dtype)
-        reach = numel - 1 if contiguous else _reach(self.shape, self.stride)
-        if numel and self.offset + reach >= self.storage.numel:
-            raise CorruptCheckpoint(
-                f"a tensor of shape {self.shape} does not fit into its storage of "
-                f"{self.storage.numel:,} elements"
-            )
+        _check_extent(self)
 
     @property
     def values(self) -> NDArray[Any]:
@@ -178,6 +171,21 @@ def _check_numbers(shape: tuple[Any, ...], stride: tuple[Any, ...], offset: Any)
             raise CorruptCheckpoint("a tensor's shape, stride or offset is no possible size")
 
 
-def _check_size(shape: tuple[int, ...], dtype: DType) -> None:
-    if dtype.itemsize * prod(max(size, 1) for size in shape) > _MAX_SIZE:
-        raise CorruptCheckpoint(f"a tensor claims an impossible shape, {shape}")
+def _check_extent(tensor: Tensor) -> None:
+    """Refuse a tensor that is not within its storage; of a whole one the last element tells."""
+    shape, stride, held = tensor.shape, tensor.stride, tensor.storage.numel
+    is_whole = tensor.is_contiguous and tensor.numel > 0
+    if not is_whole:
+        if tensor.dtype.itemsize * prod(max(size, 1) for size in shape) > _MAX_SIZE:
+            raise CorruptCheckpoint(f"a tensor claims an impossible shape, {shape}")
+        if not tensor.numel:
+            return
+    reach = tensor.numel - 1 if is_whole else _reach(shape, stride)
+    if tensor.offset + reach >= held:
+        raise CorruptCheckpoint(
+            f"a tensor of shape {shape} does not fit into its storage of {held:,} elements"
+        )
+    if not is_whole and prod(n for n, step in zip(shape, stride, strict=True) if step) > held:
+        raise CorruptCheckpoint(
+            f"a tensor of shape {shape} claims more elements than its storage has"
+        )

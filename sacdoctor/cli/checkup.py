@@ -13,6 +13,7 @@ from sacdoctor.cli.options import (
     ExitZeroOption,
     FailOnOption,
     IgnoreOption,
+    MaxBytesOption,
     OutputOption,
     SelectOption,
     ShowConfigOption,
@@ -28,7 +29,11 @@ from sacdoctor.report.results import CheckupResult
 
 def checkup(
     run: Annotated[
-        str, typer.Argument(metavar="RUN", help="The folder of a training, or a checkpoint.")
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="The folder of a training, or a checkpoint, here or at an address.",
+        ),
     ],
     format: Annotated[str, format_option(CheckupResult)] = TABLE,
     output: OutputOption = None,
@@ -42,6 +47,7 @@ def checkup(
         bool, typer.Option("--no-probe", help="Do not set the networks to work (needs `train`).")
     ] = False,
     config: ConfigOption = None,
+    max_bytes: MaxBytesOption = None,
     exit_zero: ExitZeroOption = False,
     show_config: ShowConfigOption = False,
 ) -> int:
@@ -51,9 +57,12 @@ def checkup(
     the replay buffer and what the networks do on it, the logs. Exit codes: 0 clean, 1 findings, 2
     wrong usage or something unreadable.
     """
+    from msgspec.structs import replace
+
     from sacdoctor.checkup import check_up
     from sacdoctor.cli.asked import asked_for
     from sacdoctor.cli.config import Config
+    from sacdoctor.fleet import copies
 
     given = Config(
         warning,
@@ -64,7 +73,12 @@ def checkup(
         trust=tuple(trust or ()),
     )
     asked = asked_for(given, config, show=show_config)
-    found = check_up(run, asked.options, probe=not no_probe)
+    with copies(max_bytes) as here:
+        path = here.run_or_checkpoint(run)
+        found = check_up(path, here.looking(asked.options), probe=not no_probe)
+    commands = tuple(map(here.command, found.commands))
+    unreadable = (*found.unreadable, *here.unreadable)
+    found = here.named(replace(found, commands=commands, unreadable=unreadable))
     for report in found.unreadable:
         complain(f"{report.path}: {report.error}")
     with open_output(output) as file:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sacdoctor.cli.options import TABLE, ConfigOption, ShowConfigOption, format_option
+from sacdoctor.cli.options import (
+    TABLE,
+    ConfigOption,
+    MaxBytesOption,
+    ShowConfigOption,
+    format_option,
+)
 from sacdoctor.cli.outcome import CLEAN, FINDINGS, TROUBLE, complain
 from sacdoctor.cli.terminal import open_output, progress
 from sacdoctor.errors import SacdoctorError
@@ -15,6 +23,7 @@ from sacdoctor.report.formats import FORMATS
 from sacdoctor.report.results import FixResults
 
 if TYPE_CHECKING:
+    from sacdoctor.fleet import Copies, Patience, Target
     from sacdoctor.options import ScanOptions
     from sacdoctor.repair import Donors, FixResult
 
@@ -26,12 +35,15 @@ lies beside it."""
 def fix(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Checkpoints, folders or patterns."),
+        typer.Argument(
+            metavar="PATH...", help="Checkpoints, folders or patterns, here or at an address."
+        ),
     ],
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Where the repaired copy goes.", show_default="<stem>_FIXED.zip beside it"
+            help="Where the repaired copy goes.",
+            show_default="<stem>_FIXED.zip beside it, of an address here",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the draws; the same seed, the same file.")] = 0,
@@ -49,7 +61,8 @@ def fix(
             metavar="auto|target|PATH",
             help="Take dead values from the target network or an earlier checkpoint, or fit them "
             "to what a replay buffer (.pkl) recorded, or a .npz of the observations and actions "
-            "of a healthy policy; auto looks for all of these beside the checkpoint.",
+            "of a healthy policy; auto looks for all of these beside the checkpoint. PATH may be "
+            "an address.",
         ),
     ] = None,
     trust: Annotated[
@@ -104,6 +117,7 @@ def fix(
         bool, typer.Option("--copy-if-healthy", help="Copy a checkpoint that needs no repair.")
     ] = False,
     config: ConfigOption = None,
+    max_bytes: MaxBytesOption = None,
     show_config: ShowConfigOption = False,
     format: Annotated[str, format_option(FixResults)] = TABLE,
 ) -> int:
@@ -116,9 +130,8 @@ def fix(
     from sacdoctor.cli.asked import LOOKS, asked_for
     from sacdoctor.cli.config import Config
     from sacdoctor.files import as_saved
-    from sacdoctor.fleet import Address, find_checkpoints
+    from sacdoctor.fleet import Patience, copies, find_checkpoints
     from sacdoctor.repair import RepairOptions
-    from sacdoctor.repair import fix as repair
 
     for name, value in (("--learning-rate", learning_rate), ("--max-grad-norm", max_grad_norm)):
         if value is not None and not 0 < value < float("inf"):
@@ -126,8 +139,8 @@ def fix(
     if (buffer or parameter) and not complete_optimizer:
         raise typer.BadParameter("--buffer and --parameter belong to --complete-optimizer")
     asked = asked_for(Config(), config, heeds=LOOKS, show=show_config)
-    targets = find_checkpoints(paths)
-    named = None if donor in (None, TARGET, AUTO) else as_saved(str(donor))
+    patience = Patience() if max_bytes is None else Patience(max_bytes=max_bytes)
+    targets = find_checkpoints(paths, patience=patience)
     if output is not None and len(targets) > 1:
         raise typer.BadParameter("--output takes one checkpoint, and there are several")
     options = RepairOptions(
@@ -145,25 +158,27 @@ def fix(
         trust=tuple(trust or ()),
     )
     results: list[FixResult] = []
-    with progress(len(targets), "repairing") as advance:
+    with progress(len(targets), "repairing") as advance, copies(max_bytes) as here:
+        named = None if donor == TARGET else donor
+        if named not in (None, AUTO):
+            named = here.file(as_saved(str(named)))
         for target in targets:
             try:
-                if isinstance(target, SacdoctorError):
-                    raise target
-                if isinstance(target, Address):
-                    raise SacdoctorError("fetch it first: a repair is of a file here", str(target))
-                result = repair(
+                place = _free_place(target, output, results)
+                result = _repaired(
                     target,
-                    output=output,
+                    named,
+                    patience,
+                    output=place,
                     options=options,
                     scan_options=asked.options,
-                    donor=_found(target, asked.options) if donor == AUTO else named,
                     dry_run=dry_run,
                     force=force,
                     copy_if_healthy=copy_if_healthy,
                 )
-                results.append(result)
+                results.append(here.named(result))
             except SacdoctorError as error:
+                here.name(error)
                 complain(error)
             advance()
     with open_output(None) as file:
@@ -174,8 +189,63 @@ def fix(
     return FINDINGS if strip_code and any(r.unsafe for r in results) else CLEAN
 
 
-def _found(path: Path, options: ScanOptions) -> Donors:
-    """Return what lies beside a checkpoint that dead values can be taken from."""
-    from sacdoctor.history import find_donors
+def _free_place(target: Target, output: Path | None, done: Sequence[FixResult]) -> Path:
+    """Return where the repaired copy goes; raises `SacdoctorError` where this call put another.
 
-    return find_donors(path, options)
+    That of a file at an address goes to the present folder, whatever folder the file is in.
+    """
+    from sacdoctor.fleet import Address
+    from sacdoctor.repair import fixed_name
+
+    if isinstance(target, SacdoctorError):
+        raise target
+    name = target.kept_as if isinstance(target, Address) else os.path.realpath(target)
+    place = output or fixed_name(Path(name))
+    taken = {os.path.realpath(one.output) for one in done if one.output is not None}
+    if os.path.realpath(place) in taken:
+        reason = f"{place} is that of another file: repair it alone, with --output"
+        raise SacdoctorError(reason, str(target))
+    return place
+
+
+def _repaired(target: Target, donor: str | None, patience: Patience, **how: Any) -> FixResult:
+    """Return what was done to a checkpoint here, or to a copy of one at an address."""
+    from sacdoctor.fleet import Address, copies
+    from sacdoctor.repair import fix as repair
+
+    source = str(target) if isinstance(target, Address) else None
+    with copies(patience=patience) as here:
+        if not isinstance(target, Address):
+            path = str(target)
+        elif donor is None:
+            path = here.file(target.url)
+        elif donor == AUTO:
+            from sacdoctor.history import MOST_EARLIER, ROLLOUT
+
+            path = here.checkpoint(target.url, earlier=MOST_EARLIER, also=[ROLLOUT])
+        else:
+            path = here.checkpoint(target.url, buffer=False)
+        options = here.looking(how.pop("scan_options"))
+        if donor != AUTO:
+            here.refuse_unfetched()
+        found = _beside(path, options, here) if donor == AUTO else donor
+        return here.named(repair(path, donor=found, source=source, scan_options=options, **how))
+
+
+def _beside(path: str, options: ScanOptions, here: Copies) -> Donors:
+    """Return what lies beside a checkpoint that dead values can be taken from.
+
+    What lies at an address and is not here it says is not used.
+    """
+    from msgspec.structs import replace
+
+    from sacdoctor.history import find_donors
+    from sacdoctor.repair import Left
+
+    found = find_donors(path, options)
+    unused = [*found.unused, *(Left(str(error.path), error.reason) for error in here.unfetched)]
+    if here.others:
+        which = "the other checkpoint" if len(here.others) == 1 else "the other checkpoints"
+        reason = "not fetched; an earlier one is taken where --donor names it"
+        unused.append(Left(f"{which} there", reason))
+    return replace(found, unused=tuple(unused))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from sacdoctor.cli.options import ExitZeroOption
+from sacdoctor.cli.options import ExitZeroOption, MaxBytesOption
 from sacdoctor.cli.outcome import CLEAN, FINDINGS, TROUBLE, complain
 from sacdoctor.cli.terminal import open_output
 from sacdoctor.errors import SacdoctorError
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sacdoctor.settings.fix_config import FixedConfig
 
 
+STDIN = "-"
+"""The path that stands for standard input."""
 _NO_WARMUP = (
     "--warmup-steps is for a checkpoint; other files say no_trading_warmup_steps themselves"
 )
@@ -40,7 +42,8 @@ def fix_config(
         typer.Argument(
             metavar="SOURCE",
             help="A checkpoint, a YAML, JSON or TOML file, rl-zoo hyperparameters, - for stdin. "
-            "None: the recommended settings. Several with --check or --write.",
+            "None: the recommended settings. Several with --check or --write. It may be at an "
+            "address.",
             show_default=False,
         ),
     ] = None,
@@ -67,6 +70,7 @@ def fix_config(
         int | None,
         typer.Option(min=0, help="How long a checkpoint's environment forced its actions."),
     ] = None,
+    max_bytes: MaxBytesOption = None,
     exit_zero: ExitZeroOption = False,
 ) -> int:
     """Print training settings that hold, or correct a settings file.
@@ -75,27 +79,32 @@ def fix_config(
     or something unreadable.
     """
     from sacdoctor.files import as_saved
+    from sacdoctor.fleet import copies
 
-    given = [source if source == "-" else as_saved(source) for source in sources or ()]
+    given = [source if source == STDIN else as_saved(source) for source in sources or ()]
     _refuse_together(given, output, check=check, write=write)
     if not (check or write):
         source = given[0] if given else None
-        text = _rendered(_fixed(source, algorithm, warmup_steps), source, format)
+        with copies(max_bytes) as here:
+            file_here = source if source in (None, STDIN) else here.file(source)
+            text = _rendered(_fixed(file_here, algorithm, warmup_steps), file_here, format)
         with open_output(output) as file:
             file.write(text)
         return CLEAN
     listed: dict[str, tuple[Change, ...]] = {}
     for source in given:
         try:
-            fixed = _fixed(source, algorithm, warmup_steps)
+            with copies(max_bytes) as here:
+                copy = source if source == STDIN else here.file(source)
+                fixed = _fixed(copy, algorithm, warmup_steps)
             if write:
-                _write_back(Path(source), fixed)
+                _write_back(Path(copy), fixed)
         except SacdoctorError as error:
             if len(given) == 1:
                 raise
             complain(error)
         else:
-            listed[source] = fixed.changes
+            listed[here.named(copy)] = fixed.changes
     from sacdoctor.report.formats.table.console import console
     from sacdoctor.report.formats.table.settings import print_changes
 
@@ -109,14 +118,21 @@ def fix_config(
 def _refuse_together(
     sources: Sequence[str], output: Path | None, *, check: bool, write: bool
 ) -> None:
+    from sacdoctor.fleet import path_here, without_credentials
+
     if check and write:
         raise SacdoctorError("--check writes nothing: give --check or --write, not both")
     if (check or write) and not sources:
         raise SacdoctorError("--check and --write need a SOURCE")
     if len(sources) > 1 and not (check or write):
         raise SacdoctorError("several files are checked or corrected: give --check or --write")
-    if write and "-" in sources:
-        raise SacdoctorError("it cannot be written to: leave --write away", "-")
+    if write and STDIN in sources:
+        raise SacdoctorError("it cannot be written to: leave --write away", STDIN)
+    if write and (afar := [source for source in sources if path_here(source) is None]):
+        raise SacdoctorError(
+            "nothing is written there: leave --write away, --output FILE takes the result",
+            without_credentials(afar[0]),
+        )
     if write and output is not None:
         raise SacdoctorError("--write corrects SOURCE itself: give --write or --output, not both")
 
@@ -127,7 +143,7 @@ def _fixed(source: str | None, algorithm: str | None, warmup_steps: int | None) 
     from sacdoctor.settings.fix_config import fix_config as fixed_config
     from sacdoctor.settings.fix_config import fix_text
 
-    if source != "-":
+    if source != STDIN:
         fixed = fixed_config(source, algorithm=algorithm, warmup_steps=warmup_steps)
         if warmup_steps is not None and (source is None or fixed.language is not None):
             raise SacdoctorError(_NO_WARMUP)
@@ -139,7 +155,7 @@ def _fixed(source: str | None, algorithm: str | None, warmup_steps: int | None) 
     try:
         return fix_text(sys.stdin.buffer.read(MAX_SIZE + 1), algorithm=algorithm)
     except SacdoctorError as error:
-        raise error.at("-") from None
+        raise error.at(STDIN) from None
 
 
 def _rendered(fixed: FixedConfig, source: str | None, notation: Notation | None) -> str:

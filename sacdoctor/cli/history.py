@@ -14,6 +14,7 @@ from sacdoctor.cli.options import (
     ExitZeroOption,
     FailOnOption,
     IgnoreOption,
+    MaxBytesOption,
     OutputOption,
     SelectOption,
     ShowConfigOption,
@@ -27,7 +28,10 @@ from sacdoctor.report.results import HistoryResult
 
 
 def history(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a training.")],
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="The folder of a training, here or at an address."),
+    ],
     format: Annotated[str, format_option(HistoryResult)] = TABLE,
     output: OutputOption = None,
     warning: WarningOption = None,
@@ -36,6 +40,7 @@ def history(
     select: SelectOption = None,
     ignore: IgnoreOption = None,
     config: ConfigOption = None,
+    max_bytes: MaxBytesOption = None,
     exit_zero: ExitZeroOption = False,
     show_config: ShowConfigOption = False,
 ) -> int:
@@ -45,8 +50,11 @@ def history(
     files. Exit codes: 0 clean, 1 findings (a reward crash is a warning), 2 wrong usage or something
     unreadable.
     """
+    from msgspec.structs import replace
+
     from sacdoctor.cli.asked import asked_for
     from sacdoctor.cli.config import Config
+    from sacdoctor.fleet import copies
     from sacdoctor.history import read_history
 
     given = Config(
@@ -57,7 +65,10 @@ def history(
         ignore=tuple(ignore or ()),
     )
     asked = asked_for(given, config, show=show_config)
-    found = read_history(run, asked.options)
+    with copies(max_bytes) as here:
+        folder = Path(here.run(run))
+        found = here.named(read_history(folder, here.looking(asked.options)))
+    found = replace(found, unreadable=(*found.unreadable, *here.unreadable))
     for report in found.unreadable:
         complain(f"{report.path}: {report.error}")
     with open_output(output) as file:

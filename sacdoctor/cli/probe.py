@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +13,7 @@ from sacdoctor.cli.options import (
     ConfigOption,
     FailOnOption,
     IgnoreOption,
+    MaxBytesOption,
     OutputOption,
     SelectOption,
     format_option,
@@ -24,7 +24,10 @@ from sacdoctor.report.results import ProbeResult
 
 
 def probe(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="An SB3 checkpoint (.zip).")],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="An SB3 checkpoint (.zip), here or at an address."),
+    ],
     buffer: Annotated[
         str | None,
         typer.Option(
@@ -34,7 +37,7 @@ def probe(
         ),
     ] = None,
     observations: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             metavar="FILE", help="Observations of a .npy or .npz, as the environment gives them."
         ),
@@ -63,6 +66,7 @@ def probe(
     select: SelectOption = None,
     ignore: IgnoreOption = None,
     config: ConfigOption = None,
+    max_bytes: MaxBytesOption = None,
 ) -> int:
     """Show what a network does: which units are dead or saturated, and what comes out.
 
@@ -74,6 +78,7 @@ def probe(
     from sacdoctor.errors import SacdoctorError
     from sacdoctor.extras import imported
     from sacdoctor.files import BUFFER, as_saved
+    from sacdoctor.fleet import copies
 
     given = Config(fail_on=fail_on, select=tuple(select or ()), ignore=tuple(ignore or ()))
     asked = asked_for(given, config, heeds=(FAIL_ON, "select", "ignore"))
@@ -81,11 +86,14 @@ def probe(
         work = imported("sacdoctor.network", "probe", "sacdoctor probe")
     except ImportError as error:
         raise SacdoctorError(str(error)) from None
-    with _bar() as advance:
+    is_lone = buffer is None and observations is None and env is None
+    with copies(max_bytes) as here, _bar() as advance:
+        copy = here.checkpoint(as_saved(model), buffer=is_lone)
+        here.refuse_unfetched()
         report = work(
-            as_saved(model),
-            buffer=None if buffer is None else as_saved(buffer, BUFFER),
-            observations=observations,
+            copy,
+            buffer=None if buffer is None else here.file(as_saved(buffer, BUFFER)),
+            observations=None if observations is None else here.file(observations),
             env=env,
             count=count,
             seed=seed,
@@ -94,6 +102,7 @@ def probe(
             options=asked.options,
             advance=advance,
         )
+        report = here.named(report)
     with open_output(output) as file:
         FORMATS[format].write(ProbeResult(report, asked.configuration), file)
     return asked.exit_code({report.status}, report.findings)

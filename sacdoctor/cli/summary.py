@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sacdoctor.cli.options import TABLE, OutputOption, format_option
+from sacdoctor.cli.options import TABLE, MaxBytesOption, OutputOption, format_option
 from sacdoctor.cli.outcome import CLEAN
 from sacdoctor.cli.terminal import open_output
 from sacdoctor.report.formats import FORMATS
@@ -23,14 +23,17 @@ def summary(
     ],
     format: Annotated[str, format_option(SummaryResult)] = TABLE,
     output: OutputOption = None,
+    max_bytes: MaxBytesOption = None,
 ) -> int:
     """Say what is wrong how often: by rule, by algorithm, by version of SB3.
 
     Each checkpoint counts once. Exit codes: 0 counted, 2 wrong usage or something unreadable.
     """
+    from sacdoctor.fleet import copies
     from sacdoctor.fleet.summary import summary_of
 
-    counted = summary_of(files)
+    with copies(max_bytes) as here:
+        counted = here.named(summary_of([here.file(file) for file in files]))
     with open_output(output) as file:
         FORMATS[format].write(SummaryResult(counted), file)
     return CLEAN

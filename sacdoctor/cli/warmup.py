@@ -12,6 +12,7 @@ from sacdoctor.cli.options import (
     ConfigOption,
     ExitZeroOption,
     FailOnOption,
+    MaxBytesOption,
     ShowConfigOption,
     format_option,
 )
@@ -27,7 +28,7 @@ def warmup(
         typer.Argument(
             metavar="PATH",
             help="A replay buffer (.pkl, .npz), a checkpoint (its buffer is looked for beside it), "
-            "a YAML, JSON or TOML file, or a run folder.",
+            "a YAML, JSON or TOML file, or a run folder. All but a folder may be at an address.",
         ),
     ],
     checkpoint: Annotated[
@@ -49,6 +50,7 @@ def warmup(
     format: Annotated[str, format_option(WarmupResult)] = TABLE,
     fail_on: FailOnOption = None,
     config: ConfigOption = None,
+    max_bytes: MaxBytesOption = None,
     exit_zero: ExitZeroOption = False,
     show_config: ShowConfigOption = False,
 ) -> int:
@@ -59,14 +61,21 @@ def warmup(
     """
     from sacdoctor.cli.asked import FAIL_ON, asked_for
     from sacdoctor.cli.config import Config
-    from sacdoctor.diagnosis.warmup import audit_warmup, write_clean
+    from sacdoctor.diagnosis.warmup import SETTINGS, audit_warmup, write_clean
     from sacdoctor.files import BUFFER, as_saved
+    from sacdoctor.fleet import copies
 
     given = Config(fail_on=FailOn.NEVER if exit_zero else fail_on)
     asked = asked_for(given, config, heeds=(FAIL_ON,), show=show_config)
-    beside = None if checkpoint is None else as_saved(checkpoint)
-    report = audit_warmup(as_saved(as_saved(path), BUFFER), checkpoint=beside, algorithm=algorithm)
-    written = clean is not None and write_clean(report, clean, overwrite=force)
+    with copies(max_bytes) as here:
+        beside = None if checkpoint is None else here.file(as_saved(checkpoint))
+        given_path = as_saved(as_saved(path), BUFFER)
+        is_alone = beside is not None or given_path.lower().endswith(SETTINGS)
+        copy = here.file(given_path) if is_alone else here.checkpoint(given_path)
+        here.refuse_unfetched()
+        report = audit_warmup(copy, checkpoint=beside, algorithm=algorithm)
+        written = clean is not None and write_clean(report, clean, overwrite=force)
+        report = here.named(report)
     with open_output(None) as file:
         output = str(clean) if written else None
         FORMATS[format].write(

@@ -18,6 +18,7 @@ from sacdoctor.cli.options import (
 )
 from sacdoctor.cli.outcome import CLEAN, FINDINGS, FailOn
 from sacdoctor.cli.terminal import open_output
+from sacdoctor.errors import SacdoctorError
 from sacdoctor.report.formats import FORMATS
 from sacdoctor.report.results import WatchResult
 
@@ -26,7 +27,7 @@ TEXT = "text"
 
 
 def watch(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a training.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a training.")],
     format: Annotated[str, format_option(WatchResult, default=TEXT)] = TEXT,
     interval: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.05, max=86_400, help="Look so often.")
@@ -53,15 +54,22 @@ def watch(
 
     from sacdoctor.cli.asked import asked_for
     from sacdoctor.cli.config import Config
+    from sacdoctor.fleet import path_here, without_credentials
     from sacdoctor.history import landings
 
     given = Config(
         warning, critical, fail_on, select=tuple(select or ()), ignore=tuple(ignore or ())
     )
     asked = asked_for(given, config, show=show_config)
+    folder = path_here(run)
+    if folder is None:
+        raise SacdoctorError(
+            "a folder here is followed; history looks at one that is elsewhere",
+            without_credentials(run),
+        )
     with open_output(None) as file:
-        for report in landings(run, asked.options, interval):
-            result = WatchResult(report, run, datetime.now(), asked.configuration)
+        for report in landings(Path(folder), asked.options, interval):
+            result = WatchResult(report, Path(folder), datetime.now(), asked.configuration)
             FORMATS[format].write(result, file)
             file.flush()
             if asked.exit_code({report.status}, report.findings) == FINDINGS:

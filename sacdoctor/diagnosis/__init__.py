@@ -40,7 +40,13 @@ from sacdoctor.diagnosis.statistics import (
     pieces,
     zero_positions,
 )
-from sacdoctor.diagnosis.vec_normalize import Statistics, read_statistics, statistics_beside
+from sacdoctor.diagnosis.vec_normalize import (
+    Statistics,
+    may_be_statistics,
+    names_of_statistics,
+    read_statistics,
+    statistics_beside,
+)
 from sacdoctor.diagnosis.wording import biases
 from sacdoctor.diagnosis.wrapped import needless_wrappers
 
@@ -90,6 +96,8 @@ __all__ = [
     "least_spread",
     "loading_call",
     "looks_at_code_alone",
+    "may_be_statistics",
+    "names_of_statistics",
     "needless_wrappers",
     "normalised",
     "observations",

@@ -38,6 +38,7 @@ _STEPS = re.compile(r"(.*)_(\d+)_steps")
 PREFIX_N_steps.zip."""
 _LAST = "vecnormalize.pkl"
 """rl-zoo's, in a folder that is called as the environment, beside the checkpoint of that name."""
+_ENDINGS = (".pkl", ".pickle")
 _MARK = b"vec_normalize"
 """The module of the class, which stands in every pickle of one."""
 _HEAD = 4096
@@ -163,18 +164,28 @@ class Beside(NamedTuple):
     is_named: bool
 
 
+def may_be_statistics(path: Path, size: int | None) -> bool:
+    """Return whether a file of this name is looked into, with `size` bytes (None: not known)."""
+    return path.name.lower().endswith(_ENDINGS) and (size or 0) <= _MOST_BYTES
+
+
+def names_of_statistics(checkpoint: Path) -> tuple[str, ...]:
+    """Return the names that a checkpoint's own statistics have, seen from its folder."""
+    stem = checkpoint.name.removesuffix(".zip")
+    steps = _STEPS.fullmatch(stem)
+    if steps:
+        return (f"{steps[1]}_vecnormalize_{steps[2]}_steps.pkl",)
+    return f"{stem}/{_LAST}", f"{stem}_{_LAST}", f"{stem}.pkl"
+
+
 def statistics_beside(checkpoint: Path, run: Path | None = None) -> Beside:
     """Return the statistics beside a checkpoint, by the names of SB3 and rl-zoo, else by content.
 
     They are looked for in its folder, in the folders directly below that and above it, and of a
     `run` in its folder and directly below. One alone in the folder counts as the checkpoint's own.
     """
-    folder, stem = checkpoint.parent, checkpoint.name.removesuffix(".zip")
-    steps = _STEPS.fullmatch(stem)
-    if steps:
-        names = [f"{steps[1]}_vecnormalize_{steps[2]}_steps.pkl"]
-    else:
-        names = [f"{stem}/{_LAST}", f"{stem}_{_LAST}", f"{stem}.pkl"]
+    folder = checkpoint.parent
+    names = names_of_statistics(checkpoint)
     named = next((folder / n for n in names if _is_statistics(folder / n)), None)
     if named is not None:
         return Beside(named, (), True)
@@ -212,7 +223,7 @@ def _entries(folder: Path, stamp: tuple[int, ...]) -> tuple[tuple[Path, ...], tu
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.lower().endswith((".pkl", ".pickle")):
+                if entry.name.lower().endswith(_ENDINGS):
                     pickles.append(entry.name)
                 if entry.is_dir():
                     folders.append(entry.name)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+(://|::.*://)")
 _WEB = ("http", "https")
+_HERE = ("file://", "local://")
 _TOLD = frozenset(
     [
         "alt",
@@ -30,6 +33,7 @@ _TOLD = frozenset(
 )
 """Keys of a query that say which file it is. What others hold may be a signature or a key."""
 _HIDDEN = "…"
+_MOST_LETTERS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,34 @@ class Address:
             link = re.split("[?#]", link)[0]
         return link.rstrip("/").rpartition("/")[2]
 
+    @property
+    def kept_as(self) -> str:
+        """The name that a copy of it has here, whatever its own is."""
+        name = Path(self.name.replace("\0", "")[-_MOST_LETTERS:]).name
+        return name if name.strip(".") else "file"
+
 
 def is_address(text: str) -> bool:
     """Return whether a text is written as an address is, `s3://bucket/model.zip`, not as a path."""
     return _ADDRESS.match(text) is not None
+
+
+def path_here(text: str) -> str | None:
+    """Return the path of a file on this machine; None for an address of one that is elsewhere."""
+    if not is_address(text) or os.path.lexists(text):
+        return text
+    is_here = text.startswith(_HERE) and "::" not in text
+    return text.partition("://")[2] if is_here else None
+
+
+def folder_of(url: str) -> str | None:
+    """Return the address of the folder that one is in; None where a query says what it is."""
+    link, chained, rest = url.partition("::")
+    scheme, mark, path = link.partition("://")
+    if scheme.lower() in _WEB and (re.search("[?#]", path) or "/" not in path):
+        return None
+    above, slash, _ = path.rpartition("/")
+    return f"{scheme}{mark}{above}{slash}{chained}{rest}"
 
 
 def without_credentials(url: str) -> str:

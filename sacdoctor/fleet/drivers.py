@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -104,12 +105,22 @@ class Place(Struct, frozen=True):
 
     # -- what stands there ---------------------------------------------------------------------
 
-    def below(self) -> list[Address]:
-        """Return the files below it where it is a folder, in order."""
+    def below(self, depth: int | None = None, most: int | None = None) -> list[Address]:
+        """Return the files below it where it is a folder, in order.
+
+        `depth` levels are looked into, None: all. Raises `Unfetched` where there are more than
+        `most` of them.
+        """
+        found: dict[str, int | None]
         if self.is_web:
-            return self._named(dict.fromkeys(self._linked(self.path.rstrip("/") + "/", None)))
-        found = self._asked(self.fs.find, self.path, detail=True)
-        return self._named({name: info.get("size") for name, info in found.items()})
+            names = self._linked(self.path.rstrip("/") + "/", depth)
+            found = dict.fromkeys(islice(names, None if most is None else most + 1))
+        else:
+            infos = self._asked(self.fs.find, self.path, maxdepth=depth, detail=True)
+            found = {name: info.get("size") for name, info in infos.items()}
+        if most is not None and len(found) > most:
+            raise Unfetched(f"more than {most:,} files are below it: give the folder of one run")
+        return self._named(found)
 
     def is_folder(self) -> bool:
         """Return whether it is a folder; of web servers, those end with a slash."""

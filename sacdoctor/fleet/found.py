@@ -12,7 +12,7 @@ from sacdoctor.checkpoint import ForeignCheckpoint, checkpoints_below, foreign_f
 from sacdoctor.diagnosis import looks_at_code_alone
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.files import as_saved, entered_below
-from sacdoctor.fleet.address import Address, is_address
+from sacdoctor.fleet.address import Address, path_here
 from sacdoctor.fleet.look import Target
 from sacdoctor.fleet.patience import Patience
 from sacdoctor.options import ScanOptions
@@ -34,10 +34,11 @@ def find_checkpoints(
     is_gate = options is not None and looks_at_code_alone(options)
     found: dict[str, Target] = {}
     for path in paths:
-        if is_address(path) and not os.path.lexists(path):
+        here = path_here(path)
+        if here is None:
             targets = _at_address(path, is_gate, patience or Patience())
         else:
-            targets = _targets(path, is_gate)
+            targets = _targets(here, is_gate)
         for target in targets:
             # Two addresses may differ in what is not shown.
             found.setdefault(target.url if isinstance(target, Address) else str(target), target)
@@ -86,13 +87,10 @@ def _targets(path: str, is_gate: bool) -> list[Target]:
 
 
 _ZIPS, _TORCH = (".zip",), (".pth", ".pt")
-_HERE = ("file://", "local://")
 
 
 def _at_address(url: str, is_gate: bool, patience: Patience) -> list[Target]:
     """Return what an address stands for: a file, what is in a folder, or what fits a pattern."""
-    if url.startswith(_HERE) and "::" not in url:
-        return _targets(url.partition("://")[2], is_gate)
     from sacdoctor.fleet.drivers import place_of
 
     address = Address(url)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -19,29 +16,21 @@ from sacdoctor.diagnosis import (
     report_on,
     scan,
 )
-from sacdoctor.diagnosis.rules import normalisation_mismatch, normalisation_missing
 from sacdoctor.errors import SacdoctorError
-from sacdoctor.fleet.address import Address, is_address
-from sacdoctor.fleet.patience import Patience, Unfetched, in_words
+from sacdoctor.fleet.address import Address
+from sacdoctor.fleet.fetched import alone, fetched_copy
+from sacdoctor.fleet.patience import Patience, Unfetched
 from sacdoctor.model import Report
 from sacdoctor.options import ScanOptions
 from sacdoctor.trust import holds_hidden_pickle
 
 if TYPE_CHECKING:
-    from sacdoctor.fleet.drivers import Place
     from sacdoctor.fleet.ranges import RemoteRanges
 
 Target = Path | Address | SacdoctorError
 """A checkpoint to open, or why there is none at the place that was asked for."""
 
-_BESIDE = (normalisation_missing.RULE.code, normalisation_mismatch.RULE.code)
-"""Rules about what lies beside a file: beside a copy there is nothing, which says nothing."""
 _ARRAYS = ".npz"
-_MOST_LETTERS = 100
-_FREE = 256 * 1024**2
-"""Bytes of the disk that are left free."""
-_ASKED = 64 * 1024**2
-"""Bytes that are written before it is asked again how many are free."""
 
 
 class Look(Struct, frozen=True):
@@ -67,7 +56,7 @@ class Look(Struct, frozen=True):
 
 def report_on_copy(path: Path, name: str, options: ScanOptions) -> Report:
     """Return the report of a file that is kept at `path` for a moment, and is called `name`."""
-    options = replace(options, ignore=(*options.ignore, *_BESIDE))
+    options = alone(options)
     try:
         report = scan(path, options)
     except SacdoctorError as error:
@@ -113,71 +102,3 @@ def _of_parts(address: Address, ranges: RemoteRanges, options: ScanOptions) -> R
     except SacdoctorError:
         return None
     return replace(report, path=str(address))
-
-
-@contextmanager
-def fetched_copy(place: Place) -> Iterator[Path]:
-    """Give the path of a copy of a file, which is removed afterwards; raises `SacdoctorError`."""
-    from tempfile import TemporaryDirectory
-
-    with ExitStack() as stack:
-        try:
-            folder = stack.enter_context(TemporaryDirectory(prefix="sacdoctor-"))
-            path = Path(folder) / (place.address.name.replace("\0", "")[-_MOST_LETTERS:] or "file")
-            _fetch(place, path)
-        except OSError as error:
-            raise SacdoctorError(f"it cannot be kept: {error.strerror or error}") from None
-        yield path
-
-
-@contextmanager
-def brought_here(path: str) -> Iterator[str]:
-    """Give a path for one that may be an address: that of a copy, which is removed afterwards.
-
-    What goes wrong within names the address. Raises `SacdoctorError` where it is not to be had.
-    """
-    if not is_address(path) or os.path.lexists(path):
-        yield path
-        return
-    from sacdoctor.fleet.drivers import place_of
-
-    address, copy = Address(path), None
-    try:
-        with fetched_copy(place_of(address, Patience())) as copy:
-            yield str(copy)
-    except SacdoctorError as error:
-        if error.path is None or str(error.path) == str(copy):
-            error.path = str(address)
-        raise
-
-
-def _fetch(place: Place, path: Path) -> None:
-    def anew() -> None:
-        with path.open("wb") as file:
-            place.stream_into(_Kept(file))
-
-    try:
-        place.patience.again(anew)
-    except Exception as error:
-        raise in_words(error, place.address) from None
-
-
-class _Kept:
-    """A file that is written as long as its disk has room beside it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._unasked = 0
-
-    def write(self, part: bytes) -> None:
-        import shutil
-
-        if self._unasked <= 0:
-            free = shutil.disk_usage(Path(self._file.name).parent).free
-            if free < _FREE + _ASKED:
-                raise Unfetched(
-                    f"it cannot be kept: {free:,} bytes are free for it; TMPDIR names another disk"
-                )
-            self._unasked = _ASKED
-        self._unasked -= len(part)
-        self._file.write(part)

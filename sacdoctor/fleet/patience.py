@@ -30,7 +30,12 @@ class Sink(Protocol):
 
 
 class Unfetched(SacdoctorError):
-    """A file that is elsewhere could not be fetched; nothing is known of what it holds."""
+    """A file that is elsewhere could not be fetched; nothing is known of what it holds.
+
+    `is_answer`: that is what a server said, and not that there was none.
+    """
+
+    is_answer = False
 
 
 class NoRanges(Exception):
@@ -120,7 +125,9 @@ def in_words(error: BaseException, address: Address | str) -> Unfetched:
     if isinstance(error, Unfetched):
         return error
     url = address.url if isinstance(address, Address) else address
-    return Unfetched(_reason(error, url))
+    found = Unfetched(_reason(error, url))
+    found.is_answer = isinstance(error, FileNotFoundError) or _status(error) is not None
+    return found
 
 
 def _reason(error: BaseException, url: str) -> str:
@@ -146,6 +153,11 @@ def _reason(error: BaseException, url: str) -> str:
         return "the server breaks off before all has come"
     if "NonHttpUrl" in kind or "InvalidUrlRedirect" in kind:
         return "the server sends one on to what is no web address, which was not followed"
+    kinds = {cls.__name__ for cls in type(error).__mro__}
+    if kinds & _NO_SERVER and not kinds & _MISTRUSTED:
+        return "no server answers there: is the address right, and is there a network?"
+    if kind == "NoCredentialsError":
+        return "there are no credentials for it"
     words = " ".join(str(error).split())
     if any(part in words for part in (url, *secrets_in(url))):
         words = ""
@@ -172,5 +184,9 @@ def _may_pass(error: BaseException) -> bool:
     return any(cls.__name__ in _PASSING for cls in type(error).__mro__)
 
 
+_NO_SERVER = {"ClientConnectorError", "ConnectError", "EndpointConnectionError", "gaierror"}
+_NO_SERVER |= {"ConnectionRefusedError", "NoValidConnectionsError"}
+_MISTRUSTED = {"ClientSSLError", "ClientConnectorCertificateError", "SSLError"}
+"""Of aiohttp, httpx, botocore and paramiko: nobody is there, or somebody with a bad certificate."""
 _PASSING = {"ClientConnectionError", "ClientPayloadError", "EndpointConnectionError"}
 """Of aiohttp and botocore, which are not imported for it: connections that broke off."""

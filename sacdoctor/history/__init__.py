@@ -7,7 +7,7 @@ from sacdoctor.history.difference import (
     TensorStatus,
     diff,
 )
-from sacdoctor.history.donors import find_donors
+from sacdoctor.history.donors import MOST_EARLIER, ROLLOUT, find_donors
 from sacdoctor.history.model import (
     Crash,
     Event,
@@ -20,10 +20,12 @@ from sacdoctor.history.model import (
     Run,
     Snapshot,
 )
-from sacdoctor.history.read import read_history
+from sacdoctor.history.read import logs_below, read_history
 from sacdoctor.history.watch import landings
 
 __all__ = [
+    "MOST_EARLIER",
+    "ROLLOUT",
     "Crash",
     "Difference",
     "Event",
@@ -41,5 +43,6 @@ __all__ = [
     "diff",
     "find_donors",
     "landings",
+    "logs_below",
     "read_history",
 ]

@@ -15,7 +15,7 @@ from sacdoctor.options import ScanOptions
 from sacdoctor.repair import Donor, Donors, Left
 from sacdoctor.severity import Severity
 
-MOST = 8
+MOST_EARLIER = 8
 """Earlier checkpoints that are looked at, the nearest first. A judgement: what eight in a row do
 not have, none of the run has."""
 ROLLOUT = "rollout.npz"
@@ -43,7 +43,7 @@ def find_donors(path: str | Path, options: ScanOptions | None = None) -> Donors:
     at = run.index(own)
     # Of the same moment may be one whose name comes later.
     others = [h for number, h in enumerate(run) if number < at or h.steps == own.steps]
-    earlier = [h for h in reversed(others) if h.path != path and not h.is_repaired][:MOST]
+    earlier = [h for h in reversed(others) if h.path != path and not h.is_repaired][:MOST_EARLIER]
     checkpoints: list[Donor] = []
     unused: list[Left] = []
     for header in earlier:

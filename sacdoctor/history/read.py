@@ -10,11 +10,13 @@ from pathlib import Path
 from sacdoctor.checkpoint import ForeignCheckpoint, checkpoints_below, foreign_folder
 from sacdoctor.diagnosis import report_of_error
 from sacdoctor.errors import ChangedFile, SacdoctorError
-from sacdoctor.files import refuse_other_than_folder
+from sacdoctor.files import files_below, refuse_other_than_folder
+from sacdoctor.history.evaluations import NAME as EVALUATIONS
 from sacdoctor.history.evaluations import read_evaluations
 from sacdoctor.history.lineage import Header, lineages, name_of, read_header
 from sacdoctor.history.logged import logged
 from sacdoctor.history.model import History, LogNote, Run
+from sacdoctor.history.monitor import NAME as MONITOR
 from sacdoctor.history.monitor import MonitorLog, read_monitors
 from sacdoctor.history.rewards import (
     crashes,
@@ -24,7 +26,7 @@ from sacdoctor.history.rewards import (
     not_finite,
     too_short,
 )
-from sacdoctor.history.scalars import ScalarLog, read_scalars
+from sacdoctor.history.scalars import ScalarLog, read_scalars, scalar_files
 from sacdoctor.history.series import read_run
 from sacdoctor.model import Report
 from sacdoctor.options import ScanOptions
@@ -34,6 +36,11 @@ MOST_OPEN = 128
 opened twice. Systems let a process have 256 to 1,024 files open unless told otherwise."""
 MOST_KEPT = 64 * 1024**2
 """Bytes of such files that are kept in memory; what is needed of further ones is read as needed."""
+
+
+def logs_below(folder: Path) -> list[Path]:
+    """Return the files of logs below a folder that `read_history` opens, by their names."""
+    return [*files_below(folder, (MONITOR, EVALUATIONS)), *scalar_files(folder)]
 
 
 def read_history(path: str | Path, options: ScanOptions | None = None) -> History:

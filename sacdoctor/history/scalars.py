@@ -75,6 +75,20 @@ class TensorBoardMissing(SacdoctorError):
     """There are event files, and the package that reads them is not installed."""
 
 
+def scalar_files(folder: Path) -> list[Path]:
+    """Return the files below a folder that `read_scalars` opens, by their names."""
+    tables, events = _logs_below(folder)
+    of_events = [path for path in files_below(folder, "") if path.name.startswith(EVENTS)]
+    return [*tables, *(path for path in of_events if path.parent in events)]
+
+
+def _logs_below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return each `progress.csv`, and the other folders that have event files."""
+    tables = [path for path in files_below(folder, PROGRESS) if path.name == PROGRESS]
+    events = {path.parent for path in files_below(folder, "") if path.name.startswith(EVENTS)}
+    return tables, sorted(events - {table.parent for table in tables})
+
+
 def read_scalars(folder: Path) -> tuple[list[ScalarLog], list[SacdoctorError]]:
     """Return the logs below a folder, and what is wrong with those that cannot be read.
 
@@ -82,9 +96,8 @@ def read_scalars(folder: Path) -> tuple[list[ScalarLog], list[SacdoctorError]]:
     """
     logs: list[ScalarLog] = []
     errors: list[SacdoctorError] = []
-    tables = [path for path in files_below(folder, PROGRESS) if path.name == PROGRESS]
-    events = {path.parent for path in files_below(folder, "") if path.name.startswith(EVENTS)}
-    for path in (*tables, *sorted(events - {table.parent for table in tables})):
+    tables, events = _logs_below(folder)
+    for path in (*tables, *events):
         try:
             logs.append(_progress(path) if path.name == PROGRESS else _event_files(path))
         except SacdoctorError as error:

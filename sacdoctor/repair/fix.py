@@ -79,21 +79,23 @@ def fix(
     dry_run: bool = False,
     force: bool = False,
     copy_if_healthy: bool = False,
+    source: str | None = None,
 ) -> FixResult:
     """Write a repaired copy of the checkpoint at `path` and return what was done.
 
     The copy is `<stem>_FIXED<suffix>` beside the checkpoint, or `output`. `donor` is an earlier
     checkpoint of the same run whose values fill dead elements, or a replay buffer of it, to whose
     transitions they are fitted; or several of them (`Donors`). Where there is nothing to repair,
-    nothing is written, unless `copy_if_healthy` asks for an identical copy.
+    nothing is written, unless `copy_if_healthy` asks for an identical copy. `source` is where the
+    file at `path` was fetched from, for the note in the copy.
 
     Raises `SacdoctorError` where anything is in the way; then nothing was written.
     """
-    source = Path(os.path.realpath(path))  # `resolve` raises where links lead in a circle
-    target = Path(output) if output is not None else fixed_name(source)
+    place = Path(os.path.realpath(path))  # `resolve` raises where links lead in a circle
+    target = Path(output) if output is not None else fixed_name(place)
     scan_options = scan_options or ScanOptions()
     with ExitStack() as stack:
-        checkpoint = stack.enter_context(_opened(path, source))
+        checkpoint = stack.enter_context(_opened(path, place))
         donors = donor_named(donor)
         opened = {one.path: stack.enter_context(Checkpoint(one.path)) for one in donors.checkpoints}
         facts = Facts(checkpoint, scan_options.components, scan_options.trusted)
@@ -106,14 +108,14 @@ def fix(
             stays = _staying(unsafe, plan)
             left = foreseen(facts, before, plan, _staying(facts.code, plan), scan_options)
             return FixResult(str(path), None, plan, before, None, _findings(stays), left, call)
-        if _is_same(source, target):
+        if _is_same(place, target):
             raise RepairError(
                 "output and input are the same file; the input is never touched", path
             )
         pieces: Iterable[bytes | memoryview] = [checkpoint.buffer]
         edits = Edits()
         if not plan.is_empty:
-            edits = _edits(checkpoint, plan, (options or RepairOptions()).seed)
+            edits = _edits(checkpoint, plan, (options or RepairOptions()).seed, source)
             pieces = checkpoint.edited(edits)
         after: list[Report] = []
         stay: list[Suspicion] = []
@@ -133,9 +135,7 @@ def fix(
                 stay.extend(_unsafe(copied))
                 _refuse([suspicion for suspicion in stay if suspicion not in unsafe], path)
 
-        replace_file(
-            target, write, mode=source.stat().st_mode & 0o777, check=check, overwrite=force
-        )
+        replace_file(target, write, mode=place.stat().st_mode & 0o777, check=check, overwrite=force)
         unsafe_left, left = _findings(stay), after[0].findings
         return FixResult(str(path), str(target), plan, before, after[0], unsafe_left, left, call)
 
@@ -186,7 +186,7 @@ def _is_same(source: Path, target: Path) -> bool:
         return os.path.realpath(target) == str(source)
 
 
-def _edits(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> Edits:
+def _edits(checkpoint: Checkpoint, plan: RepairPlan, seed: int, source: str | None) -> Edits:
     tensors = checkpoint.tensors
     elements = [
         ElementEdit(None, (r.name,), tensors[r.name], r.positions, r.values) for r in plan.repaired
@@ -218,11 +218,11 @@ def _edits(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> Edits:
         optimizers={completion.optimizer: completion.state for completion in plan.completions},
         wrappers=plan.wrappers,
         names={rename.before: rename.after for rename in plan.renames},
-        record=_record(checkpoint, plan, seed) if checkpoint.container.has_record else None,
+        record=_record(checkpoint, plan, seed, source) if checkpoint.container.has_record else None,
     )
 
 
-def _record(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> bytes:
+def _record(checkpoint: Checkpoint, plan: RepairPlan, seed: int, source: str | None) -> bytes:
     """Return the note about this repair, after those about earlier ones."""
     earlier: Any = []
     if checkpoint.record is not None:
@@ -235,6 +235,7 @@ def _record(checkpoint: Checkpoint, plan: RepairPlan, seed: int) -> bytes:
     note: dict[str, Any] = {
         "sacdoctor": __version__,
         "seed": seed,
+        **({} if source is None else {"source": source}),
         "repaired": [
             {"name": r.name, "elements": r.elements, "by": r.by, "fill": r.fill}
             | ({} if r.age is None else {"age": r.age})

@@ -1,7 +1,7 @@
 """Replay buffers: reading, forced actions at their head, rewriting."""
 
 from sacdoctor.replay.buffer import Origin, ReplayBuffer
-from sacdoctor.replay.companions import buffer_of, checkpoint_of, newest_in
+from sacdoctor.replay.companions import buffer_of, buffers_below, checkpoint_of, newest_in
 from sacdoctor.replay.forced_head import Doubt, ForcedHead, constant_head
 from sacdoctor.replay.formats import read_replay_buffer
 from sacdoctor.replay.formats.numpy_zip import read_arrays, read_observations
@@ -18,6 +18,7 @@ __all__ = [
     "TransitionReader",
     "Transitions",
     "buffer_of",
+    "buffers_below",
     "checkpoint_of",
     "constant_head",
     "ignored_head",

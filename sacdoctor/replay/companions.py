@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from sacdoctor.errors import NotACheckpoint, unopened
+from sacdoctor.files import files_below
 from sacdoctor.replay.formats import ENDINGS
 
 _STEPS = re.compile(r"(.*)_replay_buffer_(\d+)_steps\.pkl")
@@ -43,6 +44,30 @@ def buffer_of(checkpoint: Path) -> Path | None:
         candidates = [f"{checkpoint.stem}_replay_buffer.pkl", f"{checkpoint.stem}.pkl", _LAST]
     paths = (checkpoint.with_name(name) for name in candidates)
     return next((p for p in paths if p.is_file() and checkpoint_of(p) == checkpoint), None)
+
+
+def buffers_below(run: Path) -> list[Path]:
+    """Return the replay buffers below a run that one of its checkpoints may be read with.
+
+    Of those that a `CheckpointCallback` numbered it is the last.
+    """
+    last: dict[tuple[Path, str], Path] = {}
+    for checkpoint in files_below(run, ".zip"):
+        found = buffer_of(checkpoint)
+        if found is not None:
+            _keep_newer(last, found)
+    for found in files_below(run, ENDINGS):
+        if "replay_buffer" in found.name:
+            _keep_newer(last, found)
+    return sorted(last.values())
+
+
+def _keep_newer(last: dict[tuple[Path, str], Path], buffer: Path) -> None:
+    steps = _STEPS.fullmatch(buffer.name)
+    kind = (buffer.parent, steps[1] if steps else f"/{buffer.name}")
+    held = last.get(kind)
+    if held is None or (steps and int(steps[2]) > _age(held)[1]):
+        last[kind] = buffer
 
 
 def newest_in(run: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -82,6 +83,16 @@ def test_folders_and_patterns_in_a_bucket(bucket: Bucket) -> None:
     assert found("s3://agents/run") == found("s3://agents/run/**/*.zip") == both
     assert found("s3://agents/run/*.zip") == both[:1]
     assert found("s3://agents/run", CODE) == [*both, "s3://agents/run/hidden"]
+
+
+def test_of_a_run_in_a_bucket_what_is_looked_at_is_fetched(
+    bucket: Bucket, run: Run, healthy_bytes: bytes
+) -> None:
+    bucket.sent = 0
+    done = run("history", "--format", "json", "s3://agents/run/")
+    paths = [one["path"] for one in json.loads(done.out)["checkpoints"]]
+    assert sorted(paths) == ["s3://agents/run/a.zip", "s3://agents/run/deep/b.zip"]
+    assert bucket.sent < 2 * len(healthy_bytes) + 10_000
 
 
 def test_memory_and_a_zip_in_an_archive(tmp_path: Path, healthy: Path) -> None:

@@ -153,13 +153,6 @@ def test_services_are_told_the_address(run: Run, broken: Path, tmp_path: Path) -
     assert f"file={url.replace(':', '%3A')}," in github
 
 
-def test_a_repair_is_of_a_file_here(run: Run, healthy_bytes: bytes) -> None:
-    with servers.serving(servers.files({"model.zip": healthy_bytes}, ranges=True)) as server:
-        done = run("fix", server.url())
-    assert done.code == 2
-    assert "fetch it first" in done.err
-
-
 def test_a_difference_of_files_here_and_elsewhere(run: Run, broken: Path) -> None:
     contents = {"model.zip": broken.read_bytes()}
     with servers.serving(servers.files(contents, ranges=True)) as server:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stable_baselines3.common.logger import configure
 
 from sacdoctor import read_history
 from sacdoctor.history import History
+from tests.archives import members_of, zip_of
 from tests.conftest import Run
 from tests.runs import Runs
 
@@ -83,6 +85,28 @@ def test_values_that_no_rewards_add_up_to(
             series["train/ent_coef"] = [1.0] * 5
         write(folder, series)
         assert told(read_history(folder)) == expected
+
+
+@pytest.mark.parametrize(
+    "settings, explains",
+    [
+        ({"gamma": 1.05}, True),  # sums that grow without end
+        ({"learning_starts": 500, "_total_timesteps": 600}, False),  # the start alone came late
+    ],
+)
+def test_a_setting_explains_values_only_where_it_moves_networks(
+    runs: Runs, tmp_path: Path, settings: dict[str, Any], explains: bool
+) -> None:
+    folder = runs.copy("healthy TD3", tmp_path / "run")
+    write(folder, {"train/actor_loss": [1e7] * 5})
+    for path in folder.glob("*.zip"):
+        members = members_of(path.read_bytes())
+        members["data"] = json.dumps({**json.loads(members["data"]), **settings}).encode()
+        path.write_bytes(zip_of(members))
+    history = read_history(folder)
+    said = {f.rule for of in history.runs for s in of.snapshots for f in s.report.findings}
+    assert "SD405" in said
+    assert ("SD305" in dict(told(history))) is not explains
 
 
 def test_values_that_come_back_are_no_finding(runs: Runs, tmp_path: Path) -> None:

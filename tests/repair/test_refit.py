@@ -25,8 +25,8 @@ from fixtures.policies import TwoHeadSACPolicy, two_head_sac_kwargs
 from fixtures.trading import TradingEnv
 from sacdoctor import SacdoctorError, load
 from sacdoctor.repair import FixResult, RepairOptions, fix
-from sacdoctor.repair.refit.critics import lambda_returns
-from sacdoctor.repair.refit.proof import gain
+from sacdoctor.repair.refit.critics import Expected, lambda_returns
+from sacdoctor.repair.refit.proof import Gain, decisive, gain
 from tests.archives import members_of
 from tests.conftest import ROOT, child_environment
 from tests.repair import truth
@@ -220,6 +220,24 @@ def test_a_living_critic_is_heeded_more_than_what_was_done_long_ago(tmp_path: Pa
     assert apart(model, mended) < 0.5 * float((other - liked).pow(2).mean().sqrt())
 
 
+def test_the_noise_of_gsde_is_drawn_for_each_row_and_not_once() -> None:
+    """As SB3 has it on average over its draws: one draw for all would make any action unlikely
+    whose features stretch along it, and a fit would take that for entropy."""
+    model = model_of("gSDE")
+    seen = th.as_tensor(model.replay_buffer.observations[:1, 0]).repeat(2000, 1)
+    of_sb3 = th.zeros(1000)
+    with th.no_grad(), th.random.fork_rng():
+        th.manual_seed(0)
+        for draw in range(len(of_sb3)):
+            model.actor.reset_noise()
+            action, log_prob = model.actor.action_log_prob(seen[:1])
+            value = th.cat(model.critic(seen[:1], action)).min()
+            of_sb3[draw] = value - model.log_ent_coef.exp() * log_prob
+        own = Expected(model)(seen)
+    assert float(own.std()) == pytest.approx(float(of_sb3.std()), rel=0.2)
+    assert abs(float(own.mean() - of_sb3.mean())) < 4.0 * float(of_sb3.std()) / len(of_sb3) ** 0.5
+
+
 # -- what else moves: nothing --------------------------------------------------------------------
 
 
@@ -409,3 +427,19 @@ def test_rows_that_count_more_weigh_more() -> None:
     found = gain(before, th.zeros(4), np.array([0, 0, 1, 1]), weights)
     assert found.before == 1.5
     assert found.low == pytest.approx(1.5 - 1.96 * 0.75)
+
+
+@pytest.mark.parametrize(
+    ("value", "likelihood", "expected"),
+    [
+        (Gain(2.0, 1.0, 0.5, 1.5), Gain(1.0, 3.0, -2.5, -1.5), "value"),
+        (Gain(2.0, 1.9, -0.1, 0.3), Gain(3.0, 1.0, 1.5, 2.5), "likelihood"),
+        (Gain(2.0, 2.1, -0.3, 0.1), Gain(3.0, 1.0, 1.5, 2.5), "value"),
+        (Gain(2.0, 1.9, -0.1, 0.3), Gain(3.0, 2.9, -0.1, 0.3), "value"),
+    ],
+    ids=["the critic proves it", "the critic cannot tell", "it says worse", "neither proves it"],
+)
+def test_what_was_done_decides_where_the_critic_cannot_tell(
+    value: Gain, likelihood: Gain, expected: str
+) -> None:
+    assert decisive({"value": value, "likelihood": likelihood})[0] == expected

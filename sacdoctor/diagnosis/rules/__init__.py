@@ -11,6 +11,7 @@ from sacdoctor.diagnosis.rules.registry import (
     rule_named,
     rule_of,
     selected,
+    symptoms_of,
 )
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "rule_named",
     "rule_of",
     "selected",
+    "symptoms_of",
     "within",
 ]

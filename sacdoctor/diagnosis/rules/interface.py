@@ -38,11 +38,13 @@ class Symptom(NamedTuple):
     """A rule, by its name, whose findings may follow from another one's.
 
     `follows` tells which do, from what the other rule judged, its finding, and the one in question.
-    Where it says no, the two are two faults, and both are named.
+    Where it says no, the two are two faults, and both are named. `is_of` tells it by the other
+    rule's finding alone, which may be about one thing or another.
     """
 
     rule: str
     follows: Callable[[Any, Finding, Finding], bool] = within
+    is_of: Callable[[Finding], bool] = lambda _: True
 
 
 class Rule(Struct, frozen=True, eq=False):

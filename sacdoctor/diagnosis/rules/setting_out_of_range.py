@@ -63,6 +63,9 @@ _DECOUPLED = ("AdamW",)
 _OF_VALUES = "critic"
 """The network that `vf_coef` trains."""
 _IN_PYTHON = {"noise_std": "the sigma of action_noise"}
+_OF_GATHERING = ("exploration_", "buffer_size", "learning_starts", "updates begin", "the sigma")
+"""How findings begin about settings that move no weight: neither values nor a policy run away by
+them."""
 
 
 def check(examination: Examination) -> Iterator[Finding]:
@@ -244,6 +247,11 @@ def _pays_for_entropy(examination: Examination, setting: Finding, other: Finding
     return within(examination, setting, other) and _bonus(examination) < 0
 
 
+def _moves_networks(setting: Finding) -> bool:
+    """Return whether the setting is about what is learned, not what is gathered to learn from."""
+    return not setting.message.startswith(_OF_GATHERING)
+
+
 def _bonus(examination: Examination) -> float:
     return examination.facts.checkpoint.hyperparameters.number("ent_coef") or 0.0
 
@@ -263,7 +271,7 @@ RULE = Rule(
         Symptom("entropy-explosion"),
         Symptom("exploration-explosion", _is_paid_for_entropy),
         Symptom("exploration-collapse", _pays_for_entropy),
-        Symptom("destructive-update"),
-        Symptom("value-out-of-bounds"),
+        Symptom("destructive-update", is_of=_moves_networks),
+        Symptom("value-out-of-bounds", is_of=_moves_networks),
     ),
 )

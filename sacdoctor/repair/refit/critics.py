@@ -275,7 +275,16 @@ def _estimates(critic: Any, observations: Observations, actions: Tensor) -> Tens
 
 
 def _action(actor: Any, observations: Observations) -> tuple[Tensor, Tensor]:
-    """Return an action of the actor for each observation, and its log likelihood, shape (n,)."""
+    """Return an action of the actor for each observation, and its log likelihood, shape (n,).
+
+    Of gSDE each row has a noise of its own: with one for all, as SB3 keeps it between its gradient
+    steps, features that stretch along it make every action unlikely, which looks like entropy.
+    """
+    if getattr(actor, "use_sde", False):
+        mean, log_std, latent = actor.get_action_dist_params(observations)
+        actor.action_dist.sample_weights(log_std, batch_size=len(mean))
+        action, log_prob = actor.action_dist.log_prob_from_params(mean, log_std, **latent)
+        return action, log_prob.reshape(-1)
     if hasattr(actor, "action_log_prob"):
         action, log_prob = actor.action_log_prob(observations)
         return action, log_prob.reshape(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -49,3 +50,17 @@ def gain(
         mean - _QUANTILE * error,
         mean + _QUANTILE * error,
     )
+
+
+def decisive(found: Mapping[str, Gain]) -> tuple[str, Gain]:
+    """Return the first measure by which it is proven that something got better, with its gain.
+
+    The next one is asked only where one says better and cannot prove it: not against its word. If
+    nothing is proven, the first of all is returned.
+    """
+    for measure, one in found.items():
+        if one.is_proven:
+            return measure, one
+        if not one.after < one.before:
+            break
+    return next(iter(found.items()))

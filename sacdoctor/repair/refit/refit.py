@@ -29,7 +29,7 @@ from sacdoctor.repair.refit.actors import (
 )
 from sacdoctor.repair.refit.critics import Critic, Expected, OfActor, OfValues, residuals, targets
 from sacdoctor.repair.refit.fitting import BATCH, batches, descend
-from sacdoctor.repair.refit.proof import Gain, gain
+from sacdoctor.repair.refit.proof import Gain, decisive, gain
 from sacdoctor.repair.refit.recorded import BLOCK, Normalise, Recorded, at, recorded
 from sacdoctor.repair.refit.rollout import rollout
 from sacdoctor.repair.refit.variables import Variables, parameters_of
@@ -55,6 +55,7 @@ TURNS_OF_Q, RATE_OF_Q = 20, 1e-2
 WITHIN_NOISE = 0.5
 """Nats per number of an action: what a mean that is off by one standard deviation of the
 exploration costs. Two policies nearer than that are one for all that recorded actions tell."""
+_VALUE, _LIKELIHOOD = "value that the critic expects", "log likelihood of the recorded actions"
 _LEAST_GAIN_OF_VALUES = 0.5
 """Share of the Bellman error that must go before a critic's known values give way."""
 
@@ -198,7 +199,9 @@ class _Refitter:
 
         variables = self._variables(policy.module)
         with variables.free():
-            unlikely(data.fitted[:BATCH]).backward()  # type: ignore[no-untyped-call]
+            told_of = unlikely(data.fitted[:BATCH])
+            if told_of.requires_grad:  # else no dead element has a say in what is done
+                told_of.backward()  # type: ignore[no-untyped-call]
             told = {n for n, p in variables.parameters.items() if p.grad is not None}
         variables = self._variables(policy.module, names=told)
         if len(variables):
@@ -222,9 +225,6 @@ class _Refitter:
 
     def _policy_of_actor(self) -> Policy:
         model = self.model
-        if getattr(model, "use_sde", False):
-            with torch.no_grad():  # the noise that SB3 drew for it hangs on its parameters
-                model.actor.reset_noise()
         return SquashedGaussian(model) if hasattr(model.actor, "action_dist") else NoisyActor(model)
 
     def _fit_policy(
@@ -249,12 +249,13 @@ class _Refitter:
             critic, scale = expected
             return mean - EXPECTED / scale * critic(at(data.observations, rows)).mean()
 
-        def held_out() -> Tensor:
-            with torch.no_grad():
-                if expected is None:
-                    return unlikely(data.held_out)
+        @torch.no_grad()
+        def held_out() -> dict[str, Tensor]:
+            losses = {}
+            if expected is not None:
                 torch.manual_seed(self.asked.seed)  # before and after with the same noise
-                return -expected[0](at(data.observations, data.held_out))
+                losses[_VALUE] = -expected[0](at(data.observations, data.held_out))
+            return losses | {_LIKELIHOOD: unlikely(data.held_out)}
 
         start = self._before(policy, loss, variables, data)
         before = held_out()
@@ -266,13 +267,13 @@ class _Refitter:
                 others=policy.others,
                 rate=rate,
             )
-        rows = data.held_out
-        found = gain(before, held_out(), data.blocks[rows.numpy()], data.weights[rows])
-        measure, least = "log likelihood of the recorded actions", 0.0
-        if expected is not None:
-            measure = "value that the critic expects"
-        elif self._is_known(variables):
-            least = WITHIN_NOISE * data.actions[0].numel()
+        rows, after = data.held_out, held_out()
+        blocks, weights = data.blocks[rows.numpy()], data.weights[rows]
+        measure, found = decisive(
+            {name: gain(was, after[name], blocks, weights) for name, was in before.items()}
+        )
+        is_noise = measure == _LIKELIHOOD and self._is_known(variables)
+        least = WITHIN_NOISE * data.actions[0].numel() if is_noise else 0.0
         self._conclude(network, variables, start, data, measure, found, least, sign=-1.0)
 
     def _living_critic(self, data: Recorded) -> tuple[Expected, float] | None:
@@ -332,7 +333,7 @@ class _Refitter:
             variables,
             start,
             data,
-            "log likelihood of the recorded actions",
+            _LIKELIHOOD,
             found,
             least,
             sign=-1.0,
