@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+(://|::.*://)")
+_SCHEME = re.compile(r"(?:^|(?<=::))[A-Za-z][A-Za-z0-9+.\-]+(?=://|::)")
 _WEB = ("http", "https")
 _HERE = ("file://", "local://")
 _TOLD = frozenset(
@@ -47,6 +48,11 @@ class Address:
     url: str = field(repr=False)
     size: int | None = None
     is_asked_for: bool = True
+
+    def __post_init__(self) -> None:
+        # Schemes are the same in capitals (RFC 3986, 3.1); drivers know them in small letters.
+        small = _SCHEME.sub(lambda match: match[0].lower(), self.url)
+        object.__setattr__(self, "url", small)
 
     def __str__(self) -> str:
         return without_credentials(self.url)

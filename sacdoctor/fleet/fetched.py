@@ -127,7 +127,7 @@ class Copies:
 
         address = Address(path)
         sketch = self._beside(address, self._folder())
-        own = next((file for file, of in sketch.items() if of.url == path), None)
+        own = next((file for file, of in sketch.items() if of.url == address.url), None)
         if own is None:
             with _named(address):
                 if place_of(address, self._patience).is_folder():

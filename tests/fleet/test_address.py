@@ -14,6 +14,12 @@ def test_an_address_has_a_scheme(text: str) -> None:
     assert is_address(text)
 
 
+def test_a_scheme_is_the_same_in_capitals() -> None:
+    assert Address("HTTPS://host/Run/a.zip").url == "https://host/Run/a.zip"
+    assert Address("ZIP://M.zip::S3://Lab/A.zip").url == "zip://M.zip::s3://Lab/A.zip"
+    assert Address("https://host/NOTE://x.zip").url == "https://host/NOTE://x.zip"
+
+
 @pytest.mark.parametrize("text", ["model.zip", "runs/a:b.zip", "C:\\runs\\a.zip", "a::b", "-", ""])
 def test_a_path_has_none(text: str) -> None:
     assert not is_address(text)
