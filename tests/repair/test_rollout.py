@@ -15,13 +15,16 @@ from sb3_contrib import MaskablePPO, RecurrentPPO
 from stable_baselines3 import DQN, PPO, SAC
 
 from fixtures.make import one_thread
+from fixtures.policies import TwoHeadV11SigmoidFixed
 from sacdoctor import SacdoctorError, load
 from sacdoctor.history import find_donors
-from sacdoctor.repair import fix
+from sacdoctor.repair import RepairOptions, fix
 from tests.repair import truth
 from tests.torch_truth import state_dict
 
-STEPS = 1200
+STEPS, OF_SEQUENCES = 1200, 500
+"""Of a recurrent policy fewer: each waits for the one before it."""
+TRUST = ("fixtures.policies",)
 Arrays = dict[str, Any]
 
 
@@ -49,8 +52,11 @@ class Guess(gym.Env[Any, Any]):
 
 VECTOR = spaces.Box(-1.0, 1.0, (4,), np.float32)
 PARTS = spaces.Dict({"price": VECTOR, "held": spaces.Box(-1.0, 1.0, (1,), np.float32)})
+BARS = spaces.Box(-1.0, 1.0, (4, 6), np.float32)
+TWO_HEADS = spaces.Box(-1.0, 1.0, (4,), np.float32)
 SMALL = {"policy_kwargs": {"net_arch": [16]}, "n_steps": 64, "batch_size": 64}
 LSTM = {"policy_kwargs": {"net_arch": [16], "lstm_hidden_size": 16}, "n_steps": 64}
+OWN = {"policy_kwargs": {"hidden_size": 16, "memory_slots": 8}, "n_steps": 64}
 OFF = {"policy_kwargs": {"net_arch": [16]}, "learning_starts": 10}
 CASES: dict[str, tuple[Any, str, Any, Any, dict[str, Any]]] = {
     "choices": (PPO, "MlpPolicy", VECTOR, spaces.Discrete(3), SMALL),
@@ -58,6 +64,7 @@ CASES: dict[str, tuple[Any, str, Any, Any, dict[str, Any]]] = {
     "parts": (PPO, "MultiInputPolicy", PARTS, spaces.Discrete(3), SMALL),
     "masks": (MaskablePPO, "MlpPolicy", VECTOR, spaces.Discrete(3), SMALL),
     "recurrent": (RecurrentPPO, "MlpLstmPolicy", VECTOR, spaces.Discrete(3), LSTM),
+    "own layers": (RecurrentPPO, TwoHeadV11SigmoidFixed, BARS, TWO_HEADS, OWN),
     "off-policy": (SAC, "MlpPolicy", VECTOR, spaces.Box(-2.0, 2.0, (2,), np.float32), OFF),
     "values": (DQN, "MlpPolicy", VECTOR, spaces.Discrete(3), OFF),
 }
@@ -66,6 +73,7 @@ CASES: dict[str, tuple[Any, str, Any, Any, dict[str, Any]]] = {
 def recorded(name: str, folder: Path) -> tuple[Any, Arrays]:
     """Save a hurt agent, and return it healthy with what it did."""
     algorithm, policy, observation, action, settings = CASES[name]
+    steps = OF_SEQUENCES if algorithm is RecurrentPPO else STEPS
     env = Guess(observation, action)
     with one_thread():
         model = algorithm(policy, env, seed=0, device="cpu", **copy.deepcopy(settings))
@@ -81,7 +89,7 @@ def recorded(name: str, folder: Path) -> tuple[Any, Arrays]:
         seen, _ = env.reset(seed=0)
         observations, actions, starts = [], [], []
         state, start = None, True
-        for _ in range(STEPS):
+        for _ in range(steps):
             done, state = model.predict(seen, state, np.array([start]), deterministic=False)
             observations.append(seen)
             actions.append(done)
@@ -120,19 +128,20 @@ def choices(model: Any, arrays: Arrays) -> Any:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.slow) if n == "recurrent" else n for n in CASES],
+    [pytest.param(n, marks=pytest.mark.slow) if CASES[n][0] is RecurrentPPO else n for n in CASES],
 )
 def test_a_policy_comes_back_from_what_a_healthy_one_did(tmp_path: Path, name: str) -> None:
     model, arrays = recorded(name, tmp_path)
     np.savez(tmp_path / "rollout.npz", **arrays)
-    result = fix(tmp_path / "model.zip", donor=tmp_path / "rollout.npz")
+    options = RepairOptions(trust=TRUST)
+    result = fix(tmp_path / "model.zip", options=options, donor=tmp_path / "rollout.npz")
     (account,) = result.plan.refits
     assert (account.is_written, account.source) == (True, str(tmp_path / "rollout.npz"))
     before, after = (state_dict(tmp_path / f"model{end}.zip") for end in ("", "_FIXED"))
     truth.assert_only_zeros_changed(before, after)
     healthy = choices(model, arrays)
     dead, mended = (
-        np.abs(choices(load(tmp_path / f"model{end}.zip"), arrays) - healthy).mean()
+        np.abs(choices(load(tmp_path / f"model{end}.zip", trust=TRUST), arrays) - healthy).mean()
         for end in ("", "_FIXED")
     )
     assert mended < 0.5 * dead

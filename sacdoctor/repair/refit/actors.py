@@ -117,7 +117,10 @@ class OnPolicy:
     def log_likelihood(
         self, observations: Observations, actions: Tensor, anybodys: float = ANYBODYS
     ) -> Tensor:
-        own = self._own(self._distribution(observations), actions)
+        if isinstance(observations, Given) and observations.starts is not None:
+            own = self._of_sequences(observations, observations.starts, actions)
+        else:
+            own = self._own(self._distribution(observations), actions)
         return own if self._evenly is None else _mixed(own, self._evenly, anybodys)
 
     def adapt(self, observations: Observations, actions: Tensor) -> None:
@@ -127,22 +130,33 @@ class OnPolicy:
         policy = self._policy
         if not isinstance(observations, Given):
             return policy.get_distribution(observations)
-        if observations.masks is not None:
-            masks = observations.masks.numpy()
-            return policy.get_distribution(observations.observations, action_masks=masks)
-        starts, asked = observations.starts, observations.asked
-        assert starts is not None and asked is not None
+        assert observations.masks is not None
+        masks = observations.masks.numpy()
+        return policy.get_distribution(observations.observations, action_masks=masks)
+
+    def _of_sequences(self, given: Given, starts: Tensor, actions: Tensor) -> Tensor:
+        """Return the likelihood of actions at the rows that are asked for, given those before."""
+        policy, asked = self._policy, given.asked
+        assert asked is not None
         layers, _, size = policy.lstm_hidden_state_shape
-        zero = torch.zeros(layers, len(starts), size)
+        states = (torch.zeros(layers, len(starts), size), torch.zeros(layers, len(starts), size))
+        if not type(policy).get_distribution.__module__.startswith("sb3_contrib."):
+            # Somebody's own, which may do anything with the rows: all of them.
+            distribution, _ = policy.get_distribution(
+                given.observations, states, starts.reshape(-1)
+            )
+            every = actions.new_zeros((starts.numel(), *actions.shape[1:]))
+            every[asked] = actions
+            return self._own(distribution, every)[asked]
         # As its own `get_distribution`, but that only the rows which are asked for count.
         features = ActorCriticPolicy.extract_features(
-            policy, observations.observations, policy.pi_features_extractor
+            policy, given.observations, policy.pi_features_extractor
         )
         latent, _ = policy._process_sequence(
-            features, (zero, zero), starts.reshape(-1), policy.lstm_actor
+            features, states, starts.reshape(-1), policy.lstm_actor
         )
         latent = policy.mlp_extractor.forward_actor(latent[asked])
-        return policy._get_action_dist_from_latent(latent)
+        return self._own(policy._get_action_dist_from_latent(latent), actions)
 
     def _own(self, distribution: Any, actions: Tensor) -> Tensor:
         found: Tensor

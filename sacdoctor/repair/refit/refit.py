@@ -199,7 +199,9 @@ class _Refitter:
 
         variables = self._variables(policy.module)
         with variables.free():
-            unlikely(data.fitted[:BATCH]).backward()  # type: ignore[no-untyped-call]
+            told_of = unlikely(data.fitted[:BATCH])
+            if told_of.requires_grad:  # else no dead element has a say in what is done
+                told_of.backward()  # type: ignore[no-untyped-call]
             told = {n for n, p in variables.parameters.items() if p.grad is not None}
         variables = self._variables(policy.module, names=told)
         if len(variables):
