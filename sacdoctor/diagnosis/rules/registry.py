@@ -69,8 +69,9 @@ class Found(NamedTuple):
         """Return whether another finding follows from this one."""
         return self.finding.severity.rank >= Severity.WARNING.rank and any(
             symptom.rule == other.rule.name
+            and symptom.is_of(self.finding)
             and symptom.follows(self.judged, self.finding, other.finding)
-            for symptom in symptoms_of(self.finding)
+            for symptom in self.rule.explains
         )
 
 
