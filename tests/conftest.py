@@ -47,7 +47,7 @@ Run = Callable[..., Outcome]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test that asks for what must be trained first is slow."""
     for item in items:
-        if {"kept", "patients"} & {*getattr(item, "fixturenames", ())}:
+        if {"kept", "patients", "saved_agent"} & {*getattr(item, "fixturenames", ())}:
             item.add_marker(pytest.mark.slow)
 
 

@@ -121,20 +121,21 @@ def test_no_verb_looks_at_bytes_of_a_large_file_that_were_not_read(tmp_path: Pat
 def test_a_file_changed_at_a_random_moment_ends_in_one_line_or_a_sound_result(
     verb: str, tmp_path: Path
 ) -> None:
+    """Each kind of change once; hundreds of them: `benchmarks/changing_files.py`."""
     chance = Random(verb)
     place = Place.with_files(tmp_path, 40)
     sound, seconds = sound_results(verb, place)
-    for turn in range(8):
+    for how in CHANGES:
         place.begin(place.was)
 
-        def meanwhile(turn: int = turn) -> None:
+        def meanwhile(how: str = how) -> None:
             time.sleep(chance.uniform(0.3, 1.0) * seconds)
-            change(place.model, place.other, CHANGES[turn % len(CHANGES)], chance)
+            change(place.model, place.other, how, chance)
             if verb == "watch":
                 place.go_on()
 
-        how = outcome(verb, *run(commands(place)[verb], meanwhile), sound, place.output)
-        assert how.startswith(("a sound result", "one line")), how
+        ended = outcome(verb, *run(commands(place)[verb], meanwhile), sound, place.output)
+        assert ended.startswith(("a sound result", "one line")), (how, ended)
     assert not [*tmp_path.rglob(".sacdoctor-*")]
 
 

@@ -56,6 +56,7 @@ def test_a_settings_file_that_is_none_is_one_line_from_every_verb_that_reads_it(
     assert "sacdoctor.toml: it is not TOML" in outcome.complaint
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "watch"])
 def test_a_full_disk_behind_stdout_is_one_line_from_every_verb(

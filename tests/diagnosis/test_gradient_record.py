@@ -259,6 +259,7 @@ def test_branch_times_zero_names_its_factor(tmp_path: Path) -> None:
     assert "start it at a small number" in found.remedy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", [nn.Tanh, nn.ReLU, nn.ELU, nn.GELU, nn.LeakyReLU])
 def test_healthy_training_has_no_silent_layer(tmp_path: Path, activation: type[nn.Module]) -> None:
     kwargs = {"activation_fn": activation, "net_arch": [16, 1024]}
@@ -269,6 +270,7 @@ def test_healthy_training_has_no_silent_layer(tmp_path: Path, activation: type[n
 # -- the size of inputs ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0.01, 1.0, 30.0])
 def test_moments_of_the_first_layer_estimate_the_inputs(tmp_path: Path, size: float) -> None:
     """The gradient of weight[i, j] is δᵢ·xⱼ, that of bias[i] is δᵢ."""

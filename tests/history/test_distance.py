@@ -36,6 +36,7 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_numbers_are_those_of_torch(changed: Compare, dtype: th.dtype, layout: str) -> None:

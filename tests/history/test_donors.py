@@ -16,6 +16,8 @@ from tests.agents import VECTOR, TinyEnv
 from tests.conftest import Run
 from tests.torch_truth import state_dict
 
+pytestmark = pytest.mark.slow
+
 EVERY = 100
 DEAD = "actor.latent_pi.0.bias"
 

@@ -56,6 +56,7 @@ def written(folder: Path, *means: float) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [PPO, SAC], ids=lambda cls: cls.__name__)
 def test_policy_that_broke_is_a_crash(tmp_path: Path, algorithm: type[BaseAlgorithm]) -> None:
     history = read_history(evaluated(tmp_path, algorithm, _Breaks()))
@@ -70,6 +71,7 @@ def test_policy_that_broke_is_a_crash(tmp_path: Path, algorithm: type[BaseAlgori
     assert len(curve.points) == EVALUATIONS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [PPO, SAC], ids=lambda cls: cls.__name__)
 def test_policy_that_did_not_has_none(tmp_path: Path, algorithm: type[BaseAlgorithm]) -> None:
     assert read_history(evaluated(tmp_path, algorithm)).crashes == ()

@@ -17,6 +17,8 @@ from sacdoctor import read_history
 from sacdoctor.model import Finding
 from tests.runs import strip_optimizers
 
+pytestmark = pytest.mark.slow
+
 
 def told(folder: Path) -> list[Finding]:
     (run,) = read_history(folder).runs

@@ -15,6 +15,8 @@ from sacdoctor import read_history
 from sacdoctor.history import Run
 from sacdoctor.history.lineage import Header, lineages
 
+pytestmark = pytest.mark.slow
+
 STEPS = 192
 """Steps in a call of `learn()`: three rollouts of PPO."""
 SETTINGS: dict[type[BaseAlgorithm], dict[str, Any]] = {

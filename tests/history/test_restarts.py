@@ -15,6 +15,8 @@ from sacdoctor import read_history
 from sacdoctor.model import Finding
 from tests.agents import VECTOR, TinyEnv
 
+pytestmark = pytest.mark.slow
+
 STEPS = 400
 ALGORITHMS: dict[str, tuple[type[BaseAlgorithm], dict[str, Any]]] = {
     "DQN": (DQN, {"learning_starts": 20, "exploration_fraction": 0.5, "buffer_size": 500}),

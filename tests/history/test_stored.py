@@ -14,6 +14,8 @@ from sacdoctor import read_history
 from sacdoctor.model import Finding
 from tests.agents import VECTOR, TinyEnv
 
+pytestmark = pytest.mark.slow
+
 STEPS = 300
 each_algorithm = pytest.mark.parametrize("algorithm", [SAC, TD3, DQN], ids=lambda cls: cls.__name__)
 

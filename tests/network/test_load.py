@@ -121,13 +121,24 @@ def _pretend_gym(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- nothing runs ------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=["SAC", "DQN", "PPO", "RecurrentPPO"])
-def agent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    policy = "MlpLstmPolicy" if request.param == "RecurrentPPO" else "MlpPolicy"
-    return saved(train(request.param, policy), tmp_path_factory.mktemp("agent"))
+WITH_CODE = ("SAC", "DQN", "PPO", "RecurrentPPO")
 
 
-def test_a_payload_in_any_setting_does_not_run(agent: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def agents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    policies = dict.fromkeys(WITH_CODE, "MlpPolicy") | {"RecurrentPPO": "MlpLstmPolicy"}
+    return {
+        name: saved(train(name, policy), tmp_path_factory.mktemp("agent"))
+        for name, policy in policies.items()
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WITH_CODE)
+def test_a_payload_in_any_setting_does_not_run(
+    name: str, agents: dict[str, Path], tmp_path: Path
+) -> None:
+    agent = agents[name]
     honest = members_of(agent.read_bytes())
     mark, path = tmp_path / "mark", tmp_path / "hostile.zip"
     keys = sacdoctor.Checkpoint(agent).hyperparameters
@@ -142,32 +153,37 @@ def test_a_payload_in_any_setting_does_not_run(agent: Path, tmp_path: Path) -> N
         assert not mark.exists(), key
 
 
+@pytest.mark.slow
 def test_a_setting_that_replaces_a_method_or_names_an_environment_is_passed_over(
-    agent: Path, tmp_path: Path
+    agents: dict[str, Path], tmp_path: Path
 ) -> None:
     """gymnasium's `make` imports the module before the colon."""
-    path = tmp_path / "hostile.zip"
     (tmp_path / "harm.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w')")
-    path.write_bytes(
-        zip_of(
-            with_settings(
-                members_of(agent.read_bytes()), env="harm:Env-v0", predict="nothing", harm=1
-            )
-        )
+    paths = []
+    for name, agent in agents.items():
+        honest = members_of(agent.read_bytes())
+        hostile = with_settings(honest, env="harm:Env-v0", predict="nothing", harm=1)
+        paths.append(str(tmp_path / f"{name}.zip"))
+        Path(paths[-1]).write_bytes(zip_of(hostile))
+    code = (
+        "import sacdoctor\n"
+        f"for path in {paths}:\n"
+        "    assert callable(sacdoctor.load(path).predict), path\n"
     )
-    code = f"import sacdoctor; m = sacdoctor.load({str(path)!r}); assert callable(m.predict)"
     done = in_a_child(code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "mark").exists()
 
 
-def test_python_looks_up_no_name_of_a_pickle(agent: Path) -> None:
+@pytest.mark.slow
+def test_python_looks_up_no_name_of_a_pickle(agents: dict[str, Path]) -> None:
     code = (
         "import sys, sacdoctor.network\n"
         "seen = []\n"
         "sys.addaudithook(lambda e, a: seen.append((e, a)) if e == 'pickle.find_class' else None)\n"
-        f"sacdoctor.load({str(agent)!r})\n"
-        "assert not seen, seen\n"
+        f"for path in {[*map(str, agents.values())]}:\n"
+        "    sacdoctor.load(path)\n"
+        "    assert not seen, (path, seen)\n"
     )
     done = in_a_child(code)
     assert done.returncode == 0, done.stderr
@@ -364,6 +380,7 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
         sacdoctor.load(tmp_path / "missing.zip")
 
 
+@pytest.mark.slow
 def test_without_the_extra_it_says_what_to_install() -> None:
     code = "import sys; sys.modules['stable_baselines3'] = None; import sacdoctor; sacdoctor.load"
     done = in_a_child(code)

@@ -32,16 +32,16 @@ DEAD = {"two_head_broken": 20, "sac_two_head_broken": 15}
 FORGET = "v8_shared_lstm.bias_ih_l0"
 
 
-@pytest.fixture(params=[*BROKEN, "full"])
+@pytest.fixture(scope="module", params=[*BROKEN, "full"])
 def broken_file(request: pytest.FixtureRequest) -> Path:
     if request.param == "full":
         return Path(request.getfixturevalue("full_two_head"))
     return CHECKPOINTS / f"{request.param}.zip"
 
 
-@pytest.fixture
-def fixed(broken_file: Path, tmp_path: Path) -> Path:
-    output = tmp_path / "out.zip"
+@pytest.fixture(scope="module")
+def fixed(broken_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("fixed") / "out.zip"
     fix(broken_file, output=output)
     return output
 

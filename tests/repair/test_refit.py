@@ -32,6 +32,8 @@ from tests.conftest import ROOT, child_environment
 from tests.repair import truth
 from tests.torch_truth import state_dict
 
+pytestmark = pytest.mark.slow
+
 STEPS = 1500
 NOISE = NormalActionNoise(np.zeros(1), 0.1 * np.ones(1))
 

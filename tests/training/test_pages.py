@@ -1,6 +1,7 @@
 """The examples of docs/training.md run as they stand."""
 
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -29,10 +30,19 @@ def test_there_are_the_three_ways_the_warm_up_and_the_loop() -> None:
     assert len(ZOO) == 1
 
 
-@pytest.mark.parametrize("script", PYTHON, ids=["SAC", "RecurrentPPO", "warm-up", "loop"])
-def test_a_script_runs(script: str, tmp_path: Path) -> None:
+RUN_ALL = """
+import json, sys, torch
+torch.set_num_threads(1)
+for number, script in enumerate(json.load(sys.stdin)):
+    exec(compile(script, f"script {number}", "exec"), {"__name__": "__main__"})
+"""
+
+
+def test_the_scripts_run(tmp_path: Path) -> None:
+    """One after the other in a process of its own, each with nothing of the ones before."""
     done = subprocess.run(
-        [sys.executable, "-c", "import torch; torch.set_num_threads(1)\n" + script],
+        [sys.executable, "-c", RUN_ALL],
+        input=json.dumps(PYTHON),
         cwd=tmp_path,
         env=child_environment(),
         capture_output=True,

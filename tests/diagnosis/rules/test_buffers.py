@@ -55,11 +55,13 @@ def planted(name: str, plant: Plant, folder: Path) -> list[Finding]:
     return found(buffer, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILLINGS)
 def test_a_healthy_buffer_has_no_finding(tmp_path: Path, name: str) -> None:
     assert found(filled_by_sb3(name), tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_healthy_buffer_of_each_kind_has_no_finding(tmp_path: Path, kind: str) -> None:
     findings = found(of_kind(kind).buffer, tmp_path)
@@ -270,6 +272,7 @@ def test_a_buffer_without_ends_whose_episodes_end_is_odd(tmp_path: Path) -> None
         assert "0 of 1,000 transitions" in finding.evidence
 
 
+@pytest.mark.slow
 def test_an_endless_task_that_was_resumed_is_healthy(tmp_path: Path) -> None:
     for buffer in agents(iter([300, 150, 550, 900] * 2).__next__):
         buffer.dones[:] = 0
@@ -304,6 +307,7 @@ def agents(steps: Callable[[], int]) -> Iterator[Buffer]:
         yield model.replay_buffer
 
 
+@pytest.mark.slow
 def test_episodes_of_one_step_are_odd_unless_all_are(tmp_path: Path) -> None:
     for buffer in agents(iter([*[1] * 100, 2] * 20).__next__):
         (finding,) = found(buffer, tmp_path)
@@ -320,6 +324,7 @@ def test_episodes_cut_at_twelve_steps_and_stored_as_terminal(tmp_path: Path) -> 
         assert "12 steps" in finding.message
 
 
+@pytest.mark.slow
 def test_an_end_that_is_observed_is_no_timeout(tmp_path: Path) -> None:
     for buffer in agents(lambda: 12):
         clock = (np.arange(buffer.pos) % 12) / 12

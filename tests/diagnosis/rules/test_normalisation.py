@@ -140,6 +140,7 @@ def test_rewards_alone_need_no_statistics_of_observations(run: Any) -> None:
     assert found(run(PPO, norm_obs=False) / "model.zip") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [SAC, PPO], ids=lambda cls: cls.__name__)
 def test_an_agent_without_vec_normalize_is_not_asked_for_any(
     tmp_path: Path, algorithm: type[BaseAlgorithm]

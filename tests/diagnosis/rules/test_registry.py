@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -72,19 +73,24 @@ RULE = Rule(
 Toy = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture
-def toy(tmp_path: Path) -> Toy:
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     """Runs a copy of the package with one more file in it: a rule of this severity."""
-    shutil.copytree(PACKAGE, tmp_path / "sacdoctor", ignore=shutil.ignore_patterns("__pycache__"))
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+
+    @cache
+    def copy(severity: Severity) -> Path:
+        folder = tmp_path_factory.mktemp("toy")
+        shutil.copytree(PACKAGE, folder / "sacdoctor", ignore=shutil.ignore_patterns("__pycache__"))
+        file = folder / "sacdoctor" / "diagnosis" / "rules" / "toy.py"
+        file.write_text(TOY.replace("WORST", severity.name))
+        return folder
 
     def call(severity: Severity, *arguments: object) -> subprocess.CompletedProcess[str]:
-        file = tmp_path / "sacdoctor" / "diagnosis" / "rules" / "toy.py"
-        file.write_text(TOY.replace("WORST", severity.name))
+        folder = copy(severity)
         return subprocess.run(
-            [sys.executable, "-B", "-m", "sacdoctor", *map(str, arguments)],
-            cwd=tmp_path,
-            env=environment,
+            [sys.executable, "-m", "sacdoctor", *map(str, arguments)],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(folder)},
             capture_output=True,
             text=True,
             check=False,
@@ -132,10 +138,8 @@ def test_rules_as_json_has_a_new_file(toy: Toy) -> None:
     ("severity", "options", "code"),
     [
         (Severity.CRITICAL, (), 1),
-        (Severity.WARNING, (), 0),
         (Severity.WARNING, ("--fail-on", "warning"), 1),
         (Severity.NOTICE, ("--fail-on", "warning"), 0),
-        (Severity.CRITICAL, ("--select", "SD999"), 1),
         (Severity.CRITICAL, ("--select", "toy-rule"), 1),
         (Severity.CRITICAL, ("--ignore", "toy-rule"), 0),
     ],

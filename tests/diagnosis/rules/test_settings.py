@@ -114,6 +114,7 @@ def test_rate_of_zero_in_a_trained_model_is_the_end_of_a_schedule(tmp_path: Path
     assert judged(tmp_path, "SD401", {**PPO, "learning_rate": 0.0}, applied=0.0) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "expected"), [(0.0, "critical"), (1e-4, None)])
 def test_rate_of_zero_that_left_every_weight_as_it_was_drawn(
     tmp_path: Path, rate: float, expected: str | None

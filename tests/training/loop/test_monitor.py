@@ -65,6 +65,7 @@ def put(name: str, value: float) -> Hurt:
 # -- healthy loops -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer", [th.optim.Adam, th.optim.AdamW, th.optim.RMSprop, th.optim.SGD]
 )
@@ -122,6 +123,7 @@ def test_without_a_with_block_the_first_step_begins_and_close_ends(
 # -- what is wrong is named, and repaired ------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "cause"),
     [
@@ -395,6 +397,7 @@ def test_a_return_that_is_nan_is_named_and_not_counted() -> None:
 # -- what it needs and refuses -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_neither_sb3_nor_gymnasium_is_needed() -> None:
     script = """
 import sys

@@ -24,6 +24,7 @@ def model() -> SAC:
     return made
 
 
+@pytest.mark.slow
 def test_a_dead_actor_comes_back_from_the_models_own_transitions(
     model: SAC, caplog: pytest.LogCaptureFixture
 ) -> None:
