@@ -62,6 +62,13 @@ class Completion(Struct, frozen=True):
     moved: Mapping[int, int]
     added: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        """Show it without what is as large as the optimizer."""
+        shown = (
+            f"{name}={getattr(self, name)!r}" for name in ("optimizer", "entries_before", "added")
+        )
+        return f"Completion({', '.join(shown)})"
+
     @property
     def file(self) -> str:
         """The member of the checkpoint that the optimizer stands in."""

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from errno import EEXIST, EILSEQ, EINVAL, EISDIR, ENAMETOOLONG, ENOTDIR
+from operator import is_
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
@@ -48,6 +49,8 @@ _GRACES = 10
 """Times the grace of one file: so long all of them may keep one waiting."""
 _MOST_NAMES = 20_000
 """Files in a folder that is brought here."""
+_MOST_LEVELS = 32
+"""Folders in folders that are made for one: Python takes a call for each. Runs have a few."""
 _MOST_STATISTICS = 64
 """Pickles beside one checkpoint that are fetched, as they may be its `VecNormalize`."""
 _OF_NAMES = (ENAMETOOLONG, EEXIST, ENOTDIR, EISDIR, EINVAL, EILSEQ)
@@ -168,11 +171,11 @@ class Copies:
                 raise Unfetched("it is no folder; scan looks at one checkpoint")
             folder = self._folder(address.kept_as)
             sketch, self.unfetched = self._sketch(place, folder, None)
-            if place.is_web and not sketch:
+            if place.is_web and not (sketch or self.unfetched):
                 raise Unfetched(f"the server lists no files there; {_FOLDER}")
         wanted, statistics = _files_of_run(folder, sketch)
         self._fill(sketch, wanted, set(), statistics)
-        if wanted and not any(file.exists() for file in wanted):
+        if self.unfetched and not any(file.exists() for file in wanted):
             raise self.unfetched[0]
         return str(folder)
 
@@ -350,25 +353,32 @@ def alone(options: ScanOptions) -> ScanOptions:
 
 
 def _with_texts(value: Any, told: Callable[[str], str]) -> Any:
-    """Return a value with other texts, however deep they stand in it."""
+    """Return a value with other texts, however deep they stand in it; itself if none is another."""
     if isinstance(value, str):
         text = told(value)
         return value if text == value else text
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         parts = [_with_texts(part, told) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
-    if isinstance(value, list):
-        return [_with_texts(part, told) for part in value]
+        if all(map(is_, parts, value)):
+            return value
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     if isinstance(value, dict):
         return {_with_texts(k, told): _with_texts(v, told) for k, v in value.items()}
     if isinstance(value, Struct):
-        names = value.__struct_fields__
-        return replace(value, **{name: _with_texts(getattr(value, name), told) for name in names})
+        return replace(value, **_other_texts(value, value.__struct_fields__, told))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = tuple(one.name for one in dataclasses.fields(value))
-        new = {name: _with_texts(getattr(value, name), told) for name in names}
-        return dataclasses.replace(value, **new)
+        names = [one.name for one in dataclasses.fields(value) if one.init]
+        new = _other_texts(value, names, told)
+        # A tensor is looked at anew for each that is made.
+        return dataclasses.replace(value, **new) if new else value
     return value
+
+
+def _other_texts(value: Any, names: Iterable[str], told: Callable[[str], str]) -> dict[str, Any]:
+    """Return the fields of a value that change with its texts."""
+    old = {name: getattr(value, name) for name in names}
+    new = {name: _with_texts(of, told) for name, of in old.items()}
+    return {name: of for name, of in new.items() if of is not old[name]}
 
 
 # -- names -------------------------------------------------------------------------------------
@@ -410,6 +420,8 @@ def _may_be_statistics(file: Path, address: Address) -> bool:
 def _safe(name: str) -> Path:
     """Return a listed name as a path that leads nowhere else; raises `ValueError` for others."""
     path = Path(name)
+    if len(path.parts) > _MOST_LEVELS:
+        raise ValueError(name)
     if path.is_absolute() or path.drive or ".." in path.parts or [*path.parts] != name.split("/"):
         raise ValueError(name)
     return path

@@ -24,12 +24,15 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.fleet import copies
 from tests import agents
+from tests.archives import members_of
 from tests.conftest import Run, child_environment
 from tests.fleet import servers
 from tests.fleet.conftest import HASTE
+from tests.repair.test_completed import handmade
 from tests.runs import Runs
 
 STATISTICS = "vec_normalize.pkl"
+FIXED = Path("m_FIXED.zip")
 
 
 @pytest.fixture(autouse=True)
@@ -492,3 +495,37 @@ def test_without_an_address_no_driver_is_loaded(verb: tuple[str, ...], hub: Path
         env=child_environment(),
     )
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_an_optimizer_is_completed_elsewhere_as_it_is_here(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    here = handmade(tmp_path / "here")
+    done = run("fix", "--complete-optimizer", here)
+    with servers.serving(servers.files({"m.zip": here.read_bytes()}, ranges=False)) as server:
+        there = run("fix", "--complete-optimizer", server.url("m.zip"))
+    assert (there.code, there.err) == (done.code, done.err) == (0, "")
+    copies_of = [members_of(f.read_bytes()) for f in (here.with_name("m_FIXED.zip"), FIXED)]
+    notes = [json.loads(members.pop("sacdoctor.json"))["repairs"][0] for members in copies_of]
+    assert notes[1].pop("source") == server.url("m.zip")
+    assert notes[0] == notes[1]
+    assert copies_of[0] == copies_of[1]
+
+
+def test_folders_in_folders_without_end_are_not_made(run: Run, temporary: Path) -> None:
+    """Python makes them and removes them with a call for each."""
+
+    def endless(handler: servers.Handler) -> None:
+        page = f'<a href="{"a/" * 1900}m.zip">m</a>'.encode()
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(page)))
+        handler.end_headers()
+        handler.wfile.write(page)
+
+    with servers.serving(endless) as server:
+        done = run("history", server.url("run/"))
+    assert done.code == 2
+    assert "no file here can have its name" in done.err
+    assert not any(temporary.iterdir())

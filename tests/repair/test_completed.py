@@ -185,6 +185,14 @@ def test_only_limits_the_repair_of_biases_not_the_entries(tmp_path: Path) -> Non
     assert len(optimizer_of(tmp_path / "m_FIXED.zip")["param_groups"][0]["params"]) == 6
 
 
+def test_a_plan_does_not_show_the_whole_optimizer(tmp_path: Path) -> None:
+    plan = fix(
+        handmade(tmp_path), options=RepairOptions(complete_optimizer=True), dry_run=True
+    ).plan
+    assert "Completion(optimizer='policy.optimizer', entries_before=4, added=" in repr(plan)
+    assert "Tensor(" not in repr(plan)
+
+
 def test_a_dry_run_writes_nothing_and_says_all(tmp_path: Path, run: Run) -> None:
     path = handmade(tmp_path)
     done = run("fix", path, "--complete-optimizer", "--dry-run")

@@ -71,7 +71,7 @@ class Found(NamedTuple):
             symptom.rule == other.rule.name
             and symptom.is_of(self.finding)
             and symptom.follows(self.judged, self.finding, other.finding)
-            for symptom in symptoms_of(self.finding)
+            for symptom in self.rule.explains
         )
 
 
