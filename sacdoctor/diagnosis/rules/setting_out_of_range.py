@@ -63,7 +63,7 @@ _DECOUPLED = ("AdamW",)
 _OF_VALUES = "critic"
 """The network that `vf_coef` trains."""
 _IN_PYTHON = {"noise_std": "the sigma of action_noise"}
-_OF_GATHERING = ("exploration_", "buffer_size", "learning_starts", "updates begin", "the sigma")
+_OF_GATHERING = ("exploration_", "updates begin", "the sigma")
 """How findings begin about settings that move no weight: neither values nor a policy run away by
 them."""
 

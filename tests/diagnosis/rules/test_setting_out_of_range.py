@@ -17,6 +17,7 @@ from stable_baselines3.common.save_util import data_to_json
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule
 
 from sacdoctor import scan
+from sacdoctor.diagnosis.rules import symptoms_of
 from tests.diagnosis.handmade import DQN, PPO, SAC, adam, report
 
 TD3 = {"target_noise_clip": 0.5, "num_timesteps": 10_000, "_n_updates": 9_900}
@@ -57,6 +58,28 @@ def test_settings_in_the_file(
     tmp_path: Path, settings: dict[str, Any], expected: list[str]
 ) -> None:
     assert severities(tmp_path, settings) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "moves"),
+    [
+        ({**PPO, "clip_range": 10.0}, True),
+        ({**SAC, "gamma": 1.05}, True),
+        ({**DQN, "exploration_final_eps": 1.5}, False),
+        ({**DQN, "buffer_size": 40, "batch_size": 32}, True),  # learned by heart
+        ({**DQN, "learning_starts": 600, "_total_timesteps": 1000}, False),
+        ({**TD3, **pickled(action_noise=NormalActionNoise(np.zeros(1), np.full(1, 10.0)))}, False),
+    ],
+)
+def test_what_is_gathered_explains_no_weights_that_ran_away(
+    tmp_path: Path, settings: dict[str, Any], moves: bool
+) -> None:
+    policy = {"actor.mu.bias": th.ones(1), "actor.mu.weight": th.ones(1, 4)}
+    found = [f for f in report(tmp_path, policy, settings).findings if f.rule == "SD405"]
+    assert found
+    for finding in found:
+        rules = {symptom.rule for symptom in symptoms_of(finding)}
+        assert ({"destructive-update", "value-out-of-bounds"} <= rules) is moves
 
 
 @pytest.mark.parametrize(
