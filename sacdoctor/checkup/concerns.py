@@ -8,7 +8,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from sacdoctor.checkup.model import Concern
-from sacdoctor.diagnosis.rules import rule_of, symptoms_of
+from sacdoctor.diagnosis.rules import rule_of
 from sacdoctor.history import Onset
 from sacdoctor.model import Cause, Finding
 from sacdoctor.severity import Severity, worst
@@ -73,7 +73,7 @@ def _explains(cause: Concern, other: Concern) -> bool:
     Where both name tensors of one file, those of the cause hold the others. What another place
     shows, a log or a network at work, does not go by tensors.
     """
-    follows = {symptom.rule for symptom in symptoms_of(cause.finding)}
+    follows = {symptom.rule for symptom in rule_of(cause.finding).symptoms_of(cause.finding)}
     is_why = cause.finding.name in _CAUSES and rule_of(other.finding).grades_biases
     is_elsewhere = not {*cause.where} & {*other.where}
     return (

@@ -142,7 +142,7 @@ def fix(
     if (buffer or parameter) and not complete_optimizer:
         raise typer.BadParameter("--buffer and --parameter belong to --complete-optimizer")
     asked = asked_for(Config(), config, heeds=LOOKS, show=show_config)
-    patience = Patience() if max_bytes is None else Patience(max_bytes=max_bytes)
+    patience = Patience.of(max_bytes)
     targets = find_checkpoints(paths, patience=patience)
     if output is not None and len(targets) > 1:
         raise typer.BadParameter("--output takes one checkpoint, and there are several")
@@ -161,7 +161,7 @@ def fix(
         trust=tuple(trust or ()),
     )
     results: list[FixResult] = []
-    with progress(len(targets), "repairing") as advance, copies(max_bytes) as here:
+    with progress(len(targets), "repairing") as advance, copies(patience=patience) as here:
         named = None if donor == TARGET else donor
         if named not in (None, AUTO):
             named = here.file(as_saved(str(named)))

@@ -134,7 +134,7 @@ def scan(
     asked = asked_for(given, config, show=show_config)
     if not paths:
         raise typer.BadParameter("a PATH is missing: what is to be scanned?")
-    patience = Patience() if max_bytes is None else Patience(max_bytes=max_bytes)
+    patience = Patience.of(max_bytes)
     named = [path for path in paths if path != STDIN]
     targets = find_checkpoints(named, asked.options, patience)
     before = None if resume is None else _before(resume, format)

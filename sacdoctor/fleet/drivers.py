@@ -12,7 +12,15 @@ from msgspec import Struct
 
 from sacdoctor.fleet import web
 from sacdoctor.fleet.address import Address, is_address
-from sacdoctor.fleet.patience import NoRanges, Patience, Sink, Unfetched, in_words, within
+from sacdoctor.fleet.patience import (
+    MOST_LEVELS,
+    NoRanges,
+    Patience,
+    Sink,
+    Unfetched,
+    in_words,
+    within,
+)
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -35,8 +43,6 @@ _STREAM = 8 * 1024**2
 """Bytes that are asked for at once where a file is read from its start to its end."""
 _MOST_FOLDERS = 10_000
 """Folders of a web server that are looked into: its pages may lead on without end."""
-_MOST_LEVELS = 32
-"""Folders in one another that are looked into: a page that leads to itself lies in itself."""
 
 
 class Place(Struct, frozen=True):
@@ -170,10 +176,8 @@ class Place(Struct, frozen=True):
                 raise Unfetched("its pages, which list its files, come too slowly")
             pages += 1
             page, level = open_.pop()
-            if level > _MOST_LEVELS:
-                raise Unfetched(
-                    f"its pages lead to more than {_MOST_LEVELS} folders in one another"
-                )
+            if level > MOST_LEVELS:
+                raise Unfetched(f"its pages lead to more than {MOST_LEVELS} folders in one another")
             for name in sorted(self._asked(self.fs.ls, page, detail=False)):
                 if "?" in name or "#" in name or not name.startswith(root):
                     continue  # pages sort themselves by links to themselves

@@ -18,7 +18,8 @@ from sacdoctor.diagnosis import (
 )
 from sacdoctor.errors import SacdoctorError
 from sacdoctor.fleet.address import Address
-from sacdoctor.fleet.fetched import alone, fetched_copy
+from sacdoctor.fleet.copying import alone
+from sacdoctor.fleet.fetched import fetched_copy
 from sacdoctor.fleet.patience import Patience, Unfetched
 from sacdoctor.model import Report
 from sacdoctor.options import ScanOptions

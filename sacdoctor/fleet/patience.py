@@ -21,6 +21,9 @@ _STATUS_WORDS = {
     404: "there is no such file (404)",
 }
 _MAX_WORDS = 200
+MOST_LEVELS = 32
+"""Folders in one another that are looked into, and made for copies; runs have a few. A page that
+leads to itself lies in itself, and Python makes and removes folders with a call for each."""
 
 
 class Sink(Protocol):
@@ -67,6 +70,11 @@ class Patience(Struct, frozen=True):
     page: float = 0.5
     tries: int = 4
     wait: float = 0.5
+
+    @classmethod
+    def of(cls, max_bytes: int | None) -> Patience:
+        """Return the usual one, with another limit of bytes where one is asked for."""
+        return cls() if max_bytes is None else cls(max_bytes)
 
     def seconds(self, size: int) -> float:
         """Return how long so many bytes may take."""

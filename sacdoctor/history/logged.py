@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sacdoctor.diagnosis import COEFFICIENT, LogFacts, Points
-from sacdoctor.diagnosis.rules import findings, selected, symptoms_of, within
+from sacdoctor.diagnosis.rules import findings, rule_of, selected, within
 from sacdoctor.history.model import Logged, Run
 from sacdoctor.history.monitor import MonitorLog
 from sacdoctor.history.rewards import log_name, run_of
@@ -55,7 +55,7 @@ def _said(runs: Iterable[Run]) -> Iterator[Finding]:
 
 def _covers(known: Finding, finding: Finding) -> bool:
     """Return whether what is known of the run is, or explains, what its log shows."""
-    explained = {symptom.rule for symptom in symptoms_of(known)}
+    explained = {symptom.rule for symptom in rule_of(known).symptoms_of(known)}
     return finding.rule == known.rule or (
         finding.name in explained and within(None, known, finding)
     )

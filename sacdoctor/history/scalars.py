@@ -78,15 +78,18 @@ class TensorBoardMissing(SacdoctorError):
 def scalar_files(folder: Path) -> list[Path]:
     """Return the files below a folder that `read_scalars` opens, by their names."""
     tables, events = _logs_below(folder)
-    of_events = [path for path in files_below(folder, "") if path.name.startswith(EVENTS)]
-    return [*tables, *(path for path in of_events if path.parent in events)]
+    return [*tables, *(path for files in events.values() for path in files)]
 
 
-def _logs_below(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return each `progress.csv`, and the other folders that have event files."""
+def _logs_below(folder: Path) -> tuple[list[Path], dict[Path, list[Path]]]:
+    """Return each `progress.csv`, and the event files in other folders, by folder, in order."""
     tables = [path for path in files_below(folder, PROGRESS) if path.name == PROGRESS]
-    events = {path.parent for path in files_below(folder, "") if path.name.startswith(EVENTS)}
-    return tables, sorted(events - {table.parent for table in tables})
+    told = {table.parent for table in tables}
+    events: dict[Path, list[Path]] = {}
+    for path in files_below(folder, ""):
+        if path.name.startswith(EVENTS) and path.parent not in told:
+            events.setdefault(path.parent, []).append(path)
+    return tables, dict(sorted(events.items()))
 
 
 def read_scalars(folder: Path) -> tuple[list[ScalarLog], list[SacdoctorError]]:

@@ -1,7 +1,13 @@
 """Replay buffers: reading, forced actions at their head, rewriting."""
 
 from sacdoctor.replay.buffer import Origin, ReplayBuffer
-from sacdoctor.replay.companions import buffer_of, buffers_below, checkpoint_of, newest_in
+from sacdoctor.replay.companions import (
+    buffer_of,
+    buffers_below,
+    checkpoint_of,
+    newest_in,
+    numbered,
+)
 from sacdoctor.replay.forced_head import Doubt, ForcedHead, constant_head
 from sacdoctor.replay.formats import read_replay_buffer
 from sacdoctor.replay.formats.numpy_zip import read_arrays, read_observations
@@ -25,6 +31,7 @@ __all__ = [
     "learn",
     "nearest",
     "newest_in",
+    "numbered",
     "read_arrays",
     "read_observations",
     "read_replay_buffer",

@@ -62,6 +62,12 @@ def buffers_below(run: Path) -> list[Path]:
     return sorted(last.values())
 
 
+def numbered(checkpoint: Path) -> tuple[str, int] | None:
+    """Return the prefix and the timesteps in a name that a `CheckpointCallback` gave, else None."""
+    steps = _CHECKPOINT_STEPS.fullmatch(checkpoint.name)
+    return (steps[1], int(steps[2])) if steps else None
+
+
 def _keep_newer(last: dict[tuple[Path, str], Path], buffer: Path) -> None:
     steps = _STEPS.fullmatch(buffer.name)
     kind = (buffer.parent, steps[1] if steps else f"/{buffer.name}")

@@ -11,7 +11,6 @@ from sacdoctor.diagnosis.rules.registry import (
     rule_named,
     rule_of,
     selected,
-    symptoms_of,
 )
 
 __all__ = [
@@ -26,6 +25,5 @@ __all__ = [
     "rule_named",
     "rule_of",
     "selected",
-    "symptoms_of",
     "within",
 ]

@@ -105,6 +105,10 @@ class Rule(Struct, frozen=True, eq=False):
             if isinstance(subject, check.looks_at):
                 yield from check.find(subject)
 
+    def symptoms_of(self, finding: Finding) -> Iterator[Symptom]:
+        """Yield what may follow from one of its findings."""
+        return (symptom for symptom in self.explains if symptom.is_of(finding))
+
     def finding(
         self,
         severity: Severity,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from sacdoctor.diagnosis import rules as folder
-from sacdoctor.diagnosis.rules.interface import Rule, Subject, Symptom
+from sacdoctor.diagnosis.rules.interface import Rule, Subject
 from sacdoctor.model import Finding
 from sacdoctor.severity import Severity, worst
 
@@ -53,11 +53,6 @@ def rule_named(name: str) -> Rule:
     return _BY_NAME[name]
 
 
-def symptoms_of(finding: Finding) -> tuple[Symptom, ...]:
-    """Return what may follow from a finding."""
-    return tuple(symptom for symptom in rule_of(finding).explains if symptom.is_of(finding))
-
-
 class Found(NamedTuple):
     """A finding, the rule that it is of, and what that rule judged."""
 
@@ -69,9 +64,8 @@ class Found(NamedTuple):
         """Return whether another finding follows from this one."""
         return self.finding.severity.rank >= Severity.WARNING.rank and any(
             symptom.rule == other.rule.name
-            and symptom.is_of(self.finding)
             and symptom.follows(self.judged, self.finding, other.finding)
-            for symptom in self.rule.explains
+            for symptom in self.rule.symptoms_of(self.finding)
         )
 
 

@@ -17,7 +17,7 @@ from stable_baselines3.common.save_util import data_to_json
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule
 
 from sacdoctor import scan
-from sacdoctor.diagnosis.rules import symptoms_of
+from sacdoctor.diagnosis.rules import rule_of
 from tests.diagnosis.handmade import DQN, PPO, SAC, adam, report
 
 TD3 = {"target_noise_clip": 0.5, "num_timesteps": 10_000, "_n_updates": 9_900}
@@ -78,7 +78,7 @@ def test_what_is_gathered_explains_no_weights_that_ran_away(
     found = [f for f in report(tmp_path, policy, settings).findings if f.rule == "SD405"]
     assert found
     for finding in found:
-        rules = {symptom.rule for symptom in symptoms_of(finding)}
+        rules = {symptom.rule for symptom in rule_of(finding).symptoms_of(finding)}
         assert ({"destructive-update", "value-out-of-bounds"} <= rules) is moves
 
 

@@ -312,7 +312,7 @@ def test_a_pickle_that_is_too_large_for_statistics_is_none(
         f"run/{STATISTICS}": statistics,
         "run/large.pkl": bytes(2 * len(statistics)),
     }
-    monkeypatch.setattr("sacdoctor.fleet.fetched.MOST_BYTES_OF_STATISTICS", len(statistics))
+    monkeypatch.setattr("sacdoctor.fleet.copying.MOST_BYTES_OF_STATISTICS", len(statistics))
     with servers.serving(servers.files(contents, ranges=False)) as server, copies() as here:
         found = Path(here.run(server.url("run/")))
         beside = Path(here.checkpoint(server.url("run/a.zip"))).parent
